@@ -1,0 +1,25 @@
+/* The state machine of a run: idle or in an epoch. Time is handed in and never read. */
+/* SPDX-License-Identifier: MIT */
+#ifndef FT_EPOCHS_H
+#define FT_EPOCHS_H
+
+#include "ft_ledger.h"
+
+typedef struct {
+    ft_ledger ledger;
+    bool open;
+    double epoch_started, step_ended; /* seconds on the caller's clock */
+} ft_epochs;
+
+void ft_epochs_init(ft_epochs *run, ft_allocator allocator, bool keep_steps, bool keep_epochs);
+void ft_epochs_clear(ft_epochs *run);
+
+/* FT_EPOCH_OPEN where one is open already. */
+ft_status ft_epochs_begin(ft_epochs *run, double now);
+/* FT_NO_EPOCH outside of an epoch; *step receives the record. */
+ft_status ft_epochs_batch(ft_epochs *run, uint64_t batch_size, ft_u128 flops, double now,
+                          ft_step *step);
+/* Closes the epoch; complete is false where it was broken off. *epoch receives the record. */
+ft_status ft_epochs_end(ft_epochs *run, bool complete, double loss, double now, ft_epoch *epoch);
+
+#endif

@@ -1,0 +1,69 @@
+/* Sorting and searching the name maps. */
+/* SPDX-License-Identifier: MIT */
+#include "ft_registry.h"
+
+#include "maps/maps.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int
+compare_rows(const void *left, const void *right)
+{
+    const ft_map_row *a = *(const ft_map_row *const *)left;
+    const ft_map_row *b = *(const ft_map_row *const *)right;
+    int order = strcmp(a->name, b->name);
+    if (order != 0) {
+        return order;
+    }
+    return (a > b) - (a < b); /* rows of one name stand in one table: keep its order */
+}
+
+ft_status
+ft_registry_init(ft_registry *registry, ft_allocator allocator)
+{
+    registry->allocator = allocator;
+    registry->count = ft_map_torch_nn_count;
+    registry->rows =
+        allocator.resize(allocator.context, NULL, registry->count * sizeof *registry->rows);
+    if (registry->rows == NULL) {
+        registry->count = 0;
+        return FT_NO_MEMORY;
+    }
+    for (size_t i = 0; i < ft_map_torch_nn_count; i++) {
+        registry->rows[i] = &ft_map_torch_nn[i];
+    }
+    qsort(registry->rows, registry->count, sizeof *registry->rows, compare_rows);
+    return FT_OK;
+}
+
+void
+ft_registry_clear(ft_registry *registry)
+{
+    if (registry->rows != NULL) {
+        registry->allocator.resize(registry->allocator.context, registry->rows, 0);
+    }
+    registry->rows = NULL;
+    registry->count = 0;
+}
+
+const ft_map_row *const *
+ft_registry_find(const ft_registry *registry, const char *name, size_t *found)
+{
+    size_t low = 0, high = registry->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (strcmp(registry->rows[middle]->name, name) < 0) {
+            low = middle + 1;
+        }
+        else {
+            high = middle;
+        }
+    }
+    *found = 0;
+    while (low + *found < registry->count &&
+           strcmp(registry->rows[low + *found]->name, name) == 0) {
+        (*found)++;
+    }
+    return registry->rows + low;
+}

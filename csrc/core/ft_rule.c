@@ -1,0 +1,79 @@
+/* The list of formulas and the one checked way to evaluate them. */
+/* SPDX-License-Identifier: MIT */
+#include "ft_rule.h"
+
+#include "formulas/formulas.h"
+
+#include <string.h>
+
+static const ft_formula *const formulas[] = {
+    &ft_linear,         &ft_bilinear,       &ft_sgd_linear,        &ft_conv,
+    &ft_conv_transpose_output, &ft_recurrent_layers, &ft_attention_layer, &ft_attention_softmax,
+    &ft_norm_table,     &ft_softmax_table,  &ft_avg_pool_table,    &ft_adaptive_avg_pool_table,
+    &ft_resample_table, &ft_max_pool_free,  &ft_activation_free,   &ft_embedding_free,
+    &ft_data_free,
+};
+
+const ft_formula *const *
+ft_formulas(size_t *count)
+{
+    *count = FT_COUNT_OF(formulas);
+    return formulas;
+}
+
+const ft_formula *
+ft_formula_find(const char *name)
+{
+    for (size_t i = 0; i < FT_COUNT_OF(formulas); i++) {
+        if (strcmp(formulas[i]->name, name) == 0) {
+            return formulas[i];
+        }
+    }
+    return NULL;
+}
+
+int
+ft_formula_role_count(const ft_formula *formula)
+{
+    int count = 0;
+    while (count < FT_MAX_ROLES && formula->roles[count].kind != FT_ROLE_END) {
+        count++;
+    }
+    return count;
+}
+
+static bool
+operand_fits(const ft_operand *operand, ft_role_kind kind)
+{
+    bool number_ok = operand->is_number && operand->number >= 0;
+    bool shape_ok = !operand->is_number && ft_shape_valid(operand->shape);
+    if (!operand->present) {
+        return kind == FT_FLAG;
+    }
+    switch (kind) {
+    case FT_TENSOR:
+        return shape_ok;
+    case FT_SIZES:
+        return number_ok || shape_ok;
+    default:
+        return number_ok;
+    }
+}
+
+ft_status
+ft_formula_evaluate(const ft_formula *formula, const ft_operand *operands, ft_cost *cost)
+{
+    memset(cost, 0, sizeof *cost);
+    for (int i = 0; i < FT_MAX_ROLES && formula->roles[i].kind != FT_ROLE_END; i++) {
+        if (!operand_fits(&operands[i], formula->roles[i].kind)) {
+            return FT_BAD_SHAPE;
+        }
+    }
+    ft_status status = formula->evaluate(operands, cost);
+    for (int kind = 0; kind < FT_KIND_COUNT && status == FT_OK; kind++) {
+        if (ft_u128_overflowed(cost->by_kind[kind])) {
+            status = FT_OVERFLOW;
+        }
+    }
+    return status;
+}

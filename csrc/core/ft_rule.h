@@ -1,0 +1,95 @@
+/* What a rule is: a formula with its roles and worked examples, and a name-map row that feeds it. */
+/* SPDX-License-Identifier: MIT */
+#ifndef FT_RULE_H
+#define FT_RULE_H
+
+#include "ft_cost.h"
+#include "ft_shape.h"
+
+#define FT_MAX_ROLES 12
+#define FT_MAX_EXAMPLES 3
+
+/* One operand of a formula, already read from wherever it was: a number, or a list of integers
+ * (the shape of a tensor, the sizes of a kernel). */
+typedef struct {
+    bool present;
+    bool is_number;
+    int64_t number;
+    ft_shape shape;
+} ft_operand;
+
+typedef enum {
+    FT_ROLE_END, /* terminates a list of roles */
+    FT_TENSOR,   /* a shape */
+    FT_SIZES,    /* one integer per spatial dimension, or one that stands for all */
+    FT_NUMBER,   /* an integer, 0 or more */
+    FT_FLAG,     /* a number that is 0 or 1; a flag that is not there is 0 */
+} ft_role_kind;
+
+typedef struct {
+    const char *name;
+    ft_role_kind kind;
+} ft_role;
+
+typedef struct {
+    const char *text; /* the arithmetic, so that a reader can check it */
+    ft_operand operands[FT_MAX_ROLES];
+    ft_cost cost;
+} ft_example;
+
+typedef struct {
+    const char *name;
+    const char *equation; /* in terms of the roles; what the cost is made of */
+    const char *source;   /* where the equation comes from */
+    ft_class op_class;
+    ft_status (*evaluate)(const ft_operand *operands, ft_cost *cost);
+    ft_role roles[FT_MAX_ROLES];
+    ft_example examples[FT_MAX_EXAMPLES];
+} ft_formula;
+
+/* All formulas; *count receives their number. */
+const ft_formula *const *ft_formulas(size_t *count);
+const ft_formula *ft_formula_find(const char *name); /* NULL where there is none */
+int ft_formula_role_count(const ft_formula *formula);
+/* The one way to call a formula: checks the operands against the roles, clears *cost, and turns an
+ * overflow into FT_OVERFLOW. */
+ft_status ft_formula_evaluate(const ft_formula *formula, const ft_operand *operands, ft_cost *cost);
+
+/* Where a name map finds the operand for a role. */
+typedef enum {
+    FT_FROM_INPUT,     /* argument `index`, or the keyword argument `name`: its shape */
+    FT_FROM_OUTPUT,    /* the first tensor of the result: its shape */
+    FT_FROM_ATTRIBUTE, /* attribute `name` of the layer: a number or a list of them */
+    FT_FROM_PRESENCE,  /* 1 if attribute `name` is there and neither None nor False */
+    FT_FROM_CONSTANT,  /* `index` itself */
+} ft_source_kind;
+
+typedef struct {
+    ft_source_kind kind;
+    int index;
+    const char *name;
+} ft_source;
+
+/* One row of a name map. A layer that does two kinds of work has two rows in a row. */
+typedef struct {
+    const char *name; /* the framework's own, fully qualified */
+    const ft_formula *formula;
+    unsigned flags;
+    ft_source sources[FT_MAX_ROLES]; /* in the order of the formula's roles */
+} ft_map_row;
+
+enum {
+    FT_ROW_UNIT = 1, /* its children run inside of it and are not counted again */
+    FT_ROW_CNN = 2,  /* one of the two layers that the CNN estimator counts */
+};
+
+/* Shorthands in which the tables are written. */
+#define FT_SHAPE_OF(...)                                                                           \
+    {.present = true,                                                                              \
+     .shape = {(const int64_t[]){__VA_ARGS__},                                                     \
+               (int)(sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t))}}
+#define FT_NUMBER_OF(value) {.present = true, .is_number = true, .number = (value)}
+#define FT_ABSENT {.present = false}
+#define FT_COUNT(value) {(value), 0}
+
+#endif
