@@ -1,0 +1,195 @@
+/* Python integers, shapes and factors to and from what the core computes with. */
+/* SPDX-License-Identifier: MIT */
+#include "pyft.h"
+
+#include <stdarg.h>
+
+PyObject *
+pyft_from_u128(ft_u128 count)
+{
+    if (ft_u128_overflowed(count)) {
+        return pyft_raise(FT_OVERFLOW, "reading a count");
+    }
+    if (count.hi == 0) {
+        return PyLong_FromUnsignedLongLong(count.lo);
+    }
+    char text[FT_U128_TEXT_SIZE];
+    ft_u128_text(count, text);
+    return PyLong_FromString(text, NULL, 10);
+}
+
+/* An integer of any integer type, but neither bool nor float; a new reference. */
+static PyObject *
+to_integer(PyObject *object, const char *what)
+{
+    if (PyBool_Check(object) || !PyIndex_Check(object)) {
+        PyErr_Format(PyExc_TypeError, "%s must be an integer, not %R of type %s", what, object,
+                     Py_TYPE(object)->tp_name);
+        return NULL;
+    }
+    return PyNumber_Index(object);
+}
+
+static int
+check_not_negative(PyObject *integer, const char *what)
+{
+    int overflow = 0;
+    long long value = PyLong_AsLongLongAndOverflow(integer, &overflow);
+    if (overflow < 0 || (overflow == 0 && value < 0)) {
+        PyErr_Format(PyExc_ValueError, "%s must be 0 or more, not %R", what, integer);
+        return -1;
+    }
+    return 0;
+}
+
+int
+pyft_to_u128(PyObject *object, const char *what, ft_u128 *count)
+{
+    int result = -1;
+    PyObject *shift = NULL, *high = NULL, *mask = NULL, *low = NULL;
+    PyObject *integer = to_integer(object, what);
+    if (integer == NULL || check_not_negative(integer, what) < 0) {
+        goto done;
+    }
+    shift = PyLong_FromLong(64);
+    mask = PyLong_FromUnsignedLongLong(UINT64_MAX);
+    if (shift == NULL || mask == NULL || (high = PyNumber_Rshift(integer, shift)) == NULL ||
+        (low = PyNumber_And(integer, mask)) == NULL) {
+        goto done;
+    }
+    count->lo = PyLong_AsUnsignedLongLong(low);
+    count->hi = PyLong_AsUnsignedLongLong(high);
+    if (PyErr_Occurred()) {
+        PyErr_Format(PyExc_OverflowError, "%s does not fit in 128 bits: %R", what, integer);
+        goto done;
+    }
+    result = 0;
+done:
+    Py_XDECREF(integer);
+    Py_XDECREF(shift);
+    Py_XDECREF(high);
+    Py_XDECREF(mask);
+    Py_XDECREF(low);
+    return result;
+}
+
+int
+pyft_to_u64(PyObject *object, const char *what, uint64_t *number)
+{
+    if (PyLong_CheckExact(object)) { /* the one case on the way of every batch */
+        int overflow = 0;
+        long long value = PyLong_AsLongLongAndOverflow(object, &overflow);
+        if (overflow == 0 && value >= 0) {
+            *number = (uint64_t)value;
+            return 0;
+        }
+    }
+    PyObject *integer = to_integer(object, what);
+    if (integer == NULL || check_not_negative(integer, what) < 0) {
+        Py_XDECREF(integer);
+        return -1;
+    }
+    *number = PyLong_AsUnsignedLongLong(integer);
+    Py_DECREF(integer);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+int
+pyft_to_dims(PyObject *sequence, int64_t *dims, int *ndim)
+{
+    PyObject *fast = PySequence_Fast(sequence, "a shape must be a sequence of integers");
+    if (fast == NULL) {
+        return -1;
+    }
+    Py_ssize_t length = PySequence_Fast_GET_SIZE(fast);
+    int result = 0;
+    if (length > FT_MAX_DIMS) {
+        PyErr_Format(PyExc_ValueError, "a shape has at most %d dimensions, not %zd", FT_MAX_DIMS,
+                     length);
+        result = -1;
+    }
+    for (Py_ssize_t i = 0; i < length && result == 0; i++) {
+        PyObject *integer = to_integer(PySequence_Fast_GET_ITEM(fast, i), "a dimension");
+        dims[i] = integer == NULL ? -1 : PyLong_AsLongLong(integer);
+        Py_XDECREF(integer);
+        result = PyErr_Occurred() ? -1 : 0;
+    }
+    *ndim = (int)length;
+    Py_DECREF(fast);
+    return result;
+}
+
+int
+pyft_to_ratio(PyObject *object, const char *what, uint64_t *numerator, uint64_t *denominator)
+{
+    double value = PyBool_Check(object) ? -1 : PyFloat_AsDouble(object);
+    if (value == -1 && PyErr_Occurred()) {
+        PyErr_Clear();
+    }
+    if (!(value >= 0 && value <= 1e6)) {
+        PyErr_Format(PyExc_ValueError, "%s must be a number from 0 to 1e6, not %R", what, object);
+        return -1;
+    }
+    /* 2.7 means 27/10 and not the binary fraction next to it: twelve decimals are kept. */
+    *denominator = 1000000000000;
+    *numerator = (uint64_t)(value * 1e12 + 0.5);
+    while (*numerator % 10 == 0 && *denominator > 1) {
+        *numerator /= 10;
+        *denominator /= 10;
+    }
+    return 0;
+}
+
+PyObject *
+pyft_grouped_text(ft_u128 count)
+{
+    char text[FT_TEXT_SIZE];
+    ft_text_grouped(count, text);
+    return PyUnicode_FromString(text);
+}
+
+PyObject *
+pyft_si_text(ft_u128 count)
+{
+    char text[FT_TEXT_SIZE];
+    ft_text_si(count, "FLOP", text);
+    return PyUnicode_FromString(text);
+}
+
+PyObject *
+pyft_call_helper(const char *module_name, const char *name, const char *format, ...)
+{
+    PyObject *result = NULL, *function = NULL, *arguments = NULL;
+    PyObject *module = PyImport_ImportModule(module_name);
+    if (module != NULL && (function = PyObject_GetAttrString(module, name)) != NULL) {
+        va_list values;
+        va_start(values, format);
+        arguments = Py_VaBuildValue(format, values); /* the format is one tuple */
+        va_end(values);
+        if (arguments != NULL) {
+            result = PyObject_CallObject(function, arguments);
+        }
+    }
+    Py_XDECREF(arguments);
+    Py_XDECREF(function);
+    Py_XDECREF(module);
+    return result;
+}
+
+PyObject *
+pyft_new_record(PyTypeObject *type, PyObject **fields, Py_ssize_t count)
+{
+    PyObject *record = PyStructSequence_New(type);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (record == NULL) {
+            Py_XDECREF(fields[i]);
+        }
+        else {
+            PyStructSequence_SetItem(record, i, fields[i]);
+        }
+    }
+    if (record != NULL && PyErr_Occurred()) {
+        Py_CLEAR(record);
+    }
+    return record;
+}

@@ -1,0 +1,552 @@
+/* EpochIterator: what ft(epochs, ...) returns. Trains an epoch, then gives the loop its turn. */
+/* SPDX-License-Identifier: MIT */
+#include "pyft.h"
+
+#include <math.h>
+
+enum { AT_EPOCH = 1, AT_BATCH = 2 };
+
+typedef struct {
+    PyObject_HEAD
+    pyft_tracker *tracker;
+    PyObject *items; /* the iterator over what the user gave as epochs */
+    int print_at, export_at;
+    PyObject *batch_file, *epoch_file; /* NULL where not exported */
+    PyObject *progress;                /* NULL without a progress bar */
+    PyObject *on_epoch_end;            /* NULL without a callback */
+    ft_u128 epoch_cum;
+    bool started, closed, displaced; /* displaced: ended by another use of its tracker */
+} epoch_iterator;
+
+/* ---- saying things ---- */
+
+/* Steals text, which may be NULL with an exception set. */
+static int
+say(epoch_iterator *self, PyObject *text)
+{
+    PyObject *done = NULL;
+    if (text != NULL) {
+        done = self->progress != NULL ? PyObject_CallMethod(self->progress, "write", "O", text)
+                                      : pyft_call_helper("builtins", "print", "(O)", text);
+    }
+    Py_XDECREF(text);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+static int
+print_batch(epoch_iterator *self, const ft_step *step)
+{
+    PyObject *batch = pyft_grouped_text(step->flops_batch);
+    PyObject *epoch = pyft_si_text(self->epoch_cum), *total = pyft_si_text(step->flops_total_cum);
+    PyObject *text = NULL;
+    if (batch != NULL && epoch != NULL && total != NULL) {
+        text = PyUnicode_FromFormat(
+            "epoch %u step %u · batch of %llu · %U FLOPs · epoch %U · total %U", step->epoch,
+            step->step, (unsigned long long)step->batch_size, batch, epoch, total);
+    }
+    Py_XDECREF(batch);
+    Py_XDECREF(epoch);
+    Py_XDECREF(total);
+    return say(self, text);
+}
+
+static int
+print_epoch(epoch_iterator *self, const ft_epoch *epoch)
+{
+    PyObject *flops = pyft_grouped_text(epoch->flops_epoch);
+    PyObject *short_flops = pyft_si_text(epoch->flops_epoch);
+    PyObject *total = pyft_si_text(epoch->flops_total_cum);
+    char *loss = PyOS_double_to_string(epoch->loss, 'g', 4, 0, NULL);
+    char *seconds = PyOS_double_to_string(epoch->wall_time_s, 'f', 2, 0, NULL);
+    PyObject *text = NULL;
+    if (flops != NULL && short_flops != NULL && total != NULL && loss != NULL && seconds != NULL) {
+        bool timed = self->tracker->log_wall_time;
+        text = PyUnicode_FromFormat("epoch %u · %U FLOPs (%U) · total %U%s%s%s%s%s%s", epoch->epoch,
+                                    flops, short_flops, total, isnan(epoch->loss) ? "" : " · loss ",
+                                    isnan(epoch->loss) ? "" : loss, timed ? " · " : "",
+                                    timed ? seconds : "", timed ? " s" : "",
+                                    epoch->complete ? "" : " · broken off");
+    }
+    PyMem_Free(loss);
+    PyMem_Free(seconds);
+    Py_XDECREF(flops);
+    Py_XDECREF(short_flops);
+    Py_XDECREF(total);
+    return say(self, text);
+}
+
+/* ---- ending ---- */
+
+static void
+close_file(PyObject **file)
+{
+    PyObject *closed = *file == NULL ? NULL : PyObject_CallMethod(*file, "close", NULL);
+    if (*file != NULL && closed == NULL) {
+        PyErr_WriteUnraisable(*file);
+    }
+    Py_XDECREF(closed);
+    Py_CLEAR(*file);
+}
+
+/* Records, writes and prints an epoch that has ended, whole or broken off. */
+static int
+finish_epoch(epoch_iterator *self, bool complete, double loss)
+{
+    ft_epoch epoch;
+    pyft_tracker *tracker = self->tracker;
+    ft_status status =
+        ft_epochs_end(&tracker->run, complete, loss, pyft_tracker_now(tracker), &epoch);
+    if (status == FT_OK && self->epoch_file != NULL) {
+        status = ft_csv_epoch(pyft_file_sink(self->epoch_file), &epoch);
+    }
+    if (status != FT_OK) {
+        pyft_raise(status, "ending the epoch");
+        return -1;
+    }
+    return self->print_at & AT_EPOCH ? print_epoch(self, &epoch) : 0;
+}
+
+int
+pyft_epochs_close(PyObject *object)
+{
+    epoch_iterator *self = (epoch_iterator *)object;
+    if (self->closed) {
+        return 0;
+    }
+    self->closed = true;
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    self->tracker->training_now = false;
+    if (self->tracker->iterator == object) {
+        self->tracker->iterator = NULL;
+    }
+    int result = self->tracker->run.open ? finish_epoch(self, false, NAN) : 0;
+    if (result < 0 && type != NULL) {
+        PyErr_WriteUnraisable(object);
+        result = 0;
+    }
+    PyObject *own_type, *own_value, *own_traceback;
+    PyErr_Fetch(&own_type, &own_value, &own_traceback);
+    close_file(&self->batch_file);
+    close_file(&self->epoch_file);
+    close_file(&self->progress);
+    Py_CLEAR(self->items);
+    if (type != NULL) {
+        PyErr_Restore(type, value, traceback);
+    }
+    else {
+        PyErr_Restore(own_type, own_value, own_traceback);
+    }
+    return result;
+}
+
+/* ---- training ---- */
+
+static int
+train_batch(epoch_iterator *self, PyObject *train, PyObject *batch)
+{
+    pyft_tracker *tracker = self->tracker;
+    uint64_t batch_size;
+    ft_step step;
+    tracker->training_now = true;
+    PyObject *size = PyObject_CallOneArg(train, batch);
+    tracker->training_now = false;
+    int result = size == NULL ? -1 : pyft_to_u64(size, "the batch size", &batch_size);
+    Py_XDECREF(size);
+    if (result < 0 || pyft_tracker_add_batch(tracker, batch_size, &step) < 0) {
+        return -1;
+    }
+    self->epoch_cum = ft_u128_add(self->epoch_cum, step.flops_batch);
+    if (self->batch_file != NULL) {
+        ft_status status = ft_csv_step(pyft_file_sink(self->batch_file), &step, self->epoch_cum);
+        if (status != FT_OK) {
+            pyft_raise(status, "writing a row of the batch CSV");
+            return -1;
+        }
+    }
+    if (self->print_at & AT_BATCH && print_batch(self, &step) < 0) {
+        return -1;
+    }
+    if (self->progress != NULL) {
+        PyObject *total = pyft_from_u128(step.flops_total_cum);
+        PyObject *done = total == NULL ? NULL
+                                       : PyObject_CallMethod(self->progress, "update", "IO",
+                                                             (unsigned int)step.epoch, total);
+        Py_XDECREF(total);
+        Py_XDECREF(done);
+        return done == NULL ? -1 : 0;
+    }
+    return 0;
+}
+
+static int
+train_batches(epoch_iterator *self)
+{
+    PyObject *training = self->tracker->training;
+    PyObject *batches = NULL, *iterator = NULL, *batch;
+    PyObject *train = PyObject_GetAttrString(training, "train");
+    PyObject *started = train == NULL ? NULL : PyObject_CallMethod(training, "start_epoch", NULL);
+    if (started != NULL && (batches = PyObject_CallMethod(training, "batches", NULL)) != NULL) {
+        iterator = PyObject_GetIter(batches);
+    }
+    int result = iterator == NULL ? -1 : 0;
+    while (result == 0 && (batch = PyIter_Next(iterator)) != NULL) {
+        result = train_batch(self, train, batch);
+        Py_DECREF(batch);
+    }
+    Py_XDECREF(started);
+    Py_XDECREF(train);
+    Py_XDECREF(batches);
+    Py_XDECREF(iterator);
+    return PyErr_Occurred() ? -1 : result;
+}
+
+static int
+mean_loss(PyObject *training, double *loss)
+{
+    PyObject *mean = PyObject_CallMethod(training, "mean_loss", NULL);
+    *loss = mean == NULL || mean == Py_None ? NAN : PyFloat_AsDouble(mean);
+    Py_XDECREF(mean);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static int
+call_on_epoch_end(epoch_iterator *self)
+{
+    if (self->on_epoch_end == NULL) {
+        return 0;
+    }
+    self->tracker->training_now = true; /* the loop is not the callback's to restart */
+    PyObject *done = PyObject_CallFunction(self->on_epoch_end, "OI", self->tracker,
+                                           (unsigned int)self->tracker->run.ledger.current.epoch);
+    self->tracker->training_now = false;
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+static int
+train_epoch(epoch_iterator *self)
+{
+    pyft_tracker *tracker = self->tracker;
+    double loss;
+    ft_status status = ft_epochs_begin(&tracker->run, pyft_tracker_now(tracker));
+    if (status != FT_OK) {
+        pyft_raise(status, "starting an epoch");
+        return -1;
+    }
+    self->epoch_cum = FT_U128_ZERO;
+    if (train_batches(self) < 0 || mean_loss(tracker->training, &loss) < 0 ||
+        finish_epoch(self, true, loss) < 0) {
+        return -1;
+    }
+    return call_on_epoch_end(self);
+}
+
+static PyObject *
+iterator_next(PyObject *object)
+{
+    epoch_iterator *self = (epoch_iterator *)object;
+    if (self->displaced) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "this loop was ended by another use of its tracker (ft(...), run or "
+                        "on_epoch_start) inside of it");
+        return NULL;
+    }
+    if (self->closed) {
+        return NULL;
+    }
+    if (self->tracker->training_now) {
+        PyErr_SetString(PyExc_RuntimeError, "this tracker is training an epoch already");
+        return NULL;
+    }
+    self->started = true;
+    PyObject *item = PyIter_Next(self->items);
+    if (item != NULL && train_epoch(self) == 0) {
+        return item;
+    }
+    if (item == NULL && !PyErr_Occurred() && self->print_at != 0) {
+        say(self, pyft_tracker_trust_line(self->tracker));
+    }
+    Py_XDECREF(item);
+    pyft_epochs_close(object);
+    return NULL;
+}
+
+/* ---- starting ---- */
+
+typedef struct {
+    PyObject *epochs, *prefix, *on_epoch_end, *config;
+    const char *print_level, *export_level, *overwrite;
+    const char *wandb_project, *wandb_run_name, *wandb_log, *wandb_entity;
+    int progress, wandb, wandb_only_rank0;
+} epoch_options;
+
+/* "none", "epoch", "batch" or "both" as bits; -1 with an exception. */
+static int
+parse_level(const char *option, const char *value)
+{
+    static const char *const names[] = {"none", "epoch", "batch", "both"};
+    for (int i = 0; i < 4; i++) {
+        if (strcmp(value, names[i]) == 0) {
+            return i;
+        }
+    }
+    PyErr_Format(PyExc_ValueError, "%s must be 'none', 'epoch', 'batch' or 'both', not '%s'", option,
+                 value);
+    return -1;
+}
+
+static int
+parse_options(PyObject *args, PyObject *kwargs, epoch_options *options)
+{
+    static char *names[] = {"epochs",        "print_level",  "export",         "export_prefix",
+                            "overwrite",     "progress",     "on_epoch_end",   "wandb",
+                            "wandb_project", "wandb_run_name", "wandb_config", "wandb_log",
+                            "wandb_entity",  "wandb_only_rank0", NULL};
+    return PyArg_ParseTupleAndKeywords(
+               args, kwargs, "O|$ssOspOpzzOszp:ft", names, &options->epochs, &options->print_level,
+               &options->export_level, &options->prefix, &options->overwrite, &options->progress,
+               &options->on_epoch_end, &options->wandb, &options->wandb_project,
+               &options->wandb_run_name, &options->config, &options->wandb_log,
+               &options->wandb_entity, &options->wandb_only_rank0)
+               ? 0
+               : -1;
+}
+
+/* An iterator over the epochs, from an int or any iterable. */
+static PyObject *
+epoch_items(PyObject *epochs)
+{
+    if (PyIndex_Check(epochs) && !PyBool_Check(epochs)) {
+        uint64_t count;
+        if (pyft_to_u64(epochs, "epochs", &count) < 0) {
+            return NULL;
+        }
+        PyObject *range = pyft_call_helper("builtins", "range", "(K)", (unsigned long long)count);
+        PyObject *items = range == NULL ? NULL : PyObject_GetIter(range);
+        Py_XDECREF(range);
+        return items;
+    }
+    PyObject *items = PyUnicode_Check(epochs) ? NULL : PyObject_GetIter(epochs);
+    if (items == NULL) {
+        PyErr_Format(PyExc_TypeError, "epochs must be an int or an iterable, not %R of type %s",
+                     epochs, Py_TYPE(epochs)->tp_name);
+    }
+    return items;
+}
+
+static PyObject *
+open_file(epoch_iterator *self, const epoch_options *options, const char *suffix, const char *header)
+{
+    PyObject *prefix = options->prefix == NULL || options->prefix == Py_None
+                           ? self->tracker->run_name
+                           : options->prefix;
+    return pyft_call_helper("flops_tracker._csv_files", "open_csv", "(OssOs)", prefix, suffix, header,
+                            self->tracker->written, options->overwrite);
+}
+
+static int
+open_outputs(epoch_iterator *self, const epoch_options *options)
+{
+    if (self->export_at & AT_BATCH) {
+        self->batch_file = open_file(self, options, "_batch.csv", FT_CSV_STEP_HEADER);
+        if (self->batch_file == NULL) {
+            return -1;
+        }
+    }
+    if (self->export_at & AT_EPOCH) {
+        self->epoch_file = open_file(self, options, "_epoch.csv", FT_CSV_EPOCH_HEADER);
+        if (self->epoch_file == NULL) {
+            return -1;
+        }
+    }
+    if (options->progress) {
+        self->progress = pyft_call_helper("flops_tracker._progress", "open_progress", "(OO)",
+                                          self->tracker->training, options->epochs);
+        return self->progress == NULL ? -1 : 0;
+    }
+    return 0;
+}
+
+/* Checks everything that can be wrong before the first file is touched. */
+static int
+check_start(pyft_tracker *tracker, const epoch_options *options)
+{
+    if (tracker->training == NULL) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "nothing to train: call torch_bind(model, optimizer, loss_fn, train_loader) "
+                        "or sklearn_bind(clf, X, y, batch_size=...) first; or write the loop "
+                        "yourself with on_epoch_start, update_batch and on_epoch_end");
+        return -1;
+    }
+    if (tracker->training_now) {
+        PyErr_SetString(PyExc_RuntimeError, "this tracker is training an epoch already");
+        return -1;
+    }
+    if (tracker->run.open && tracker->iterator == NULL) {
+        pyft_raise(FT_EPOCH_OPEN, "ft(...)");
+        return -1;
+    }
+    if (options->on_epoch_end != NULL && options->on_epoch_end != Py_None &&
+        !PyCallable_Check(options->on_epoch_end)) {
+        PyErr_Format(PyExc_TypeError, "on_epoch_end must be callable, not %R",
+                     options->on_epoch_end);
+        return -1;
+    }
+    if (parse_level("wandb_log", options->wandb_log) < 0) {
+        return -1;
+    }
+    PyObject *known =
+        pyft_call_helper("flops_tracker._csv_files", "check_overwrite", "(s)", options->overwrite);
+    Py_XDECREF(known);
+    return known == NULL ? -1 : 0;
+}
+
+static int
+displace_running(pyft_tracker *tracker)
+{
+    if (tracker->iterator == NULL) {
+        return 0;
+    }
+    ((epoch_iterator *)tracker->iterator)->displaced = true;
+    return pyft_epochs_close(tracker->iterator);
+}
+
+PyObject *
+pyft_epochs_start(pyft_tracker *tracker, PyObject *args, PyObject *kwargs,
+                  const char *default_print_level)
+{
+    epoch_options options = {.print_level = default_print_level,
+                             .export_level = "none",
+                             .overwrite = "rename",
+                             .wandb_log = "none"};
+    pyft_state *state = pyft_state_of(Py_TYPE(tracker));
+    if (state == NULL || parse_options(args, kwargs, &options) < 0 ||
+        check_start(tracker, &options) < 0) {
+        return NULL;
+    }
+    int print_at = parse_level("print_level", options.print_level);
+    int export_at = print_at < 0 ? -1 : parse_level("export", options.export_level);
+    PyObject *items = export_at < 0 ? NULL : epoch_items(options.epochs);
+    if (items == NULL || displace_running(tracker) < 0) {
+        Py_XDECREF(items);
+        return NULL;
+    }
+    epoch_iterator *self = PyObject_GC_New(epoch_iterator, state->epoch_iterator_type);
+    if (self == NULL) {
+        Py_DECREF(items);
+        return NULL;
+    }
+    self->tracker = (pyft_tracker *)Py_NewRef((PyObject *)tracker);
+    self->items = items;
+    self->print_at = print_at;
+    self->export_at = export_at;
+    self->batch_file = self->epoch_file = self->progress = NULL;
+    self->on_epoch_end = options.on_epoch_end == Py_None ? NULL : Py_XNewRef(options.on_epoch_end);
+    self->epoch_cum = FT_U128_ZERO;
+    self->closed = self->displaced = false;
+    self->started = true; /* no complaint where opening the files fails */
+    PyObject_GC_Track((PyObject *)self);
+    if (open_outputs(self, &options) < 0 ||
+        (options.wandb && PyErr_WarnEx(PyExc_UserWarning,
+                                       "wandb logging is not built in yet: training goes on and "
+                                       "nothing is sent",
+                                       1) < 0)) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    self->started = false;
+    tracker->iterator = (PyObject *)self;
+    return (PyObject *)self;
+}
+
+/* ---- the type ---- */
+
+static void
+iterator_finalize(PyObject *object)
+{
+    epoch_iterator *self = (epoch_iterator *)object;
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (!self->started && !self->closed &&
+        PyErr_ResourceWarning(object, 1,
+                              "ft(...) was never looped over, so nothing was trained: write "
+                              "`for _ in ft(epochs): ...`, or call ft.run(epochs)") < 0) {
+        PyErr_WriteUnraisable(object);
+    }
+    if (pyft_epochs_close(object) < 0) {
+        PyErr_WriteUnraisable(object);
+    }
+    PyErr_Restore(type, value, traceback);
+}
+
+static int
+iterator_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    epoch_iterator *self = (epoch_iterator *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT((PyObject *)self->tracker);
+    Py_VISIT(self->items);
+    Py_VISIT(self->batch_file);
+    Py_VISIT(self->epoch_file);
+    Py_VISIT(self->progress);
+    Py_VISIT(self->on_epoch_end);
+    return 0;
+}
+
+static int
+iterator_clear(PyObject *object)
+{
+    epoch_iterator *self = (epoch_iterator *)object;
+    Py_CLEAR(self->items);
+    Py_CLEAR(self->batch_file);
+    Py_CLEAR(self->epoch_file);
+    Py_CLEAR(self->progress);
+    Py_CLEAR(self->on_epoch_end);
+    return 0;
+}
+
+static void
+iterator_dealloc(PyObject *object)
+{
+    epoch_iterator *self = (epoch_iterator *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    if (PyObject_CallFinalizerFromDealloc(object) < 0) {
+        return;
+    }
+    PyObject_GC_UnTrack(object);
+    iterator_clear(object);
+    Py_DECREF(self->tracker);
+    PyObject_GC_Del(object);
+    Py_DECREF(type);
+}
+
+static PyType_Slot iterator_slots[] = {
+    {Py_tp_doc, "Trains one epoch at each step of the loop; made by ft(epochs, ...)."},
+    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, iterator_next},
+    {Py_tp_finalize, iterator_finalize},
+    {Py_tp_dealloc, iterator_dealloc},
+    {Py_tp_traverse, iterator_traverse},
+    {Py_tp_clear, iterator_clear},
+    {0, NULL},
+};
+
+static PyType_Spec iterator_spec = {
+    .name = "flops_tracker._core.EpochIterator",
+    .basicsize = sizeof(epoch_iterator),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
+             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = iterator_slots,
+};
+
+int
+pyft_add_epochs(PyObject *module, pyft_state *state)
+{
+    state->epoch_iterator_type =
+        (PyTypeObject *)PyType_FromModuleAndSpec(module, &iterator_spec, NULL);
+    return state->epoch_iterator_type == NULL
+               ? -1
+               : PyModule_AddType(module, state->epoch_iterator_type);
+}

@@ -1,0 +1,34 @@
+/* The one place where a status of the core becomes a Python exception. */
+/* SPDX-License-Identifier: MIT */
+#include "pyft.h"
+
+PyObject *
+pyft_raise(ft_status status, const char *doing)
+{
+    PyObject *type = PyExc_ValueError;
+    switch (status) {
+    case FT_OK:
+        return NULL;
+    case FT_SINK_FAILED:
+        if (PyErr_Occurred()) {
+            return NULL; /* the file's own exception says more */
+        }
+        type = PyExc_OSError;
+        break;
+    case FT_NO_MEMORY:
+        return PyErr_NoMemory();
+    case FT_OVERFLOW:
+        type = PyExc_OverflowError;
+        break;
+    case FT_EPOCH_OPEN:
+        PyErr_Format(PyExc_RuntimeError, "%s: an epoch is open; call on_epoch_end() first", doing);
+        return NULL;
+    case FT_NO_EPOCH:
+        PyErr_Format(PyExc_RuntimeError, "%s: no epoch is open; call on_epoch_start() first", doing);
+        return NULL;
+    default:
+        break;
+    }
+    PyErr_Format(type, "%s: %s", doing, ft_status_text(status));
+    return NULL;
+}

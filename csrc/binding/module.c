@@ -1,0 +1,122 @@
+/* The extension module flops_tracker._core: its state, its slots, and what it exposes. */
+/* SPDX-License-Identifier: MIT */
+#include "pyft.h"
+
+pyft_state *
+pyft_state_of(PyTypeObject *type)
+{
+    PyObject *module = PyType_GetModuleByDef(type, &pyft_module);
+    return module == NULL ? NULL : PyModule_GetState(module);
+}
+
+static PyObject *
+format_flops(PyObject *module, PyObject *count)
+{
+    (void)module;
+    ft_u128 value;
+    return pyft_to_u128(count, "count", &value) < 0 ? NULL : pyft_si_text(value);
+}
+
+static PyMethodDef module_methods[] = {
+    {"rules", PYFT_METHOD(pyft_rules), METH_VARARGS | METH_KEYWORDS,
+     "rules($module, pattern=None)\n--\n\n"
+     "The layers that have a rule, as a list of Rule; those whose name or formula contains pattern."},
+    {"formulas", pyft_formulas, METH_NOARGS,
+     "formulas($module, /)\n--\n\nAll formulas as a list of Rule, named by the formula."},
+    {"conventions", pyft_conventions, METH_NOARGS,
+     "conventions($module, /)\n--\n\nThe conventions under which a cost is read, a list of Convention."},
+    {"format_flops", format_flops, METH_O,
+     "format_flops($module, count, /)\n--\n\n8178368512 as '8.18 GFLOP'."},
+    {NULL, NULL, 0, NULL},
+};
+
+static int
+module_exec(PyObject *module)
+{
+    pyft_state *state = PyModule_GetState(module);
+    ft_status status = ft_registry_init(&state->registry, ft_allocator_libc());
+    if (status != FT_OK) {
+        pyft_raise(status, "building the registry of rules");
+        return -1;
+    }
+    state->uncounted_warning = PyErr_NewExceptionWithDoc(
+        "flops_tracker.UncountedWarning", "Some work has no rule, so a total is too small.",
+        PyExc_UserWarning, NULL);
+    if (state->uncounted_warning == NULL ||
+        PyModule_AddObjectRef(module, "UncountedWarning", state->uncounted_warning) < 0 ||
+        pyft_add_registry(module, state) < 0 || pyft_add_estimators(module, state) < 0 ||
+        pyft_add_walk(module, state) < 0 || pyft_add_torch_estimators(module, state) < 0 ||
+        pyft_add_records(module, state) < 0 || pyft_add_tracker(module, state) < 0 || pyft_add_epochs(module, state) < 0) {
+        return -1;
+    }
+    if (PyModule_AddStringConstant(module, "STEP_CSV_HEADER", FT_CSV_STEP_HEADER) < 0 ||
+        PyModule_AddStringConstant(module, "EPOCH_CSV_HEADER", FT_CSV_EPOCH_HEADER) < 0) {
+        return -1;
+    }
+    return PyModule_AddStringConstant(module, "__version__", FT_VERSION);
+}
+
+#define FOR_EACH_OBJECT(state, DO)                                                                 \
+    DO((state)->estimator_type);                                                                   \
+    DO((state)->sgd_type);                                                                         \
+    DO((state)->torch_layer_type);                                                                 \
+    DO((state)->torch_auto_type);                                                                  \
+    DO((state)->torch_cnn_type);                                                                   \
+    DO((state)->walk_type);                                                                        \
+    DO((state)->tracker_type);                                                                     \
+    DO((state)->epoch_iterator_type);                                                              \
+    DO((state)->step_log_type);                                                                    \
+    DO((state)->epoch_log_type);                                                                   \
+    DO((state)->layer_type);                                                                       \
+    DO((state)->rule_type);                                                                        \
+    DO((state)->convention_type);                                                                  \
+    DO((state)->uncounted_warning)
+
+static int
+module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    pyft_state *state = PyModule_GetState(module);
+    FOR_EACH_OBJECT(state, Py_VISIT);
+    return 0;
+}
+
+static int
+module_clear(PyObject *module)
+{
+    pyft_state *state = PyModule_GetState(module);
+    FOR_EACH_OBJECT(state, Py_CLEAR);
+    return 0;
+}
+
+static void
+module_free(void *module)
+{
+    module_clear(module);
+    ft_registry_clear(&((pyft_state *)PyModule_GetState(module))->registry);
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+#if PY_VERSION_HEX >= 0x030D0000
+    {Py_mod_gil, Py_MOD_GIL_USED}, /* trackers hold no lock of their own */
+#endif
+    {0, NULL},
+};
+
+PyModuleDef pyft_module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "flops_tracker._core",
+    .m_doc = "The C core of flops_tracker. Use it through the package.",
+    .m_size = sizeof(pyft_state),
+    .m_methods = module_methods,
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC
+PyInit__core(void)
+{
+    return PyModuleDef_Init(&pyft_module);
+}

@@ -1,0 +1,115 @@
+/* The binding's private header: module state, and the helpers that its files share. */
+/* SPDX-License-Identifier: MIT */
+#ifndef PYFT_H
+#define PYFT_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "ft.h"
+
+/* Method tables keep the calling convention in a flag and the pointer without it. */
+#define PYFT_METHOD(function) ((PyCFunction)(void (*)(void))(function))
+
+typedef struct {
+    ft_registry registry;
+    PyTypeObject *estimator_type, *sgd_type, *torch_layer_type, *torch_auto_type, *torch_cnn_type;
+    PyTypeObject *walk_type, *tracker_type, *epoch_iterator_type;
+    PyTypeObject *step_log_type, *epoch_log_type, *layer_type, *rule_type, *convention_type;
+    PyObject *uncounted_warning;
+} pyft_state;
+
+extern PyModuleDef pyft_module;
+
+/* NULL with an exception where the type does not come from this module. */
+pyft_state *pyft_state_of(PyTypeObject *type);
+
+/* errors.c: always returns NULL, so that `return pyft_raise(...)` reads well. */
+PyObject *pyft_raise(ft_status status, const char *doing);
+
+/* convert.c: 0, or -1 with an exception that names `what`. */
+PyObject *pyft_from_u128(ft_u128 count);
+int pyft_to_u128(PyObject *object, const char *what, ft_u128 *count);
+int pyft_to_u64(PyObject *object, const char *what, uint64_t *number);
+/* A sequence of integers into dims[FT_MAX_DIMS]. */
+int pyft_to_dims(PyObject *sequence, int64_t *dims, int *ndim);
+/* A finite factor of 0 or more as a fraction, as exact as its decimal digits. */
+int pyft_to_ratio(PyObject *object, const char *what, uint64_t *numerator, uint64_t *denominator);
+PyObject *pyft_grouped_text(ft_u128 count);
+PyObject *pyft_si_text(ft_u128 count);
+/* A struct sequence; steals the fields, of which some may be NULL with an exception set. */
+PyObject *pyft_new_record(PyTypeObject *type, PyObject **fields, Py_ssize_t count);
+/* Calls `name` of one of the package's Python modules, imported on first use. */
+PyObject *pyft_call_helper(const char *module, const char *name, const char *format, ...);
+
+/* An estimator whose batches cost the same whenever they are of one size keeps the last answer. */
+typedef struct pyft_estimator {
+    PyObject_HEAD
+    /* NULL for estimators written in Python, which are asked through their method. */
+    int (*evaluate)(struct pyft_estimator *self, uint64_t batch_size, ft_u128 *flops);
+    bool remembered;
+    uint64_t remembered_batch;
+    ft_u128 remembered_flops;
+} pyft_estimator;
+
+/* estimators.c, torch_estimators.c */
+int pyft_add_estimators(PyObject *module, pyft_state *state);
+int pyft_add_torch_estimators(PyObject *module, pyft_state *state);
+/* The FLOPs of one batch, from C or from the estimator's Python method. */
+int pyft_flops_for_batch(PyObject *estimator, uint64_t batch_size, ft_u128 *flops);
+/* estimator.flops_for_batch(batch_size) for those with an `evaluate`. */
+PyObject *pyft_estimator_flops_for_batch(PyObject *self, PyObject *batch_size);
+
+/* walk.c: reads the layers of a model and counts one dry run. */
+int pyft_add_walk(PyObject *module, pyft_state *state);
+enum { PYFT_PASSES = 2 };
+/* The forward FLOPs of a pass, summed over all layers. */
+ft_u128 pyft_walk_total(PyObject *walk, int pass);
+/* The layers as a tuple of Layer records. */
+PyObject *pyft_walk_layers(PyObject *walk);
+
+/* tracker.c, epochs.c */
+int pyft_add_tracker(PyObject *module, pyft_state *state);
+int pyft_add_epochs(PyObject *module, pyft_state *state);
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *estimator;
+    PyObject *run_name;
+    PyObject *training; /* what torch_bind or sklearn_bind made; NULL before */
+    PyObject *written;  /* set: the CSV files that are this tracker's own */
+    PyObject *iterator; /* borrowed: the EpochIterator that has not ended yet */
+    PyObject *weak_references;
+    ft_epochs run;
+    bool log_wall_time;
+    bool training_now; /* a batch is being trained: it will be counted by the loop */
+} pyft_tracker;
+
+double pyft_tracker_now(const pyft_tracker *tracker);
+int pyft_tracker_add_batch(pyft_tracker *tracker, uint64_t batch_size, ft_step *step);
+PyObject *pyft_tracker_trust_line(pyft_tracker *tracker);
+
+/* records.c */
+int pyft_add_records(PyObject *module, pyft_state *state);
+PyObject *pyft_tracker_step_logs(PyObject *tracker, void *unused);
+PyObject *pyft_tracker_epoch_logs(PyObject *tracker, void *unused);
+PyObject *pyft_tracker_history(PyObject *tracker, void *unused);
+PyObject *pyft_tracker_step_block(PyObject *tracker, PyObject *unused);
+PyObject *pyft_tracker_save_batch_csv(PyObject *tracker, PyObject *path);
+PyObject *pyft_tracker_save_epoch_csv(PyObject *tracker, PyObject *path);
+/* A sink that hands every line to the `write` method of `file`. */
+ft_sink pyft_file_sink(PyObject *file);
+
+/* epochs.c: the iterator behind ft(epochs, ...); args and kwargs as of that call. */
+PyObject *pyft_epochs_start(pyft_tracker *tracker, PyObject *args, PyObject *kwargs,
+                            const char *default_print_level);
+/* Ends what an abandoned iterator left open. */
+int pyft_epochs_close(PyObject *iterator);
+
+/* registry.c */
+int pyft_add_registry(PyObject *module, pyft_state *state);
+PyObject *pyft_rules(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *pyft_conventions(PyObject *module, PyObject *unused);
+PyObject *pyft_formulas(PyObject *module, PyObject *unused);
+
+#endif

@@ -1,0 +1,154 @@
+/* rules(), formulas() and conventions(): the core's tables as Python objects. */
+/* SPDX-License-Identifier: MIT */
+#include "pyft.h"
+
+static PyStructSequence_Field rule_fields[] = {
+    {"name", "the framework's name of the layer"},
+    {"formula", "the name of the formula"},
+    {"equation", "the formula itself, as cost by kind"},
+    {"op_class", "matmul, conv, attention, ..."},
+    {"source", "where the formula comes from"},
+    {"examples", "worked examples, a tuple of str"},
+    {NULL, NULL},
+};
+static PyStructSequence_Desc rule_desc = {
+    "flops_tracker.Rule", "Which formula counts a layer.", rule_fields, 6};
+
+static PyStructSequence_Field convention_fields[] = {
+    {"name", "its name"},
+    {"text", "what it means"},
+    {"contractions", "dict: FLOPs per unit of each kind of work in contractions"},
+    {"others", "dict: the same for every other class"},
+    {NULL, NULL},
+};
+static PyStructSequence_Desc convention_desc = {
+    "flops_tracker.Convention", "How a cost by kind is read as FLOPs.", convention_fields, 4};
+
+static PyObject *
+examples_of(const ft_formula *formula)
+{
+    Py_ssize_t count = 0;
+    while (count < FT_MAX_EXAMPLES && formula->examples[count].text != NULL) {
+        count++;
+    }
+    PyObject *examples = PyTuple_New(count);
+    for (Py_ssize_t i = 0; examples != NULL && i < count; i++) {
+        PyObject *text = PyUnicode_FromString(formula->examples[i].text);
+        if (text == NULL) {
+            Py_CLEAR(examples);
+            break;
+        }
+        PyTuple_SET_ITEM(examples, i, text);
+    }
+    return examples;
+}
+
+static PyObject *
+rule_record(pyft_state *state, const char *name, const ft_formula *formula)
+{
+    PyObject *fields[] = {
+        PyUnicode_FromString(name),
+        PyUnicode_FromString(formula->name),
+        PyUnicode_FromString(formula->equation),
+        PyUnicode_FromString(ft_class_name(formula->op_class)),
+        PyUnicode_FromString(formula->source),
+        examples_of(formula),
+    };
+    return pyft_new_record(state->rule_type, fields, (Py_ssize_t)FT_COUNT_OF(fields));
+}
+
+/* Steals the item. */
+static int
+append(PyObject *list, PyObject *item)
+{
+    int result = item == NULL ? -1 : PyList_Append(list, item);
+    Py_XDECREF(item);
+    return result;
+}
+
+PyObject *
+pyft_rules(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"pattern", NULL};
+    pyft_state *state = PyModule_GetState(module);
+    const char *pattern = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|z:rules", names, &pattern)) {
+        return NULL;
+    }
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; list != NULL && i < state->registry.count; i++) {
+        const ft_map_row *row = state->registry.rows[i];
+        bool wanted = pattern == NULL || strstr(row->name, pattern) != NULL ||
+                      strstr(row->formula->name, pattern) != NULL;
+        if (wanted && append(list, rule_record(state, row->name, row->formula)) < 0) {
+            Py_CLEAR(list);
+        }
+    }
+    return list;
+}
+
+PyObject *
+pyft_formulas(PyObject *module, PyObject *unused)
+{
+    (void)unused;
+    pyft_state *state = PyModule_GetState(module);
+    size_t count;
+    const ft_formula *const *formulas = ft_formulas(&count);
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; list != NULL && i < count; i++) {
+        if (append(list, rule_record(state, formulas[i]->name, formulas[i])) < 0) {
+            Py_CLEAR(list);
+        }
+    }
+    return list;
+}
+
+static PyObject *
+weights_dict(const int8_t *weights)
+{
+    PyObject *dict = PyDict_New();
+    for (int kind = 0; dict != NULL && kind < FT_KIND_COUNT; kind++) {
+        PyObject *weight = PyLong_FromLong(weights[kind]);
+        if (weight == NULL || PyDict_SetItemString(dict, ft_kind_name((ft_kind)kind), weight) < 0) {
+            Py_CLEAR(dict);
+        }
+        Py_XDECREF(weight);
+    }
+    return dict;
+}
+
+PyObject *
+pyft_conventions(PyObject *module, PyObject *unused)
+{
+    (void)unused;
+    pyft_state *state = PyModule_GetState(module);
+    size_t count;
+    const ft_convention *conventions = ft_conventions(&count);
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; list != NULL && i < count; i++) {
+        PyObject *fields[] = {
+            PyUnicode_FromString(conventions[i].name),
+            PyUnicode_FromString(conventions[i].text),
+            weights_dict(conventions[i].contractions),
+            weights_dict(conventions[i].others),
+        };
+        PyObject *record =
+            pyft_new_record(state->convention_type, fields, (Py_ssize_t)FT_COUNT_OF(fields));
+        if (append(list, record) < 0) {
+            Py_CLEAR(list);
+        }
+    }
+    return list;
+}
+
+int
+pyft_add_registry(PyObject *module, pyft_state *state)
+{
+    state->rule_type = PyStructSequence_NewType(&rule_desc);
+    state->convention_type = PyStructSequence_NewType(&convention_desc);
+    if (state->rule_type == NULL || state->convention_type == NULL ||
+        PyModule_AddType(module, state->rule_type) < 0) {
+        return -1;
+    }
+    return PyModule_AddType(module, state->convention_type);
+}

@@ -1,0 +1,502 @@
+/* FlopsTracker: a run. Binds a training, counts its batches, and gives the records back. */
+/* SPDX-License-Identifier: MIT */
+#include "pyft.h"
+
+#include <math.h>
+#include <structmember.h>
+
+#ifdef _WIN32
+#include <windows.h>
+#else
+#include <time.h>
+#endif
+
+double
+pyft_tracker_now(const pyft_tracker *tracker)
+{
+    if (!tracker->log_wall_time) {
+        return 0;
+    }
+#ifdef _WIN32
+    LARGE_INTEGER ticks, frequency;
+    QueryPerformanceCounter(&ticks);
+    QueryPerformanceFrequency(&frequency);
+    return (double)ticks.QuadPart / (double)frequency.QuadPart;
+#else
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+#endif
+}
+
+/* ---- counting ---- */
+
+int
+pyft_tracker_add_batch(pyft_tracker *tracker, uint64_t batch_size, ft_step *step)
+{
+    ft_u128 flops;
+    if (!tracker->run.open) {
+        pyft_raise(FT_NO_EPOCH, "counting a batch");
+        return -1;
+    }
+    if (pyft_flops_for_batch(tracker->estimator, batch_size, &flops) < 0) {
+        return -1;
+    }
+    ft_status status =
+        ft_epochs_batch(&tracker->run, batch_size, flops, pyft_tracker_now(tracker), step);
+    if (status != FT_OK) {
+        pyft_raise(status, "counting a batch");
+        return -1;
+    }
+    return 0;
+}
+
+/* By hand is for loops that the user writes; a loop of ours counts for itself. */
+static int
+check_by_hand(pyft_tracker *self, const char *doing)
+{
+    if (self->training_now) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "%s: this tracker is training by itself and counts its own batches", doing);
+        return -1;
+    }
+    return self->iterator == NULL ? 0 : pyft_epochs_close(self->iterator);
+}
+
+static int
+prepare_estimator(pyft_tracker *self)
+{
+    if (!PyObject_HasAttrString(self->estimator, "prepare")) {
+        return 0;
+    }
+    PyObject *done = PyObject_CallMethod(self->estimator, "prepare", NULL);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+static PyObject *
+tracker_on_epoch_start(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    pyft_tracker *self = (pyft_tracker *)object;
+    if (check_by_hand(self, "on_epoch_start") < 0 || prepare_estimator(self) < 0) {
+        return NULL;
+    }
+    ft_status status = ft_epochs_begin(&self->run, pyft_tracker_now(self));
+    return status == FT_OK ? Py_NewRef(Py_None) : pyft_raise(status, "on_epoch_start");
+}
+
+static PyObject *
+tracker_update_batch(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    pyft_tracker *self = (pyft_tracker *)object;
+    Py_ssize_t keywords = names == NULL ? 0 : PyTuple_GET_SIZE(names);
+    ft_step step;
+    uint64_t batch_size;
+    bool named_right =
+        keywords == 0 || (keywords == 1 && PyUnicode_CompareWithASCIIString(
+                                               PyTuple_GET_ITEM(names, 0), "batch_size") == 0);
+    if (count + keywords != 1 || !named_right) {
+        PyErr_SetString(PyExc_TypeError, "update_batch takes one argument, batch_size");
+        return NULL;
+    }
+    if ((self->training_now || self->iterator != NULL) && check_by_hand(self, "update_batch") < 0) {
+        return NULL;
+    }
+    if (pyft_to_u64(args[0], "batch_size", &batch_size) < 0 ||
+        pyft_tracker_add_batch(self, batch_size, &step) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+tracker_on_epoch_end(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    pyft_tracker *self = (pyft_tracker *)object;
+    ft_epoch epoch;
+    if (check_by_hand(self, "on_epoch_end") < 0) {
+        return NULL;
+    }
+    ft_status status = ft_epochs_end(&self->run, true, NAN, pyft_tracker_now(self), &epoch);
+    return status == FT_OK ? Py_NewRef(Py_None) : pyft_raise(status, "on_epoch_end");
+}
+
+static PyObject *
+tracker_enter(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    return prepare_estimator((pyft_tracker *)object) < 0 ? NULL : Py_NewRef(object);
+}
+
+/* An epoch that is still open was broken off; its batches stay counted. */
+static PyObject *
+tracker_exit(PyObject *object, PyObject *args)
+{
+    (void)args;
+    pyft_tracker *self = (pyft_tracker *)object;
+    ft_epoch epoch;
+    if (check_by_hand(self, "leaving the block") < 0) {
+        return NULL;
+    }
+    if (self->run.open) {
+        ft_epochs_end(&self->run, false, NAN, pyft_tracker_now(self), &epoch);
+    }
+    Py_RETURN_FALSE;
+}
+
+/* ---- training ---- */
+
+static PyObject *
+bind(pyft_tracker *self, const char *module, PyObject *args, PyObject *kwargs)
+{
+    PyObject *result = NULL, *bound = NULL, *function = NULL, *all = NULL, *first = NULL;
+    if (self->training_now) {
+        PyErr_SetString(PyExc_RuntimeError, "this tracker is training; bind before or after");
+        return NULL;
+    }
+    PyObject *helper = PyImport_ImportModule(module);
+    if (helper == NULL || (function = PyObject_GetAttrString(helper, "bind")) == NULL ||
+        (first = PyTuple_Pack(1, self->estimator)) == NULL ||
+        (all = PySequence_Concat(first, args)) == NULL ||
+        (bound = PyObject_Call(function, all, kwargs)) == NULL || prepare_estimator(self) < 0) {
+        goto done;
+    }
+    Py_XSETREF(self->training, Py_NewRef(bound));
+    result = Py_NewRef((PyObject *)self);
+done:
+    Py_XDECREF(helper);
+    Py_XDECREF(function);
+    Py_XDECREF(first);
+    Py_XDECREF(all);
+    Py_XDECREF(bound);
+    return result;
+}
+
+static PyObject *
+tracker_torch_bind(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    return bind((pyft_tracker *)self, "flops_tracker._torch_training", args, kwargs);
+}
+
+static PyObject *
+tracker_sklearn_bind(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    return bind((pyft_tracker *)self, "flops_tracker._sklearn_training", args, kwargs);
+}
+
+static PyObject *
+tracker_call(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    return pyft_epochs_start((pyft_tracker *)self, args, kwargs, "epoch");
+}
+
+static PyObject *
+tracker_total_flops(PyObject *self, void *unused)
+{
+    (void)unused;
+    return pyft_from_u128(((pyft_tracker *)self)->run.ledger.total);
+}
+
+static PyObject *
+tracker_run(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    PyObject *iterator = pyft_epochs_start((pyft_tracker *)self, args, kwargs, "none");
+    PyObject *item = NULL;
+    while (iterator != NULL && (item = PyIter_Next(iterator)) != NULL) {
+        Py_DECREF(item);
+    }
+    Py_XDECREF(iterator);
+    return PyErr_Occurred() ? NULL : tracker_total_flops(self, NULL);
+}
+
+static int
+add_estimate(pyft_tracker *self, PyObject *pair, uint64_t epochs, ft_u128 *total)
+{
+    unsigned long long size, times;
+    ft_u128 flops;
+    if (!PyArg_ParseTuple(pair, "KK", &size, &times) ||
+        pyft_flops_for_batch(self->estimator, size, &flops) < 0) {
+        return -1;
+    }
+    flops = ft_u128_multiply(ft_u128_multiply(flops, ft_u128_of(times)), ft_u128_of(epochs));
+    *total = ft_u128_add(*total, flops);
+    return 0;
+}
+
+static PyObject *
+tracker_estimate(PyObject *object, PyObject *argument)
+{
+    pyft_tracker *self = (pyft_tracker *)object;
+    uint64_t epochs;
+    ft_u128 total = FT_U128_ZERO;
+    if (self->training == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "estimate needs the batches: call torch_bind(model, "
+                                            "optimizer, ...) or sklearn_bind(clf, X, y, ...) first");
+        return NULL;
+    }
+    if (pyft_to_u64(argument, "epochs", &epochs) < 0) {
+        return NULL;
+    }
+    PyObject *sizes = PyObject_CallMethod(self->training, "batch_sizes", NULL);
+    PyObject *list = sizes == NULL ? NULL : PySequence_Fast(sizes, "batch_sizes");
+    int result = list == NULL ? -1 : 0;
+    for (Py_ssize_t i = 0; result == 0 && i < PySequence_Fast_GET_SIZE(list); i++) {
+        result = add_estimate(self, PySequence_Fast_GET_ITEM(list, i), epochs, &total);
+    }
+    Py_XDECREF(sizes);
+    Py_XDECREF(list);
+    return result < 0 ? NULL : pyft_from_u128(total);
+}
+
+/* ---- reading ---- */
+
+PyObject *
+pyft_tracker_trust_line(pyft_tracker *tracker)
+{
+    PyObject *trust = PyObject_GetAttrString(tracker->estimator, "trust_line");
+    PyObject *grouped = pyft_grouped_text(tracker->run.ledger.total);
+    PyObject *short_text = pyft_si_text(tracker->run.ledger.total);
+    PyObject *line = NULL;
+    if (trust != NULL && grouped != NULL && short_text != NULL) {
+        line = PyUnicode_FromFormat("total %U FLOPs (%U) · %S", grouped, short_text, trust);
+    }
+    Py_XDECREF(trust);
+    Py_XDECREF(grouped);
+    Py_XDECREF(short_text);
+    return line;
+}
+
+static PyObject *
+tracker_print_total(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    PyObject *line = pyft_tracker_trust_line((pyft_tracker *)self);
+    PyObject *done = line == NULL ? NULL : pyft_call_helper("builtins", "print", "(O)", line);
+    Py_XDECREF(line);
+    return done;
+}
+
+/* ---- the type ---- */
+
+static int
+check_estimator(PyObject *estimator, const pyft_state *state)
+{
+    if (PyObject_TypeCheck(estimator, state->estimator_type)) {
+        return 0;
+    }
+    PyErr_Format(PyExc_TypeError,
+                 "FlopsTracker needs an estimator, not %s: for a PyTorch model "
+                 "TorchAutoEstimator(model, input_example), for scikit-learn's SGD "
+                 "SklearnSGDEstimator(n_features, n_classes), or a subclass of FlopsEstimator",
+                 Py_TYPE(estimator)->tp_name);
+    return -1;
+}
+
+/* Everything but the estimator is in place from here on, so that no method can meet a NULL. */
+static PyObject *
+tracker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    (void)args;
+    (void)kwargs;
+    pyft_tracker *self = (pyft_tracker *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    ft_epochs_init(&self->run, ft_allocator_libc(), true, true);
+    self->estimator = Py_NewRef(Py_None);
+    self->run_name = PyUnicode_FromString("run");
+    self->written = PySet_New(NULL);
+    if (self->run_name == NULL || self->written == NULL) {
+        Py_CLEAR(self);
+    }
+    return (PyObject *)self;
+}
+
+static int
+tracker_init(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"estimator",       "run_name",        "log_wall_time",
+                            "keep_batch_logs", "keep_epoch_logs", NULL};
+    pyft_tracker *self = (pyft_tracker *)object;
+    pyft_state *state = pyft_state_of(Py_TYPE(object));
+    PyObject *estimator, *run_name = NULL;
+    int log_wall_time = 1, keep_steps = 1, keep_epochs = 1;
+    if (state == NULL ||
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "O|Uppp:FlopsTracker", names, &estimator,
+                                     &run_name, &log_wall_time, &keep_steps, &keep_epochs) ||
+        check_estimator(estimator, state) < 0) {
+        return -1;
+    }
+    if (self->estimator != Py_None) {
+        PyErr_SetString(PyExc_RuntimeError, "FlopsTracker.__init__ was called twice");
+        return -1;
+    }
+    if (run_name != NULL) {
+        Py_SETREF(self->run_name, Py_NewRef(run_name));
+    }
+    Py_SETREF(self->estimator, Py_NewRef(estimator));
+    self->log_wall_time = log_wall_time != 0;
+    self->run.ledger.keep_steps = keep_steps != 0;
+    self->run.ledger.keep_epochs = keep_epochs != 0;
+    return 0;
+}
+
+static PyObject *
+tracker_repr(PyObject *object)
+{
+    pyft_tracker *self = (pyft_tracker *)object;
+    PyObject *total = pyft_grouped_text(self->run.ledger.total);
+    PyObject *text =
+        total == NULL ? NULL
+                      : PyUnicode_FromFormat("<FlopsTracker %R: %U FLOPs in %u epochs>",
+                                             self->run_name, total, self->run.ledger.current.epoch);
+    Py_XDECREF(total);
+    return text;
+}
+
+static int
+tracker_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    pyft_tracker *self = (pyft_tracker *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->estimator);
+    Py_VISIT(self->training);
+    Py_VISIT(self->written);
+    return 0;
+}
+
+static int
+tracker_clear(PyObject *object)
+{
+    pyft_tracker *self = (pyft_tracker *)object;
+    Py_CLEAR(self->training);
+    Py_XSETREF(self->estimator, Py_NewRef(Py_None)); /* may be used on, by a finalizer */
+    return 0;
+}
+
+static void
+tracker_dealloc(PyObject *object)
+{
+    pyft_tracker *self = (pyft_tracker *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    if (self->weak_references != NULL) {
+        PyObject_ClearWeakRefs(object);
+    }
+    tracker_clear(object);
+    Py_CLEAR(self->estimator);
+    Py_CLEAR(self->run_name);
+    Py_CLEAR(self->written);
+    ft_epochs_clear(&self->run);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+PyDoc_STRVAR(
+    tracker_doc,
+    "FlopsTracker(estimator, run_name='run', log_wall_time=True, keep_batch_logs=True,\n"
+    "             keep_epoch_logs=True)\n--\n\n"
+    "Counts the FLOPs of a training run per batch and epoch, exactly, and writes them to CSV.\n\n"
+    "It trains:   for _ in FlopsTracker(est).torch_bind(model, optimizer, train_loader=loader)(\n"
+    "                 range(EPOCHS)): ...      or  .run(EPOCHS) -> int\n"
+    "You train:   with ft: ft.on_epoch_start(); ft.update_batch(batch_size=n); ft.on_epoch_end()\n\n"
+    "ft(epochs, *, print_level='epoch', export='none', export_prefix=None, overwrite='rename',\n"
+    "   progress=False, on_epoch_end=None, wandb=False, ...) -> iterator\n"
+    "epochs: an int or any iterable; each item is one epoch, trained before the loop's body.\n"
+    "print_level, export: 'none', 'epoch', 'batch' or 'both'. export writes PREFIX_batch.csv and\n"
+    "PREFIX_epoch.csv, each row when its batch or epoch ends; PREFIX defaults to run_name.\n"
+    "overwrite: what happens to a file of another run: 'rename', 'append', 'replace', 'error'.\n"
+    "on_epoch_end: called with (tracker, epoch number) after each epoch.");
+
+PyDoc_STRVAR(
+    torch_bind_doc,
+    "torch_bind($self, model, optimizer, loss_fn=None, train_loader=None, device=None, *,\n"
+    "           step_fn=None, zero_grad_kwargs=None)\n--\n\n"
+    "Says what ft(epochs) trains; returns the tracker itself.\n\n"
+    "train_loader yields (data, target) pairs, dicts for model(**batch), or what step_fn takes.\n"
+    "loss_fn(output, target): default cross entropy for (B, C) logits or log-probabilities with\n"
+    "integer targets, output.loss where the model gives one.\n"
+    "device: where batches go (default: the model's device); the model itself is never moved.\n"
+    "step_fn(model, batch) -> loss, or (loss, batch_size): your own forward pass.\n"
+    "zero_grad_kwargs: for optimizer.zero_grad, default {'set_to_none': True}.");
+
+PyDoc_STRVAR(sklearn_bind_doc,
+             "sklearn_bind($self, clf, X, y, *, batch_size)\n--\n\n"
+             "Says what ft(epochs) trains: clf.partial_fit on consecutive batches of the rows, one\n"
+             "pass per epoch; returns the tracker itself.");
+
+static PyMethodDef tracker_methods[] = {
+    {"torch_bind", PYFT_METHOD(tracker_torch_bind), METH_VARARGS | METH_KEYWORDS, torch_bind_doc},
+    {"sklearn_bind", PYFT_METHOD(tracker_sklearn_bind), METH_VARARGS | METH_KEYWORDS,
+     sklearn_bind_doc},
+    {"run", PYFT_METHOD(tracker_run), METH_VARARGS | METH_KEYWORDS,
+     "run($self, epochs, **options)\n--\n\n"
+     "Trains all epochs and returns the total FLOPs of the run, an int. Options as for ft(epochs),\n"
+     "but print_level is 'none' by default."},
+    {"estimate", tracker_estimate, METH_O,
+     "estimate($self, epochs, /)\n--\n\n"
+     "The exact FLOPs of that many epochs, an int, from the sizes of the batches; nothing is\n"
+     "trained and no batch is drawn."},
+    {"on_epoch_start", tracker_on_epoch_start, METH_NOARGS,
+     "on_epoch_start($self, /)\n--\n\nOpens the next epoch of a loop that you write yourself."},
+    {"update_batch", PYFT_METHOD(tracker_update_batch), METH_FASTCALL | METH_KEYWORDS,
+     "update_batch($self, batch_size)\n--\n\nCounts one batch of that many samples."},
+    {"on_epoch_end", tracker_on_epoch_end, METH_NOARGS,
+     "on_epoch_end($self, /)\n--\n\nCloses the epoch."},
+    {"print_total_flops", tracker_print_total, METH_NOARGS,
+     "print_total_flops($self, /)\n--\n\nPrints the total and what it is made of, in one line."},
+    {"save_batch_csv", pyft_tracker_save_batch_csv, METH_O,
+     "save_batch_csv($self, path, /)\n--\n\nWrites all batches so far, replacing the file."},
+    {"save_epoch_csv", pyft_tracker_save_epoch_csv, METH_O,
+     "save_epoch_csv($self, path, /)\n--\n\nWrites all epochs so far, replacing the file."},
+    {"_step_block", pyft_tracker_step_block, METH_NOARGS, "Internal: the records, for _numpy."},
+    {"__enter__", tracker_enter, METH_NOARGS, NULL},
+    {"__exit__", tracker_exit, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef tracker_getset[] = {
+    {"total_flops", tracker_total_flops, NULL, "FLOPs of the run so far, an int.", NULL},
+    {"step_logs", pyft_tracker_step_logs, NULL, "All batches so far, a list of StepLog.", NULL},
+    {"epoch_logs", pyft_tracker_epoch_logs, NULL, "All ended epochs, a list of EpochLog.", NULL},
+    {"history", pyft_tracker_history, NULL,
+     "All batches so far as a NumPy structured array over the records themselves; counts are\n"
+     "64-bit, with their upper halves in the columns ending in _hi.",
+     NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef tracker_members[] = {
+    {"estimator", T_OBJECT, offsetof(pyft_tracker, estimator), READONLY, "The estimator."},
+    {"run_name", T_OBJECT, offsetof(pyft_tracker, run_name), READONLY, "Default of export_prefix."},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(pyft_tracker, weak_references), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot tracker_slots[] = {
+    {Py_tp_doc, (void *)tracker_doc},     {Py_tp_init, tracker_init},
+    {Py_tp_repr, tracker_repr},           {Py_tp_call, tracker_call},
+    {Py_tp_new, tracker_new},             {Py_tp_dealloc, tracker_dealloc},
+    {Py_tp_traverse, tracker_traverse},   {Py_tp_clear, tracker_clear},
+    {Py_tp_methods, tracker_methods},     {Py_tp_getset, tracker_getset},
+    {Py_tp_members, tracker_members},     {0, NULL},
+};
+
+static PyType_Spec tracker_spec = {
+    .name = "flops_tracker.FlopsTracker",
+    .basicsize = sizeof(pyft_tracker),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = tracker_slots,
+};
+
+int
+pyft_add_tracker(PyObject *module, pyft_state *state)
+{
+    state->tracker_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &tracker_spec, NULL);
+    if (state->tracker_type == NULL) {
+        return -1;
+    }
+    return PyModule_AddType(module, state->tracker_type);
+}

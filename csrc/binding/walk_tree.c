@@ -1,0 +1,227 @@
+/* Builds the list of layers: each module once, with its parameters and the rule of its class. */
+/* SPDX-License-Identifier: MIT */
+#include "walk.h"
+
+#include <string.h>
+
+/* No layer is known here by name, and modules are read through __dict__, _parameters and _modules,
+ * never through properties: to read a parametrized weight would change it. */
+
+PyObject *
+pyft_own_attribute(PyObject *module, const char *name)
+{
+    PyObject *dict = PyObject_GetAttrString(module, "__dict__");
+    PyObject *value = NULL;
+    if (dict != NULL && PyDict_Check(dict)) {
+        value = Py_XNewRef(PyDict_GetItemString(dict, name));
+    }
+    Py_XDECREF(dict);
+    PyErr_Clear();
+    return value;
+}
+
+/* The items of a mapping that torch keeps on a module (`_parameters`, `_modules`); a new list. */
+static PyObject *
+module_items(PyObject *module, const char *name)
+{
+    PyObject *mapping = PyObject_GetAttrString(module, name);
+    PyObject *items = mapping == NULL ? NULL : PyMapping_Items(mapping);
+    Py_XDECREF(mapping);
+    return items;
+}
+
+static int
+count_own_parameters(PyObject *module, uint64_t *count)
+{
+    PyObject *items = module_items(module, "_parameters");
+    *count = 0;
+    if (items == NULL) {
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(items); i++) {
+        PyObject *parameter = PyTuple_GetItem(PyList_GET_ITEM(items, i), 1);
+        PyObject *elements =
+            parameter == NULL || parameter == Py_None
+                ? NULL
+                : PyObject_CallMethod(parameter, "numel", NULL);
+        if (elements != NULL) {
+            *count += PyLong_AsUnsignedLongLong(elements);
+            Py_DECREF(elements);
+        }
+        if (PyErr_Occurred()) {
+            Py_DECREF(items);
+            return -1;
+        }
+    }
+    Py_DECREF(items);
+    return 0;
+}
+
+/* "package.module.Class" of a type; a new reference. */
+static PyObject *
+qualified_name(PyObject *type)
+{
+    PyObject *module = PyObject_GetAttrString(type, "__module__");
+    PyObject *name = PyObject_GetAttrString(type, "__qualname__");
+    PyObject *result =
+        module == NULL || name == NULL ? NULL : PyUnicode_FromFormat("%S.%U", module, name);
+    Py_XDECREF(module);
+    Py_XDECREF(name);
+    return result;
+}
+
+/* Whether some class of the MRO defines forward, and whether torch or somebody else wrote it. */
+static int
+inspect_forward(PyObject *mro, bool *defined, bool *foreign)
+{
+    *defined = *foreign = false;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(mro); i++) {
+        PyTypeObject *type = (PyTypeObject *)PyTuple_GET_ITEM(mro, i);
+        PyObject *forward =
+            type->tp_dict == NULL ? NULL : PyDict_GetItemString(type->tp_dict, "forward");
+        if (forward == NULL) {
+            continue;
+        }
+        PyObject *module = PyObject_GetAttrString((PyObject *)type, "__module__");
+        const char *text = module == NULL ? NULL : PyUnicode_AsUTF8(module);
+        if (text == NULL) {
+            Py_XDECREF(module);
+            return -1;
+        }
+        *foreign = strncmp(text, "torch.", 6) != 0;
+        *defined = strcmp(text, "torch.nn.modules.module") != 0;
+        Py_DECREF(module);
+        return 0;
+    }
+    return 0;
+}
+
+/* The first class of the MRO that has a rule decides; a user's rule goes before ours. */
+static int
+find_rule(walk *self, const pyft_state *state, layer *target)
+{
+    PyObject *mro = Py_TYPE(target->module)->tp_mro;
+    bool foreign;
+    if (inspect_forward(mro, &target->has_forward, &foreign) < 0) {
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(mro) && !pyft_has_rule(target); i++) {
+        PyObject *type = PyTuple_GET_ITEM(mro, i);
+        PyObject *rule = PyDict_GetItemWithError(self->user_rules, type);
+        PyObject *name = NULL;
+        if (rule != NULL) {
+            target->user_rule = Py_NewRef(rule);
+            return 0;
+        }
+        const char *text = NULL;
+        if (PyErr_Occurred() || (name = qualified_name(type)) == NULL ||
+            (text = PyUnicode_AsUTF8(name)) == NULL) {
+            Py_XDECREF(name);
+            return -1;
+        }
+        size_t found;
+        const ft_map_row *const *rows = ft_registry_find(&state->registry, text, &found);
+        for (size_t j = 0; j < found && j < PYFT_MAX_ROWS; j++) {
+            bool left_out = self->cnn_only && !(rows[j]->flags & FT_ROW_CNN) &&
+                            ft_class_is_contraction(rows[j]->formula->op_class);
+            if (!left_out) {
+                target->rows[target->row_count++] = rows[j];
+            }
+        }
+        if (target->row_count > 0 && foreign) {
+            target->note = PyUnicode_FromFormat("counted as %U; its forward is its own", name);
+        }
+        Py_DECREF(name);
+        if (found > 0) {
+            break;
+        }
+    }
+    return 0;
+}
+
+static layer *
+append_layer(walk *self)
+{
+    if (self->count == self->capacity) {
+        Py_ssize_t capacity = self->capacity == 0 ? 64 : 2 * self->capacity;
+        layer *layers = PyMem_Realloc(self->layers, (size_t)capacity * sizeof *layers);
+        if (layers == NULL) {
+            PyErr_NoMemory();
+            return NULL;
+        }
+        self->layers = layers;
+        self->capacity = capacity;
+    }
+    layer *target = &self->layers[self->count++];
+    memset(target, 0, sizeof *target);
+    return target;
+}
+
+/* ScriptModules tell the class they were made from. */
+static PyObject *
+class_name_of(PyObject *module)
+{
+    PyObject *name = PyObject_GetAttrString((PyObject *)Py_TYPE(module), "__name__");
+    PyObject *original = pyft_own_attribute(module, "original_name");
+    if (original == NULL && PyObject_HasAttrString(module, "original_name")) {
+        original = PyObject_GetAttrString(module, "original_name");
+    }
+    if (original != NULL && PyUnicode_Check(original) && name != NULL) {
+        PyObject *both = PyUnicode_FromFormat("%U(%U)", name, original);
+        Py_SETREF(name, both);
+    }
+    PyErr_Clear();
+    Py_XDECREF(original);
+    return name;
+}
+
+int
+pyft_walk_add_module(walk *self, const pyft_state *state, PyObject *module, PyObject *path, Py_ssize_t parent)
+{
+    PyObject *key = PyLong_FromVoidPtr(module);
+    int known = key == NULL ? -1 : PyDict_Contains(self->index, key);
+    if (known != 0) {
+        Py_XDECREF(key);
+        return known < 0 ? -1 : 0;
+    }
+    Py_ssize_t position = self->count;
+    PyObject *number = PyLong_FromSsize_t(position);
+    int result = number == NULL ? -1 : PyDict_SetItem(self->index, key, number);
+    Py_DECREF(key);
+    Py_XDECREF(number);
+    layer *target = result < 0 ? NULL : append_layer(self);
+    if (target == NULL) {
+        return -1;
+    }
+    target->module = Py_NewRef(module);
+    target->path = Py_NewRef(path);
+    target->parent = parent;
+    target->class_name = class_name_of(module);
+    if (target->class_name == NULL ||
+        count_own_parameters(module, &target->own_parameters) < 0 ||
+        find_rule(self, state, target) < 0) {
+        return -1;
+    }
+    PyObject *children = module_items(module, "_modules");
+    if (children == NULL || Py_EnterRecursiveCall(" while walking the modules")) {
+        Py_XDECREF(children);
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(children) && result == 0; i++) {
+        PyObject *name, *child;
+        if (!PyArg_ParseTuple(PyList_GET_ITEM(children, i), "OO", &name, &child)) {
+            result = -1;
+        }
+        else if (child != Py_None) {
+            PyObject *child_path = PyUnicode_GET_LENGTH(path) == 0
+                                       ? PyObject_Str(name)
+                                       : PyUnicode_FromFormat("%U.%S", path, name);
+            result = child_path == NULL ? -1 : pyft_walk_add_module(self, state, child, child_path, position);
+            Py_XDECREF(child_path);
+        }
+    }
+    Py_LeaveRecursiveCall();
+    Py_DECREF(children);
+    return result;
+}
+

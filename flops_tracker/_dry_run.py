@@ -1,0 +1,380 @@
+"""One pass of a model that yields the shapes of its layers and leaves no trace.
+
+First on fake copies of parameters, buffers and inputs: no memory, no arithmetic, nothing touched.
+Where forward reads data, on a real example in eval mode, without gradients, on copied buffers.
+Either way every module's attributes, mode and hooks, and the random generators, are put back.
+"""
+
+import random
+import sys
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+
+def unwrap(model: Any) -> Any:
+    """Give the module inside DataParallel, DistributedDataParallel and torch.compile."""
+    import torch
+
+    wrappers: tuple[type, ...] = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
+    while True:
+        if isinstance(model, wrappers):
+            model = model.module
+        elif "_orig_mod" in getattr(model, "_modules", {}):
+            model = model._modules["_orig_mod"]
+        else:
+            return model
+
+
+# ---- what the user gives as an example ----
+
+
+class _Spec(NamedTuple):
+    """A tensor to make: its shape, and its dtype where one was given."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+
+
+def _is_shape(value: Any) -> bool:
+    return (
+        isinstance(value, tuple | list)
+        and len(value) > 0
+        and all(isinstance(n, int) and not isinstance(n, bool) for n in value)
+    )
+
+
+def _read_dtype(value: Any) -> Any:
+    import torch
+
+    if isinstance(value, str):
+        value = getattr(torch, value, None)
+    return value if isinstance(value, torch.dtype) else None
+
+
+def _parse(value: Any) -> Any:
+    """Shapes become _Spec, tensors stay, containers are kept; ValueError for anything else."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value
+    if _is_shape(value):
+        if min(value) < 0:
+            raise ValueError(f"a shape can't have negative dimensions: {tuple(value)}")
+        return _Spec(tuple(value), None)
+    if isinstance(value, tuple | list) and len(value) == 2 and _is_shape(value[0]):
+        dtype = _read_dtype(value[1])
+        if dtype is not None:
+            return _Spec(tuple(value[0]), dtype)
+    if isinstance(value, Mapping):
+        return {key: _parse(item) for key, item in value.items()}
+    if isinstance(value, tuple | list) and len(value) > 0:
+        return tuple(_parse(item) for item in value)
+    if value is None or isinstance(value, bool | float):
+        return value
+    raise ValueError(
+        f"input_example has {value!r}: it takes a shape such as (1, 3, 32, 32), a pair "
+        "((1, 16), torch.int64), tensors, or a tuple or dict of these"
+    )
+
+
+def _is_leaf(value: Any) -> bool:
+    import torch
+
+    return isinstance(value, _Spec | torch.Tensor)
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if _is_leaf(value):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _leaves(item)
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _leaves(item)
+
+
+def _map_leaves(value: Any, change: Callable[[Any], Any]) -> Any:
+    if _is_leaf(value):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: _map_leaves(item, change) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_map_leaves(item, change) for item in value)
+    return value
+
+
+def _arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments of forward."""
+    if isinstance(example, dict):
+        return (), example
+    if isinstance(example, tuple) and not isinstance(example, _Spec):
+        return example, {}
+    return (example,), {}
+
+
+def check_arguments(model: Any, example: Any, batch_dim: Any) -> int | None:
+    """Check what an estimator was given; returns batch_dim (False stands for the default, 0)."""
+    import torch
+
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise TypeError("layers inside a ScriptModule can't be observed: pass the eager model")
+    if batch_dim is False:
+        batch_dim = 0
+    if batch_dim is not None and (not isinstance(batch_dim, int) or isinstance(batch_dim, bool)):
+        raise TypeError(f"batch_dim must be an int or None, not {batch_dim!r}")
+    _batch_of(_parse(example), batch_dim)
+    return batch_dim
+
+
+def _batch_of(example: Any, batch_dim: int | None) -> int:
+    """Batch size of the example; 1 for unbatched input."""
+    first = next(_leaves(example), None)
+    if first is None:
+        raise ValueError("input_example holds no tensor and no shape")
+    if batch_dim is None:
+        return 1
+    shape = tuple(first.shape)
+    if not -len(shape) <= batch_dim < len(shape):
+        raise ValueError(f"batch_dim={batch_dim} is no dimension of the example {shape}")
+    if shape[batch_dim] == 0:
+        raise ValueError(f"the example {shape} has an empty batch (dimension {batch_dim})")
+    return int(shape[batch_dim])
+
+
+def _twice(example: Any, batch_dim: int, batch: int) -> Any:
+    """Give the same example with every batch dimension doubled."""
+    import torch
+
+    def change(leaf: Any) -> Any:
+        shape = list(leaf.shape)
+        if not -len(shape) <= batch_dim < len(shape) or shape[batch_dim] != batch:
+            return leaf
+        if isinstance(leaf, torch.Tensor):
+            return torch.cat([leaf, leaf], dim=batch_dim)
+        shape[batch_dim] *= 2
+        return _Spec(tuple(shape), leaf.dtype)
+
+    return _map_leaves(example, change)
+
+
+def _make(example: Any, model: Any, device: Any) -> Any:
+    """Turn specs into tensors: zeros, which are valid token ids too; tensors go to the device."""
+    import torch
+
+    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
+    dtype = torch.get_default_dtype() if parameter is None else parameter.dtype
+    if device is None:
+        first = next(model.parameters(), None)
+        device = torch.device("cpu") if first is None else first.device
+
+    def change(leaf: Any) -> Any:
+        if isinstance(leaf, torch.Tensor):
+            return leaf.detach().to(device)
+        return torch.zeros(leaf.shape, dtype=leaf.dtype or dtype, device=device)
+
+    return _map_leaves(example, change)
+
+
+# ---- leaving no trace ----
+
+_CONTAINERS = (dict, OrderedDict, defaultdict, list, set, deque)
+
+
+def _copies(value: Any, seen: dict[int, tuple[Any, Any]]) -> None:
+    """Remember the items of a container and of the containers in it, by identity."""
+    if type(value) not in _CONTAINERS or id(value) in seen:
+        return
+    seen[id(value)] = (value, value.copy())
+    for item in value.values() if isinstance(value, dict) else value:
+        _copies(item, seen)
+
+
+def _same(container: Any, copy: Any) -> bool:
+    if len(container) != len(copy):
+        return False
+    if isinstance(container, dict):
+        pairs = zip(container.items(), copy.items(), strict=True)
+        return all(a is c and b is d for (a, b), (c, d) in pairs)
+    if isinstance(container, set):
+        return bool(container == copy)
+    return all(a is b for a, b in zip(container, copy, strict=True))
+
+
+def _put_back(container: Any, copy: Any) -> None:
+    if _same(container, copy):
+        return
+    container.clear()
+    if isinstance(container, dict | set):
+        container.update(copy)
+    else:
+        container.extend(copy)
+
+
+@contextmanager
+def _modules_as_before(model: Any) -> Iterator[None]:
+    """Put back every module's attributes: modes, hooks, caches, lists of weights, buffers."""
+    seen: dict[int, tuple[Any, Any]] = {}
+    for module in model.modules():
+        _copies(module.__dict__, seen)
+    try:
+        yield
+    finally:
+        for container, copy in seen.values():
+            _put_back(container, copy)
+
+
+@contextmanager
+def _random_as_before() -> Iterator[None]:
+    """Put back the generators of torch, CUDA (where in use), NumPy (where imported) and random."""
+    import torch
+
+    torch_state = torch.get_rng_state()
+    cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    numpy = sys.modules.get("numpy")
+    numpy_state = numpy.random.get_state() if numpy is not None else None
+    python_state = random.getstate()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(torch_state)
+        if cuda_states is not None:
+            torch.cuda.set_rng_state_all(cuda_states)
+        if numpy is not None:
+            numpy.random.set_state(numpy_state)
+        random.setstate(python_state)
+
+
+@contextmanager
+def _plain_paths() -> Iterator[None]:
+    """Keep layers from being fused past their submodules, and compiled ones from compiling."""
+    import torch
+
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.compiler.set_stance("force_eager"):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+
+
+def _set_eval(model: Any) -> None:
+    # Not model.eval(): a user's own train() could do more than set the flag.
+    for module in model.modules():
+        if "training" in module.__dict__:
+            module.training = False
+
+
+# ---- the passes ----
+
+
+def _call_fake(model: Any, example: Any) -> None:
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+
+    def fake(tensor: Any) -> Any:
+        return mode.from_tensor(tensor)
+
+    state = {name: fake(p) for name, p in model.named_parameters()}
+    state.update((name, fake(b)) for name, b in model.named_buffers())
+    args, kwargs = _arguments(_map_leaves(example, fake))
+    with mode, torch.no_grad():
+        torch.func.functional_call(model, state, args, kwargs)
+
+
+def _call_real(model: Any, example: Any) -> None:
+    import torch
+
+    buffers = {name: b.clone() for name, b in model.named_buffers()}
+    args, kwargs = _arguments(example)
+    with torch.no_grad():
+        torch.func.functional_call(model, buffers, args, kwargs)
+
+
+def _refuse_lazy(model: Any) -> None:
+    import torch
+
+    for name, parameter in list(model.named_parameters()) + list(model.named_buffers()):
+        if torch.nn.parameter.is_lazy(parameter):
+            raise ValueError(
+                f"{name!r} is not initialised yet (a lazy module): call the model once on a batch "
+                "before it is counted"
+            )
+
+
+def trace(
+    walk: Any,
+    model: Any,
+    input_example: Any,
+    batch_dim: int | None,
+    device: Any,
+    use_eval_mode: bool,
+) -> tuple[int, int, str]:
+    """Run the hooked model on the example and, where possible, on twice its batch.
+
+    Returns the batch size of the example, how many passes worked (1 or 2), and how: 'fake', or
+    'real: ' with the reason. What forward raises on a real example is raised unchanged.
+    """
+    _refuse_lazy(model)
+    spec = _parse(input_example)
+    batch = _batch_of(spec, batch_dim)
+
+    def passes(call: Callable[[Any, Any], None]) -> int:
+        walk.begin_pass(0)
+        call(model, _make(spec, model, device))
+        walk.check()
+        if batch_dim is None:
+            return 1
+        walk.begin_pass(1)
+        try:
+            call(model, _make(_twice(spec, batch_dim, batch), model, device))
+        except Exception:
+            return 1  # a model of a fixed batch size: it is scaled in proportion
+        walk.check()
+        return 2
+
+    with ExitStack() as stack:
+        for context in (_random_as_before(), _plain_paths(), _modules_as_before(model)):
+            stack.enter_context(context)
+        stack.callback(walk.detach)
+        walk.attach()
+        if use_eval_mode:
+            _set_eval(model)
+        try:
+            return batch, passes(_call_fake), "fake"
+        except Exception as error:
+            walk.check()
+            reason = f"{type(error).__name__}: {str(error).strip().splitlines()[:1]}"
+        _set_eval(model)
+        try:
+            return batch, passes(_call_real), f"real: fake copies would not do ({reason})"
+        except Exception as error:
+            _explain(error, spec)
+            raise
+
+
+def _explain(error: Exception, spec: Any) -> None:
+    """Add a hint where an integer input was probably meant."""
+    floats = [leaf for leaf in _leaves(spec) if isinstance(leaf, _Spec) and leaf.dtype is None]
+    if floats and "indices" in str(error):
+        error.add_note(
+            f"input_example {floats[0].shape} was taken as floating point; for token ids pass "
+            f"input_example=({floats[0].shape}, torch.int64)"
+        )
+
+
+def uncounted_message(layers: list[Any]) -> str:
+    """Say which layers have no rule, in one sentence that names the first few."""
+    names = ", ".join(f"{x.module_class} at {x.path or 'the model itself'!r}" for x in layers[:3])
+    more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
+    return (
+        f"{len(layers)} layer(s) with parameters have no rule, so their FLOPs are missing: {names}"
+        f"{more}. See estimator.uncounted; estimator.register(Class, fn) adds a rule."
+    )

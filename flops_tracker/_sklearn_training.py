@@ -1,0 +1,80 @@
+"""What ``sklearn_bind`` trains: ``partial_fit`` on consecutive batches of rows."""
+
+import operator
+from collections.abc import Iterator
+from typing import Any
+
+
+class SklearnTraining:
+    """One pass of partial_fit per epoch, with the real size of each batch."""
+
+    def __init__(self, clf: Any, X: Any, y: Any, batch_size: int) -> None:
+        self.clf = clf
+        self.X = X
+        self.y = y
+        self.batch_size = batch_size
+        self.rows = int(X.shape[0]) if hasattr(X, "shape") else len(X)
+
+    def _classes(self) -> dict[str, Any]:
+        """Pass what a classifier has to be told once, before it can see all its classes."""
+        from sklearn.base import is_classifier
+
+        if not is_classifier(self.clf) or hasattr(self.clf, "classes_"):
+            return {}
+        import numpy as np
+
+        return {"classes": np.unique(np.asarray(self.y))}
+
+    def start_epoch(self) -> None:
+        """Nothing to do: scikit-learn has no modes."""
+
+    def batches(self) -> Iterator[slice]:
+        """Consecutive rows, the last batch with what is left."""
+        for start in range(0, self.rows, self.batch_size):
+            yield slice(start, min(start + self.batch_size, self.rows))
+
+    def train(self, rows: slice) -> int:
+        """Fit one batch; returns the number of its rows."""
+        X = self.X.iloc[rows] if hasattr(self.X, "iloc") else self.X[rows]
+        y = self.y.iloc[rows] if hasattr(self.y, "iloc") else self.y[rows]
+        self.clf.partial_fit(X, y, **self._classes())
+        return rows.stop - rows.start
+
+    def mean_loss(self) -> None:
+        """scikit-learn does not report the loss of partial_fit."""
+
+    def batch_sizes(self) -> list[tuple[int, int]]:
+        """Sizes of the batches of one epoch and how often each occurs."""
+        full, rest = divmod(self.rows, self.batch_size)
+        return [(self.batch_size, full)] * bool(full) + [(rest, 1)] * bool(rest)
+
+
+def bind(estimator: Any, clf: Any, X: Any, y: Any, *, batch_size: int) -> SklearnTraining:
+    """Check what ``FlopsTracker.sklearn_bind`` was given."""
+    if not hasattr(clf, "partial_fit"):
+        raise TypeError(
+            f"{type(clf).__name__} has no partial_fit, so it can't be trained batch by batch"
+        )
+    try:
+        size = operator.index(batch_size)
+    except TypeError:
+        raise TypeError(f"batch_size must be an int, not {batch_size!r}") from None
+    if size < 1:
+        raise ValueError(f"batch_size must be 1 or more, not {size}")
+    bound = getattr(estimator, "model", None)
+    if bound is not None and bound is not clf:
+        raise ValueError(
+            f"the estimator was made for another model: {bound!r}, and not for {clf!r}"
+        )
+    training = SklearnTraining(clf, X, y, size)
+    targets = int(y.shape[0]) if hasattr(y, "shape") else len(y)
+    if training.rows != targets:
+        raise ValueError(f"X has {training.rows} rows and y has {targets}")
+    n_features = getattr(estimator, "n_features", None)
+    width = X.shape[1] if len(getattr(X, "shape", ())) == 2 else None
+    if n_features is not None and width is not None and n_features != width:
+        raise ValueError(
+            f"the estimator counts {n_features} features, but X has {width}: "
+            f"SklearnSGDEstimator({width}, ...)"
+        )
+    return training

@@ -1,0 +1,251 @@
+"""What ``torch_bind`` trains: zero_grad, forward, loss, backward, step, on the user's own loader."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ._dry_run import unwrap
+
+_ASK_FOR_LOSS = (
+    "pass loss_fn to torch_bind: loss_fn(output, target) -> scalar tensor. Without it the output "
+    "must be (B, C) logits or log-probabilities with integer targets (B,), or have a .loss"
+)
+_ASK_FOR_STEP = (
+    "pass step_fn to torch_bind: step_fn(model, batch) -> loss, or (loss, batch_size)"
+)
+
+
+def _first_tensor(value: Any) -> Any:
+    """Find the first tensor in nested tuples, lists and mappings; None where there is none."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value
+    if isinstance(value, Mapping):
+        value = tuple(value.values())
+    if isinstance(value, tuple | list):
+        for item in value:
+            if (found := _first_tensor(item)) is not None:
+                return found
+    return None
+
+
+def _to_device(value: Any, device: Any) -> Any:
+    """Move all tensors of a batch; anything else stays as it is."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(_to_device(item, device) for item in value))
+    if isinstance(value, tuple | list):
+        return type(value)(_to_device(item, device) for item in value)
+    if isinstance(value, dict):
+        return {key: _to_device(item, device) for key, item in value.items()}
+    if hasattr(value, "to") and isinstance(value, Mapping):
+        return value.to(device)  # a transformers BatchEncoding
+    return value
+
+
+def _call_model(model: Any, data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return model(**data)
+    if isinstance(data, tuple | list):
+        return model(*data)
+    return model(data)
+
+
+def _default_loss(output: Any, target: Any) -> Any:
+    """Cross entropy, which is also the NLL of log-probabilities: log_softmax is idempotent."""
+    import torch
+    import torch.nn.functional as F
+
+    loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+    if isinstance(loss, torch.Tensor):
+        return loss
+    logits_and_classes = (
+        isinstance(output, torch.Tensor)
+        and isinstance(target, torch.Tensor)
+        and output.ndim == 2
+        and output.is_floating_point()
+        and target.ndim == 1
+        and target.shape[0] == output.shape[0]
+        and not target.is_floating_point()
+        and target.dtype != torch.bool
+    )
+    if not logits_and_classes:
+        shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+        goal = (
+            f"{tuple(target.shape)} of {target.dtype}"
+            if isinstance(target, torch.Tensor)
+            else type(target).__name__
+        )
+        raise TypeError(f"no loss for output {shape} and target {goal}: {_ASK_FOR_LOSS}")
+    return F.cross_entropy(output, target.long())
+
+
+class TorchTraining:
+    """One epoch at a time over the user's loader; keeps the loss on its device until asked."""
+
+    def __init__(
+        self,
+        model: Any,
+        optimizer: Any,
+        loss_fn: Callable[..., Any] | None,
+        loader: Iterable[Any],
+        device: Any,
+        step_fn: Callable[..., Any] | None,
+        zero_grad_kwargs: dict[str, Any],
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.loss_fn = loss_fn
+        self.loader = loader
+        self.device = device
+        self.step_fn = step_fn
+        self.zero_grad_kwargs = zero_grad_kwargs
+        self._loss_sum: Any = None
+        self._samples = 0
+
+    def start_epoch(self) -> None:
+        """Put the model into train mode and forget the last epoch's loss."""
+        self.model.train()
+        self._loss_sum = None
+        self._samples = 0
+
+    def batches(self) -> Iterable[Any]:
+        """Give the loader itself: it is iterated once an epoch and never peeked at."""
+        return self.loader
+
+    def train(self, batch: Any) -> int:
+        """Train one batch; returns the number of its samples."""
+        batch = _to_device(batch, self.device)
+        self.optimizer.zero_grad(**self.zero_grad_kwargs)
+        loss, size = self._own_step(batch) if self.step_fn else self._usual_step(batch)
+        loss.backward()
+        self.optimizer.step()
+        weighted = loss.detach() * size
+        self._loss_sum = weighted if self._loss_sum is None else self._loss_sum + weighted
+        self._samples += size
+        return size
+
+    def mean_loss(self) -> float | None:
+        """Mean over the samples of the epoch; reads the device once."""
+        if self._loss_sum is None or self._samples == 0:
+            return None
+        return float(self._loss_sum) / self._samples
+
+    def _usual_step(self, batch: Any) -> tuple[Any, int]:
+        if isinstance(batch, Mapping):
+            data, target = batch, batch
+        elif isinstance(batch, tuple | list) and len(batch) == 2:
+            data, target = batch
+        else:
+            raise TypeError(
+                "a batch must be (data, target) or a dict for model(**batch), not "
+                f"{_describe(batch)}: {_ASK_FOR_STEP}"
+            )
+        size = _batch_size(data)
+        output = _call_model(self.model, data)
+        if self.loss_fn is None:
+            return _default_loss(output, target), size
+        return self.loss_fn(output, target), size
+
+    def _own_step(self, batch: Any) -> tuple[Any, int]:
+        assert self.step_fn is not None
+        result = self.step_fn(self.model, batch)
+        if isinstance(result, tuple):
+            loss, size = result
+            return loss, int(size)
+        return result, _batch_size(batch)
+
+    def batch_sizes(self) -> list[tuple[int, int]]:
+        """Sizes of the batches of one epoch and how often each occurs; draws no batch."""
+        return loader_batch_sizes(self.loader)
+
+
+def _describe(batch: Any) -> str:
+    if isinstance(batch, tuple | list):
+        return f"a {type(batch).__name__} of {len(batch)}"
+    return f"a {type(batch).__name__}"
+
+
+def _batch_size(data: Any) -> int:
+    tensor = _first_tensor(data)
+    if tensor is None or tensor.ndim == 0:
+        raise TypeError(f"the size of {_describe(data)} can't be told: {_ASK_FOR_STEP}")
+    return int(tensor.shape[0])
+
+
+def loader_batch_sizes(loader: Any) -> list[tuple[int, int]]:
+    """Sizes of the batches of one epoch and how often each occurs, from the loader's own sizes."""
+    from torch.utils.data import BatchSampler, IterableDataset
+
+    if isinstance(loader, list | tuple):
+        sizes = [_batch_size(b[0] if isinstance(b, tuple | list) else b) for b in loader]
+        return [(size, sizes.count(size)) for size in dict.fromkeys(sizes)]
+    sampler = getattr(loader, "batch_sampler", None)
+    known = isinstance(sampler, BatchSampler) and type(sampler).__len__ is BatchSampler.__len__
+    if not known or isinstance(getattr(loader, "dataset", None), IterableDataset):
+        raise TypeError(
+            f"the batch sizes of {type(loader).__name__} are not known before it is read: "
+            "estimate needs a DataLoader with batch_size over a dataset with a length, or a list"
+        )
+    full, rest = divmod(len(sampler.sampler), sampler.batch_size)
+    rest = 0 if sampler.drop_last else rest
+    return [(sampler.batch_size, full)] * bool(full) + [(rest, 1)] * bool(rest)
+
+
+def _check_same_model(estimator: Any, model: Any) -> None:
+    counted = getattr(estimator, "model", None)
+    if counted is not None and unwrap(counted) is not unwrap(model):
+        raise ValueError(
+            f"the estimator was made for another model ({type(counted).__name__}) than the one "
+            f"to train ({type(model).__name__}): make it from the same object"
+        )
+
+
+def bind(
+    estimator: Any,
+    model: Any,
+    optimizer: Any,
+    loss_fn: Callable[..., Any] | None = None,
+    train_loader: Iterable[Any] | None = None,
+    device: Any = None,
+    *,
+    step_fn: Callable[..., Any] | None = None,
+    zero_grad_kwargs: dict[str, Any] | None = None,
+) -> TorchTraining:
+    """Check what ``FlopsTracker.torch_bind`` was given."""
+    import torch
+
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
+    if train_loader is None:
+        raise TypeError("torch_bind needs train_loader, the batches to train on")
+    if not hasattr(train_loader, "__iter__") and not hasattr(train_loader, "__getitem__"):
+        raise TypeError(f"train_loader must be iterable, not {type(train_loader).__name__}")
+    if not (hasattr(optimizer, "step") and hasattr(optimizer, "zero_grad")):
+        raise TypeError(f"optimizer needs step() and zero_grad(), not {type(optimizer).__name__}")
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise TypeError(
+            "LBFGS runs the model inside its step: write the loop yourself, with on_epoch_start, "
+            "update_batch and on_epoch_end"
+        )
+    for name, function in (("loss_fn", loss_fn), ("step_fn", step_fn)):
+        if function is not None and not callable(function):
+            raise TypeError(f"{name} must be callable, not {function!r}")
+    if loss_fn is not None and step_fn is not None:
+        raise TypeError("step_fn computes the loss itself: pass either loss_fn or step_fn")
+    _check_same_model(estimator, model)
+    if device is None:
+        first = next(model.parameters(), None)
+        device = torch.device("cpu") if first is None else first.device
+    return TorchTraining(
+        model,
+        optimizer,
+        loss_fn,
+        train_loader,
+        torch.device(device),
+        step_fn,
+        {"set_to_none": True} if zero_grad_kwargs is None else zero_grad_kwargs,
+    )
