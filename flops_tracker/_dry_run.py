@@ -163,7 +163,7 @@ def _twice(example: Any, batch_dim: int, batch: int) -> Any:
 
 
 def _make(example: Any, model: Any, device: Any) -> Any:
-    """Turn specs into tensors: zeros, which are valid token ids too; tensors go to the device."""
+    """Turn specs into tensors: noise, or zeros, which are valid token ids; all go to the device."""
     import torch
 
     parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
@@ -175,7 +175,11 @@ def _make(example: Any, model: Any, device: Any) -> Any:
     def change(leaf: Any) -> Any:
         if isinstance(leaf, torch.Tensor):
             return leaf.detach().to(device)
-        return torch.zeros(leaf.shape, dtype=leaf.dtype or dtype, device=device)
+        wanted = leaf.dtype or dtype
+        if not wanted.is_floating_point:
+            return torch.zeros(leaf.shape, dtype=wanted, device=device)
+        own = torch.Generator().manual_seed(0)  # the user's generators are not drawn from
+        return torch.rand(leaf.shape, generator=own).to(device, wanted)
 
     return _map_leaves(example, change)
 

@@ -41,9 +41,10 @@ print_batch(epoch_iterator *self, const ft_step *step)
     PyObject *epoch = pyft_si_text(self->epoch_cum), *total = pyft_si_text(step->flops_total_cum);
     PyObject *text = NULL;
     if (batch != NULL && epoch != NULL && total != NULL) {
-        text = PyUnicode_FromFormat(
-            "epoch %u step %u · batch of %llu · %U FLOPs · epoch %U · total %U", step->epoch,
-            step->step, (unsigned long long)step->batch_size, batch, epoch, total);
+        text = PyUnicode_FromFormat("epoch %u step %u%sbatch of %llu%s%U FLOPs%sepoch %U%stotal %U",
+                                    step->epoch, step->step, PYFT_DOT,
+                                    (unsigned long long)step->batch_size, PYFT_DOT, batch, PYFT_DOT,
+                                    epoch, PYFT_DOT, total);
     }
     Py_XDECREF(batch);
     Py_XDECREF(epoch);
@@ -61,12 +62,12 @@ print_epoch(epoch_iterator *self, const ft_epoch *epoch)
     char *seconds = PyOS_double_to_string(epoch->wall_time_s, 'f', 2, 0, NULL);
     PyObject *text = NULL;
     if (flops != NULL && short_flops != NULL && total != NULL && loss != NULL && seconds != NULL) {
-        bool timed = self->tracker->log_wall_time;
-        text = PyUnicode_FromFormat("epoch %u · %U FLOPs (%U) · total %U%s%s%s%s%s%s", epoch->epoch,
-                                    flops, short_flops, total, isnan(epoch->loss) ? "" : " · loss ",
-                                    isnan(epoch->loss) ? "" : loss, timed ? " · " : "",
-                                    timed ? seconds : "", timed ? " s" : "",
-                                    epoch->complete ? "" : " · broken off");
+        bool timed = self->tracker->log_wall_time, lossless = isnan(epoch->loss);
+        text = PyUnicode_FromFormat(
+            "epoch %u%s%U FLOPs (%U)%stotal %U%s%s%s%s%s%s", epoch->epoch, PYFT_DOT, flops,
+            short_flops, PYFT_DOT, total, lossless ? "" : PYFT_DOT "loss ", lossless ? "" : loss,
+            timed ? PYFT_DOT : "", timed ? seconds : "", timed ? " s" : "",
+            epoch->complete ? "" : PYFT_DOT "broken off");
     }
     PyMem_Free(loss);
     PyMem_Free(seconds);

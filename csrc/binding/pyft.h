@@ -11,6 +11,9 @@
 /* Method tables keep the calling convention in a flag and the pointer without it. */
 #define PYFT_METHOD(function) ((PyCFunction)(void (*)(void))(function))
 
+/* Between the parts of a printed line. An argument, since formats must be ASCII. */
+#define PYFT_DOT " · "
+
 typedef struct {
     ft_registry registry;
     PyTypeObject *estimator_type, *sgd_type, *torch_layer_type, *torch_auto_type, *torch_cnn_type;

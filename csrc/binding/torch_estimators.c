@@ -237,6 +237,17 @@ cnn_init(PyObject *self, PyObject *args, PyObject *kwargs)
     return layerwise_setup((layerwise *)self, &given, true);
 }
 
+static int
+layerwise_init(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    (void)args;
+    (void)kwargs;
+    PyErr_Format(PyExc_TypeError, "%s is a base class: use TorchAutoEstimator or "
+                                  "TorchCNNLayerwiseEstimator",
+                 Py_TYPE(self)->tp_name);
+    return -1;
+}
+
 /* ---- methods ---- */
 
 static PyObject *
@@ -326,7 +337,7 @@ get_convention(PyObject *object, void *unused)
 {
     (void)unused;
     layerwise *self = (layerwise *)object;
-    return PyUnicode_FromFormat("layerwise × %S", self->training_factor);
+    return PyUnicode_FromFormat("layerwise %s %S", "×", self->training_factor);
 }
 
 static PyObject *
@@ -337,10 +348,10 @@ get_trust_line(PyObject *object, void *unused)
     if (prepare(self) == 0 && (convention = get_convention(object, unused)) != NULL &&
         (counted = layers_with_status(self, "counted")) != NULL &&
         (uncounted = layers_with_status(self, "uncounted")) != NULL) {
-        line = PyUnicode_FromFormat("%U · %zd layers counted, %zd without a rule · operations "
+        line = PyUnicode_FromFormat("%U%s%zd layers counted, %zd without a rule%soperations "
                                     "outside modules not seen",
-                                    convention, PyList_GET_SIZE(counted),
-                                    PyList_GET_SIZE(uncounted));
+                                    convention, PYFT_DOT, PyList_GET_SIZE(counted),
+                                    PyList_GET_SIZE(uncounted), PYFT_DOT);
     }
     Py_XDECREF(convention);
     Py_XDECREF(counted);
@@ -460,6 +471,8 @@ static PyMemberDef layerwise_members[] = {
 
 static PyType_Slot layerwise_slots[] = {
     {Py_tp_doc, "Base of the layerwise PyTorch estimators; use one of the two."},
+    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_init, layerwise_init},
     {Py_tp_repr, layerwise_repr},
     {Py_tp_dealloc, layerwise_dealloc},
     {Py_tp_traverse, layerwise_traverse},
@@ -477,14 +490,13 @@ static PyType_Slot cnn_slots[] = {{Py_tp_doc, (void *)cnn_doc}, {Py_tp_init, cnn
     static PyType_Spec variable = {                                                                \
         .name = "flops_tracker." type_name,                                                        \
         .basicsize = sizeof(layerwise),                                                            \
-        .flags =                                                                                   \
-            Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC | (more_flags),          \
+        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | (more_flags),                          \
         .slots = type_slots,                                                                       \
     }
 
 ESTIMATOR_SPEC(layerwise_spec, "TorchLayerwiseEstimator", layerwise_slots,
-               Py_TPFLAGS_DISALLOW_INSTANTIATION);
-ESTIMATOR_SPEC(auto_spec, "TorchAutoEstimator", auto_slots, 0);
+               Py_TPFLAGS_HAVE_GC);
+ESTIMATOR_SPEC(auto_spec, "TorchAutoEstimator", auto_slots, 0); /* collected as their base is */
 ESTIMATOR_SPEC(cnn_spec, "TorchCNNLayerwiseEstimator", cnn_slots, 0);
 
 int

@@ -260,7 +260,7 @@ pyft_tracker_trust_line(pyft_tracker *tracker)
     PyObject *short_text = pyft_si_text(tracker->run.ledger.total);
     PyObject *line = NULL;
     if (trust != NULL && grouped != NULL && short_text != NULL) {
-        line = PyUnicode_FromFormat("total %U FLOPs (%U) · %S", grouped, short_text, trust);
+        line = PyUnicode_FromFormat("total %U FLOPs (%U)%s%S", grouped, short_text, PYFT_DOT, trust);
     }
     Py_XDECREF(trust);
     Py_XDECREF(grouped);

@@ -193,11 +193,31 @@ lies_in_unit(const walk *self, const layer *target)
     return false;
 }
 
+static bool
+holds_called(const walk *self, const layer *target)
+{
+    Py_ssize_t position = target - self->layers;
+    for (Py_ssize_t i = position + 1; i < self->count; i++) {
+        Py_ssize_t above = self->layers[i].parent;
+        while (above > position) {
+            above = self->layers[above].parent;
+        }
+        if (above != position) {
+            return false; /* past its descendants, which follow it in a row */
+        }
+        if (self->layers[i].calls[0] > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static const char *
 status_of(const walk *self, const layer *target)
 {
     bool called = target->calls[0] > 0;
     bool needs_rule = !pyft_has_rule(target) && target->own_parameters > 0;
+    bool has_own_work = pyft_has_rule(target) || target->own_parameters > 0;
     if (target->refuses_hooks) {
         return target->own_parameters > 0 ? "uncounted" : "container";
     }
@@ -208,7 +228,8 @@ status_of(const walk *self, const layer *target)
         return needs_rule ? "uncounted" : "container";
     }
     if (!called) {
-        return "uncalled";
+        bool looped_over = !has_own_work && holds_called(self, target);
+        return looped_over ? "container" : "uncalled";
     }
     if (pyft_has_rule(target)) {
         return ft_u128_is_zero(target->flops[0]) ? "neglected" : "counted";

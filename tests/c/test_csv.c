@@ -131,23 +131,29 @@ test_losses(void)
     }
 }
 
-/* A locale that this machine does not have is not tried, and that is said. */
+/* `half` is how that locale writes 0.5. A locale that is not here is not tried, and that is said. */
 static void
-test_comma_locale(void)
+check_locale(const char *locale, const char *half)
 {
-    char half[8];
-    if (setlocale(LC_NUMERIC, "de_DE.UTF-8") == NULL) {
-        printf("not tried: no locale de_DE.UTF-8 here\n");
+    char text[16];
+    if (setlocale(LC_NUMERIC, locale) == NULL) {
+        printf("not tried: no locale %s here\n", locale);
         return;
     }
-    snprintf(half, sizeof half, "%.1f", 0.5);
-    if (CHECK_TEXT(half, "0,5")) { /* the locale is really in force */
+    snprintf(text, sizeof text, "%.1f", 0.5);
+    if (CHECK_TEXT(text, half)) { /* the locale is really in force */
         test_losses();
         test_step_lines();
         test_epoch_lines();
         test_seconds();
     }
     setlocale(LC_NUMERIC, "C");
+}
+
+static void
+test_comma_locale(void)
+{
+    check_locale("de_DE.UTF-8", "0,5");
 }
 
 /* Epoch 1: 10 FLOPs on 2 samples, 20 on 3; epoch 2 is broken off after 5 on 1. */
