@@ -17,9 +17,8 @@ def unwrap(model: Any) -> Any:
     """Give the module inside DataParallel, DistributedDataParallel and torch.compile."""
     import torch
 
-    wrappers: tuple[type, ...] = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
     while True:
-        if isinstance(model, wrappers):
+        if isinstance(model, torch.nn.DataParallel | torch.nn.parallel.DistributedDataParallel):
             model = model.module
         elif "_orig_mod" in getattr(model, "_modules", {}):
             model = model._modules["_orig_mod"]

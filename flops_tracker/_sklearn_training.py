@@ -38,7 +38,7 @@ class SklearnTraining:
         X = self.X.iloc[rows] if hasattr(self.X, "iloc") else self.X[rows]
         y = self.y.iloc[rows] if hasattr(self.y, "iloc") else self.y[rows]
         self.clf.partial_fit(X, y, **self._classes())
-        return rows.stop - rows.start
+        return int(rows.stop - rows.start)
 
     def mean_loss(self) -> None:
         """scikit-learn does not report the loss of partial_fit."""

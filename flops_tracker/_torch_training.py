@@ -41,9 +41,8 @@ def _to_device(value: Any, device: Any) -> Any:
         return type(value)(_to_device(item, device) for item in value)
     if isinstance(value, dict):
         return {key: _to_device(item, device) for key, item in value.items()}
-    if hasattr(value, "to") and isinstance(value, Mapping):
-        return value.to(device)  # a transformers BatchEncoding
-    return value
+    # A transformers BatchEncoding, and whatever else moves itself.
+    return value.to(device) if hasattr(value, "to") else value
 
 
 def _call_model(model: Any, data: Any) -> Any:
@@ -183,9 +182,13 @@ def loader_batch_sizes(loader: Any) -> list[tuple[int, int]]:
     if isinstance(loader, list | tuple):
         sizes = [_batch_size(b[0] if isinstance(b, tuple | list) else b) for b in loader]
         return [(size, sizes.count(size)) for size in dict.fromkeys(sizes)]
-    sampler = getattr(loader, "batch_sampler", None)
-    known = isinstance(sampler, BatchSampler) and type(sampler).__len__ is BatchSampler.__len__
-    if not known or isinstance(getattr(loader, "dataset", None), IterableDataset):
+    sampler: Any = getattr(loader, "batch_sampler", None)
+    of_fixed_size = (
+        type(sampler) is BatchSampler
+        and hasattr(sampler.sampler, "__len__")
+        and not isinstance(getattr(loader, "dataset", None), IterableDataset)
+    )
+    if not of_fixed_size:
         raise TypeError(
             f"the batch sizes of {type(loader).__name__} are not known before it is read: "
             "estimate needs a DataLoader with batch_size over a dataset with a length, or a list"

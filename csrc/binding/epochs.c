@@ -1,22 +1,8 @@
 /* EpochIterator: what ft(epochs, ...) returns. Trains an epoch, then gives the loop its turn. */
 /* SPDX-License-Identifier: MIT */
-#include "pyft.h"
+#include "epochs.h"
 
 #include <math.h>
-
-enum { AT_EPOCH = 1, AT_BATCH = 2 };
-
-typedef struct {
-    PyObject_HEAD
-    pyft_tracker *tracker;
-    PyObject *items; /* the iterator over what the user gave as epochs */
-    int print_at, export_at;
-    PyObject *batch_file, *epoch_file; /* NULL where not exported */
-    PyObject *progress;                /* NULL without a progress bar */
-    PyObject *on_epoch_end;            /* NULL without a callback */
-    ft_u128 epoch_cum;
-    bool started, closed, displaced; /* displaced: ended by another use of its tracker */
-} epoch_iterator;
 
 /* ---- saying things ---- */
 
@@ -63,11 +49,11 @@ print_epoch(epoch_iterator *self, const ft_epoch *epoch)
     PyObject *text = NULL;
     if (flops != NULL && short_flops != NULL && total != NULL && loss != NULL && seconds != NULL) {
         bool timed = self->tracker->log_wall_time, lossless = isnan(epoch->loss);
-        text = PyUnicode_FromFormat(
-            "epoch %u%s%U FLOPs (%U)%stotal %U%s%s%s%s%s%s", epoch->epoch, PYFT_DOT, flops,
-            short_flops, PYFT_DOT, total, lossless ? "" : PYFT_DOT "loss ", lossless ? "" : loss,
-            timed ? PYFT_DOT : "", timed ? seconds : "", timed ? " s" : "",
-            epoch->complete ? "" : PYFT_DOT "broken off");
+        text = PyUnicode_FromFormat("epoch %u%s%U FLOPs (%U)%stotal %U%s%s%s%s%s%s", epoch->epoch,
+                                    PYFT_DOT, flops, short_flops, PYFT_DOT, total,
+                                    lossless ? "" : PYFT_DOT "loss ", lossless ? "" : loss,
+                                    timed ? PYFT_DOT : "", timed ? seconds : "", timed ? " s" : "",
+                                    epoch->complete ? "" : PYFT_DOT "broken off");
     }
     PyMem_Free(loss);
     PyMem_Free(seconds);
@@ -272,194 +258,6 @@ iterator_next(PyObject *object)
     Py_XDECREF(item);
     pyft_epochs_close(object);
     return NULL;
-}
-
-/* ---- starting ---- */
-
-typedef struct {
-    PyObject *epochs, *prefix, *on_epoch_end, *config;
-    const char *print_level, *export_level, *overwrite;
-    const char *wandb_project, *wandb_run_name, *wandb_log, *wandb_entity;
-    int progress, wandb, wandb_only_rank0;
-} epoch_options;
-
-/* "none", "epoch", "batch" or "both" as bits; -1 with an exception. */
-static int
-parse_level(const char *option, const char *value)
-{
-    static const char *const names[] = {"none", "epoch", "batch", "both"};
-    for (int i = 0; i < 4; i++) {
-        if (strcmp(value, names[i]) == 0) {
-            return i;
-        }
-    }
-    PyErr_Format(PyExc_ValueError, "%s must be 'none', 'epoch', 'batch' or 'both', not '%s'", option,
-                 value);
-    return -1;
-}
-
-static int
-parse_options(PyObject *args, PyObject *kwargs, epoch_options *options)
-{
-    static char *names[] = {"epochs",        "print_level",  "export",         "export_prefix",
-                            "overwrite",     "progress",     "on_epoch_end",   "wandb",
-                            "wandb_project", "wandb_run_name", "wandb_config", "wandb_log",
-                            "wandb_entity",  "wandb_only_rank0", NULL};
-    return PyArg_ParseTupleAndKeywords(
-               args, kwargs, "O|$ssOspOpzzOszp:ft", names, &options->epochs, &options->print_level,
-               &options->export_level, &options->prefix, &options->overwrite, &options->progress,
-               &options->on_epoch_end, &options->wandb, &options->wandb_project,
-               &options->wandb_run_name, &options->config, &options->wandb_log,
-               &options->wandb_entity, &options->wandb_only_rank0)
-               ? 0
-               : -1;
-}
-
-/* An iterator over the epochs, from an int or any iterable. */
-static PyObject *
-epoch_items(PyObject *epochs)
-{
-    if (PyIndex_Check(epochs) && !PyBool_Check(epochs)) {
-        uint64_t count;
-        if (pyft_to_u64(epochs, "epochs", &count) < 0) {
-            return NULL;
-        }
-        PyObject *range = pyft_call_helper("builtins", "range", "(K)", (unsigned long long)count);
-        PyObject *items = range == NULL ? NULL : PyObject_GetIter(range);
-        Py_XDECREF(range);
-        return items;
-    }
-    PyObject *items = PyUnicode_Check(epochs) ? NULL : PyObject_GetIter(epochs);
-    if (items == NULL) {
-        PyErr_Format(PyExc_TypeError, "epochs must be an int or an iterable, not %R of type %s",
-                     epochs, Py_TYPE(epochs)->tp_name);
-    }
-    return items;
-}
-
-static PyObject *
-open_file(epoch_iterator *self, const epoch_options *options, const char *suffix, const char *header)
-{
-    PyObject *prefix = options->prefix == NULL || options->prefix == Py_None
-                           ? self->tracker->run_name
-                           : options->prefix;
-    return pyft_call_helper("flops_tracker._csv_files", "open_csv", "(OssOs)", prefix, suffix, header,
-                            self->tracker->written, options->overwrite);
-}
-
-static int
-open_outputs(epoch_iterator *self, const epoch_options *options)
-{
-    if (self->export_at & AT_BATCH) {
-        self->batch_file = open_file(self, options, "_batch.csv", FT_CSV_STEP_HEADER);
-        if (self->batch_file == NULL) {
-            return -1;
-        }
-    }
-    if (self->export_at & AT_EPOCH) {
-        self->epoch_file = open_file(self, options, "_epoch.csv", FT_CSV_EPOCH_HEADER);
-        if (self->epoch_file == NULL) {
-            return -1;
-        }
-    }
-    if (options->progress) {
-        self->progress = pyft_call_helper("flops_tracker._progress", "open_progress", "(OO)",
-                                          self->tracker->training, options->epochs);
-        return self->progress == NULL ? -1 : 0;
-    }
-    return 0;
-}
-
-/* Checks everything that can be wrong before the first file is touched. */
-static int
-check_start(pyft_tracker *tracker, const epoch_options *options)
-{
-    if (tracker->training == NULL) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "nothing to train: call torch_bind(model, optimizer, loss_fn, train_loader) "
-                        "or sklearn_bind(clf, X, y, batch_size=...) first; or write the loop "
-                        "yourself with on_epoch_start, update_batch and on_epoch_end");
-        return -1;
-    }
-    if (tracker->training_now) {
-        PyErr_SetString(PyExc_RuntimeError, "this tracker is training an epoch already");
-        return -1;
-    }
-    if (tracker->run.open && tracker->iterator == NULL) {
-        pyft_raise(FT_EPOCH_OPEN, "ft(...)");
-        return -1;
-    }
-    if (options->on_epoch_end != NULL && options->on_epoch_end != Py_None &&
-        !PyCallable_Check(options->on_epoch_end)) {
-        PyErr_Format(PyExc_TypeError, "on_epoch_end must be callable, not %R",
-                     options->on_epoch_end);
-        return -1;
-    }
-    if (parse_level("wandb_log", options->wandb_log) < 0) {
-        return -1;
-    }
-    PyObject *known =
-        pyft_call_helper("flops_tracker._csv_files", "check_overwrite", "(s)", options->overwrite);
-    Py_XDECREF(known);
-    return known == NULL ? -1 : 0;
-}
-
-static int
-displace_running(pyft_tracker *tracker)
-{
-    if (tracker->iterator == NULL) {
-        return 0;
-    }
-    ((epoch_iterator *)tracker->iterator)->displaced = true;
-    return pyft_epochs_close(tracker->iterator);
-}
-
-PyObject *
-pyft_epochs_start(pyft_tracker *tracker, PyObject *args, PyObject *kwargs,
-                  const char *default_print_level)
-{
-    epoch_options options = {.print_level = default_print_level,
-                             .export_level = "none",
-                             .overwrite = "rename",
-                             .wandb_log = "none"};
-    pyft_state *state = pyft_state_of(Py_TYPE(tracker));
-    if (state == NULL || parse_options(args, kwargs, &options) < 0 ||
-        check_start(tracker, &options) < 0) {
-        return NULL;
-    }
-    int print_at = parse_level("print_level", options.print_level);
-    int export_at = print_at < 0 ? -1 : parse_level("export", options.export_level);
-    PyObject *items = export_at < 0 ? NULL : epoch_items(options.epochs);
-    if (items == NULL || displace_running(tracker) < 0) {
-        Py_XDECREF(items);
-        return NULL;
-    }
-    epoch_iterator *self = PyObject_GC_New(epoch_iterator, state->epoch_iterator_type);
-    if (self == NULL) {
-        Py_DECREF(items);
-        return NULL;
-    }
-    self->tracker = (pyft_tracker *)Py_NewRef((PyObject *)tracker);
-    self->items = items;
-    self->print_at = print_at;
-    self->export_at = export_at;
-    self->batch_file = self->epoch_file = self->progress = NULL;
-    self->on_epoch_end = options.on_epoch_end == Py_None ? NULL : Py_XNewRef(options.on_epoch_end);
-    self->epoch_cum = FT_U128_ZERO;
-    self->closed = self->displaced = false;
-    self->started = true; /* no complaint where opening the files fails */
-    PyObject_GC_Track((PyObject *)self);
-    if (open_outputs(self, &options) < 0 ||
-        (options.wandb && PyErr_WarnEx(PyExc_UserWarning,
-                                       "wandb logging is not built in yet: training goes on and "
-                                       "nothing is sent",
-                                       1) < 0)) {
-        Py_DECREF(self);
-        return NULL;
-    }
-    self->started = false;
-    tracker->iterator = (PyObject *)self;
-    return (PyObject *)self;
 }
 
 /* ---- the type ---- */

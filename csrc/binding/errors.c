@@ -24,7 +24,8 @@ pyft_raise(ft_status status, const char *doing)
         PyErr_Format(PyExc_RuntimeError, "%s: an epoch is open; call on_epoch_end() first", doing);
         return NULL;
     case FT_NO_EPOCH:
-        PyErr_Format(PyExc_RuntimeError, "%s: no epoch is open; call on_epoch_start() first", doing);
+        PyErr_Format(PyExc_RuntimeError, "%s: no epoch is open; call on_epoch_start() first",
+                     doing);
         return NULL;
     default:
         break;

@@ -6,27 +6,29 @@
 
 #include <structmember.h>
 
-int
-pyft_flops_for_batch(PyObject *estimator, uint64_t batch_size, ft_u128 *flops)
+/* A subclass written in Python may have a method of its own, so only our own types answer in C. */
+bool
+pyft_answers_in_c(const pyft_state *state, PyObject *estimator)
 {
-    pyft_state *state = pyft_state_of(Py_TYPE(estimator));
-    if (state == NULL) {
-        return -1;
-    }
-    /* A subclass written in Python may have its own method, so only our own types are asked here. */
     PyTypeObject *type = Py_TYPE(estimator);
-    if (type == state->sgd_type || type == state->torch_auto_type || type == state->torch_cnn_type) {
+    return type == state->sgd_type || type == state->torch_auto_type ||
+           type == state->torch_cnn_type;
+}
+
+int
+pyft_flops_for_batch(PyObject *estimator, bool answers_in_c, uint64_t batch_size, ft_u128 *flops)
+{
+    if (answers_in_c) {
         pyft_estimator *self = (pyft_estimator *)estimator;
-        if (self->remembered && self->remembered_batch == batch_size) {
-            *flops = self->remembered_flops;
-            return 0;
+        if (!self->remembered || self->remembered_batch != batch_size) {
+            if (self->evaluate(self, batch_size, &self->remembered_flops) < 0) {
+                self->remembered = false;
+                return -1;
+            }
+            self->remembered = true;
+            self->remembered_batch = batch_size;
         }
-        if (self->evaluate(self, batch_size, flops) < 0) {
-            return -1;
-        }
-        self->remembered = true;
-        self->remembered_batch = batch_size;
-        self->remembered_flops = *flops;
+        *flops = self->remembered_flops;
         return 0;
     }
     PyObject *result =
@@ -167,7 +169,8 @@ sgd_init(PyObject *object, PyObject *args, PyObject *kwargs)
     return 0;
 }
 
-/* One hyperplane for a binary problem or a regression, one per class otherwise: the rows of coef_. */
+/* One hyperplane for a binary problem or a regression, one per class otherwise: the rows of coef_.
+ */
 static PyObject *
 sgd_from_estimator(PyObject *type, PyObject *clf)
 {
@@ -175,13 +178,15 @@ sgd_from_estimator(PyObject *type, PyObject *clf)
     PyObject *coefficients = PyObject_GetAttrString(clf, "coef_");
     int64_t dims[FT_MAX_DIMS];
     int ndim;
-    if (coefficients == NULL || (features = PyObject_GetAttrString(clf, "n_features_in_")) == NULL) {
+    if (coefficients == NULL ||
+        (features = PyObject_GetAttrString(clf, "n_features_in_")) == NULL) {
         if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
-            PyErr_Format(PyExc_ValueError,
-                         "%R is not a fitted linear model: from_estimator reads coef_ and "
-                         "n_features_in_. Fit it first (one partial_fit will do), or give the sizes "
-                         "as SklearnSGDEstimator(n_features, n_classes)",
-                         clf);
+            PyErr_Format(
+                PyExc_ValueError,
+                "%R is not a fitted linear model: from_estimator reads coef_ and "
+                "n_features_in_. Fit it first (one partial_fit will do), or give the sizes "
+                "as SklearnSGDEstimator(n_features, n_classes)",
+                clf);
         }
         goto done;
     }
@@ -244,12 +249,13 @@ sgd_dealloc(PyObject *self)
     estimator_dealloc(self);
 }
 
-PyDoc_STRVAR(sgd_doc,
-             "SklearnSGDEstimator(n_features, n_classes=1, model=None)\n--\n\n"
-             "FLOPs of one pass of plain SGD over a linear model: 4·B·f·C for a batch of B rows,\n"
-             "f features and C hyperplanes (2·B·f·C for the scores, as much for the update).\n\n"
-             "n_classes counts hyperplanes as it stands; scikit-learn fits one for a binary problem\n"
-             "and one per class otherwise, which SklearnSGDEstimator.from_estimator reads.");
+PyDoc_STRVAR(
+    sgd_doc,
+    "SklearnSGDEstimator(n_features, n_classes=1, model=None)\n--\n\n"
+    "FLOPs of one pass of plain SGD over a linear model: 4·B·f·C for a batch of B rows,\n"
+    "f features and C hyperplanes (2·B·f·C for the scores, as much for the update).\n\n"
+    "n_classes counts hyperplanes as it stands; scikit-learn fits one for a binary problem\n"
+    "and one per class otherwise, which SklearnSGDEstimator.from_estimator reads.");
 
 static PyMethodDef sgd_methods[] = {
     {"flops_for_batch", pyft_estimator_flops_for_batch, METH_O,
@@ -274,11 +280,11 @@ static PyMemberDef sgd_members[] = {
 };
 
 static PyType_Slot sgd_slots[] = {
-    {Py_tp_doc, (void *)sgd_doc},     {Py_tp_init, sgd_init},
-    {Py_tp_repr, sgd_repr},           {Py_tp_dealloc, sgd_dealloc},
-    {Py_tp_traverse, sgd_traverse},   {Py_tp_clear, sgd_clear},
-    {Py_tp_methods, sgd_methods},     {Py_tp_getset, sgd_getset},
-    {Py_tp_members, sgd_members},     {0, NULL},
+    {Py_tp_doc, (void *)sgd_doc},   {Py_tp_init, sgd_init},
+    {Py_tp_repr, sgd_repr},         {Py_tp_dealloc, sgd_dealloc},
+    {Py_tp_traverse, sgd_traverse}, {Py_tp_clear, sgd_clear},
+    {Py_tp_methods, sgd_methods},   {Py_tp_getset, sgd_getset},
+    {Py_tp_members, sgd_members},   {0, NULL},
 };
 
 static PyType_Spec sgd_spec = {
@@ -291,8 +297,7 @@ static PyType_Spec sgd_spec = {
 int
 pyft_add_estimators(PyObject *module, pyft_state *state)
 {
-    state->estimator_type =
-        (PyTypeObject *)PyType_FromModuleAndSpec(module, &base_spec, NULL);
+    state->estimator_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &base_spec, NULL);
     if (state->estimator_type == NULL || PyModule_AddType(module, state->estimator_type) < 0) {
         return -1;
     }

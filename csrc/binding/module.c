@@ -46,7 +46,8 @@ module_exec(PyObject *module)
         PyModule_AddObjectRef(module, "UncountedWarning", state->uncounted_warning) < 0 ||
         pyft_add_registry(module, state) < 0 || pyft_add_estimators(module, state) < 0 ||
         pyft_add_walk(module, state) < 0 || pyft_add_torch_estimators(module, state) < 0 ||
-        pyft_add_records(module, state) < 0 || pyft_add_tracker(module, state) < 0 || pyft_add_epochs(module, state) < 0) {
+        pyft_add_records(module, state) < 0 || pyft_add_tracker(module, state) < 0 ||
+        pyft_add_epochs(module, state) < 0) {
         return -1;
     }
     if (PyModule_AddStringConstant(module, "STEP_CSV_HEADER", FT_CSV_STEP_HEADER) < 0 ||
@@ -56,20 +57,20 @@ module_exec(PyObject *module)
     return PyModule_AddStringConstant(module, "__version__", FT_VERSION);
 }
 
-#define FOR_EACH_OBJECT(state, DO)                                                                 \
-    DO((state)->estimator_type);                                                                   \
-    DO((state)->sgd_type);                                                                         \
-    DO((state)->torch_layer_type);                                                                 \
-    DO((state)->torch_auto_type);                                                                  \
-    DO((state)->torch_cnn_type);                                                                   \
-    DO((state)->walk_type);                                                                        \
-    DO((state)->tracker_type);                                                                     \
-    DO((state)->epoch_iterator_type);                                                              \
-    DO((state)->step_log_type);                                                                    \
-    DO((state)->epoch_log_type);                                                                   \
-    DO((state)->layer_type);                                                                       \
-    DO((state)->rule_type);                                                                        \
-    DO((state)->convention_type);                                                                  \
+#define FOR_EACH_OBJECT(state, DO)    \
+    DO((state)->estimator_type);      \
+    DO((state)->sgd_type);            \
+    DO((state)->torch_layer_type);    \
+    DO((state)->torch_auto_type);     \
+    DO((state)->torch_cnn_type);      \
+    DO((state)->walk_type);           \
+    DO((state)->tracker_type);        \
+    DO((state)->epoch_iterator_type); \
+    DO((state)->step_log_type);       \
+    DO((state)->epoch_log_type);      \
+    DO((state)->layer_type);          \
+    DO((state)->rule_type);           \
+    DO((state)->convention_type);     \
     DO((state)->uncounted_warning)
 
 static int

@@ -1,4 +1,5 @@
-/* The extension module flops_tracker._numpy: the records of a run as a NumPy array, without a copy. */
+/* The extension module flops_tracker._numpy: the records of a run as a NumPy array, without a copy.
+ */
 /* SPDX-License-Identifier: MIT */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -11,7 +12,8 @@
 
 /* An extension of its own, so that importing the package does not import NumPy. */
 
-/* NumPy has no 128-bit integers: a count is two columns, the upper half in the one ending in _hi. */
+/* NumPy has no 128-bit integers: a count is two columns, the upper half in the one ending in _hi.
+ */
 static PyArray_Descr *
 step_dtype(void)
 {
@@ -74,7 +76,8 @@ module_exec(PyObject *module)
 static PyModuleDef_Slot slots[] = {
     {Py_mod_exec, module_exec},
 #if PY_VERSION_HEX >= 0x030C0000
-    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED}, /* as NumPy itself */
+    {Py_mod_multiple_interpreters,
+     Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED}, /* as NumPy itself */
 #endif
 #if PY_VERSION_HEX >= 0x030D0000
     {Py_mod_gil, Py_MOD_GIL_USED},

@@ -48,8 +48,8 @@ PyObject *pyft_call_helper(const char *module, const char *name, const char *for
 /* An estimator whose batches cost the same whenever they are of one size keeps the last answer. */
 typedef struct pyft_estimator {
     PyObject_HEAD
-    /* NULL for estimators written in Python, which are asked through their method. */
-    int (*evaluate)(struct pyft_estimator *self, uint64_t batch_size, ft_u128 *flops);
+        /* NULL for estimators written in Python, which are asked through their method. */
+        int (*evaluate)(struct pyft_estimator *self, uint64_t batch_size, ft_u128 *flops);
     bool remembered;
     uint64_t remembered_batch;
     ft_u128 remembered_flops;
@@ -58,8 +58,10 @@ typedef struct pyft_estimator {
 /* estimators.c, torch_estimators.c */
 int pyft_add_estimators(PyObject *module, pyft_state *state);
 int pyft_add_torch_estimators(PyObject *module, pyft_state *state);
+bool pyft_answers_in_c(const pyft_state *state, PyObject *estimator);
 /* The FLOPs of one batch, from C or from the estimator's Python method. */
-int pyft_flops_for_batch(PyObject *estimator, uint64_t batch_size, ft_u128 *flops);
+int pyft_flops_for_batch(PyObject *estimator, bool answers_in_c, uint64_t batch_size,
+                         ft_u128 *flops);
 /* estimator.flops_for_batch(batch_size) for those with an `evaluate`. */
 PyObject *pyft_estimator_flops_for_batch(PyObject *self, PyObject *batch_size);
 
@@ -76,14 +78,14 @@ int pyft_add_tracker(PyObject *module, pyft_state *state);
 int pyft_add_epochs(PyObject *module, pyft_state *state);
 
 typedef struct {
-    PyObject_HEAD
-    PyObject *estimator;
+    PyObject_HEAD PyObject *estimator;
     PyObject *run_name;
     PyObject *training; /* what torch_bind or sklearn_bind made; NULL before */
     PyObject *written;  /* set: the CSV files that are this tracker's own */
     PyObject *iterator; /* borrowed: the EpochIterator that has not ended yet */
     PyObject *weak_references;
     ft_epochs run;
+    bool estimator_in_c; /* it answers without a call into Python */
     bool log_wall_time;
     bool training_now; /* a batch is being trained: it will be counted by the loop */
 } pyft_tracker;
@@ -91,6 +93,15 @@ typedef struct {
 double pyft_tracker_now(const pyft_tracker *tracker);
 int pyft_tracker_add_batch(pyft_tracker *tracker, uint64_t batch_size, ft_step *step);
 PyObject *pyft_tracker_trust_line(pyft_tracker *tracker);
+/* Lets the estimator do its dry run now. */
+int pyft_tracker_prepare(pyft_tracker *tracker);
+
+/* tracker_training.c */
+PyObject *pyft_tracker_torch_bind(PyObject *tracker, PyObject *args, PyObject *kwargs);
+PyObject *pyft_tracker_sklearn_bind(PyObject *tracker, PyObject *args, PyObject *kwargs);
+PyObject *pyft_tracker_call(PyObject *tracker, PyObject *args, PyObject *kwargs);
+PyObject *pyft_tracker_run(PyObject *tracker, PyObject *args, PyObject *kwargs);
+PyObject *pyft_tracker_estimate(PyObject *tracker, PyObject *epochs);
 
 /* records.c */
 int pyft_add_records(PyObject *module, pyft_state *state);

@@ -14,8 +14,8 @@ static PyStructSequence_Field step_fields[] = {
     {"wall_time_s", "seconds since the step before, or the start of the epoch"},
     {NULL, NULL},
 };
-static PyStructSequence_Desc step_desc = {
-    "flops_tracker.StepLog", "One batch of a run.", step_fields, 7};
+static PyStructSequence_Desc step_desc = {"flops_tracker.StepLog", "One batch of a run.",
+                                          step_fields, 7};
 
 static PyStructSequence_Field epoch_fields[] = {
     {"epoch", "from 1"},
@@ -28,8 +28,8 @@ static PyStructSequence_Field epoch_fields[] = {
     {"complete", "False where the epoch was broken off"},
     {NULL, NULL},
 };
-static PyStructSequence_Desc epoch_desc = {
-    "flops_tracker.EpochLog", "One epoch of a run.", epoch_fields, 8};
+static PyStructSequence_Desc epoch_desc = {"flops_tracker.EpochLog", "One epoch of a run.",
+                                           epoch_fields, 8};
 
 static PyObject *
 step_log(pyft_state *state, const ft_step *step, ft_u128 epoch_cum)
@@ -154,8 +154,9 @@ pyft_tracker_history(PyObject *object, void *unused)
 {
     (void)unused;
     PyObject *block = pyft_tracker_step_block(object, NULL);
-    PyObject *array =
-        block == NULL ? NULL : pyft_call_helper("flops_tracker._numpy", "step_records", "(O)", block);
+    PyObject *array = block == NULL
+                          ? NULL
+                          : pyft_call_helper("flops_tracker._numpy", "step_records", "(O)", block);
     Py_XDECREF(block);
     return array;
 }

@@ -11,8 +11,8 @@ static PyStructSequence_Field rule_fields[] = {
     {"examples", "worked examples, a tuple of str"},
     {NULL, NULL},
 };
-static PyStructSequence_Desc rule_desc = {
-    "flops_tracker.Rule", "Which formula counts a layer.", rule_fields, 6};
+static PyStructSequence_Desc rule_desc = {"flops_tracker.Rule", "Which formula counts a layer.",
+                                          rule_fields, 6};
 
 static PyStructSequence_Field convention_fields[] = {
     {"name", "its name"},

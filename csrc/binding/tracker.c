@@ -39,7 +39,7 @@ pyft_tracker_add_batch(pyft_tracker *tracker, uint64_t batch_size, ft_step *step
         pyft_raise(FT_NO_EPOCH, "counting a batch");
         return -1;
     }
-    if (pyft_flops_for_batch(tracker->estimator, batch_size, &flops) < 0) {
+    if (pyft_flops_for_batch(tracker->estimator, tracker->estimator_in_c, batch_size, &flops) < 0) {
         return -1;
     }
     ft_status status =
@@ -63,8 +63,8 @@ check_by_hand(pyft_tracker *self, const char *doing)
     return self->iterator == NULL ? 0 : pyft_epochs_close(self->iterator);
 }
 
-static int
-prepare_estimator(pyft_tracker *self)
+int
+pyft_tracker_prepare(pyft_tracker *self)
 {
     if (!PyObject_HasAttrString(self->estimator, "prepare")) {
         return 0;
@@ -79,7 +79,7 @@ tracker_on_epoch_start(PyObject *object, PyObject *unused)
 {
     (void)unused;
     pyft_tracker *self = (pyft_tracker *)object;
-    if (check_by_hand(self, "on_epoch_start") < 0 || prepare_estimator(self) < 0) {
+    if (check_by_hand(self, "on_epoch_start") < 0 || pyft_tracker_prepare(self) < 0) {
         return NULL;
     }
     ft_status status = ft_epochs_begin(&self->run, pyft_tracker_now(self));
@@ -127,7 +127,7 @@ static PyObject *
 tracker_enter(PyObject *object, PyObject *unused)
 {
     (void)unused;
-    return prepare_estimator((pyft_tracker *)object) < 0 ? NULL : Py_NewRef(object);
+    return pyft_tracker_prepare((pyft_tracker *)object) < 0 ? NULL : Py_NewRef(object);
 }
 
 /* An epoch that is still open was broken off; its batches stay counted. */
@@ -146,51 +146,7 @@ tracker_exit(PyObject *object, PyObject *args)
     Py_RETURN_FALSE;
 }
 
-/* ---- training ---- */
-
-static PyObject *
-bind(pyft_tracker *self, const char *module, PyObject *args, PyObject *kwargs)
-{
-    PyObject *result = NULL, *bound = NULL, *function = NULL, *all = NULL, *first = NULL;
-    if (self->training_now) {
-        PyErr_SetString(PyExc_RuntimeError, "this tracker is training; bind before or after");
-        return NULL;
-    }
-    PyObject *helper = PyImport_ImportModule(module);
-    if (helper == NULL || (function = PyObject_GetAttrString(helper, "bind")) == NULL ||
-        (first = PyTuple_Pack(1, self->estimator)) == NULL ||
-        (all = PySequence_Concat(first, args)) == NULL ||
-        (bound = PyObject_Call(function, all, kwargs)) == NULL || prepare_estimator(self) < 0) {
-        goto done;
-    }
-    Py_XSETREF(self->training, Py_NewRef(bound));
-    result = Py_NewRef((PyObject *)self);
-done:
-    Py_XDECREF(helper);
-    Py_XDECREF(function);
-    Py_XDECREF(first);
-    Py_XDECREF(all);
-    Py_XDECREF(bound);
-    return result;
-}
-
-static PyObject *
-tracker_torch_bind(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    return bind((pyft_tracker *)self, "flops_tracker._torch_training", args, kwargs);
-}
-
-static PyObject *
-tracker_sklearn_bind(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    return bind((pyft_tracker *)self, "flops_tracker._sklearn_training", args, kwargs);
-}
-
-static PyObject *
-tracker_call(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    return pyft_epochs_start((pyft_tracker *)self, args, kwargs, "epoch");
-}
+/* ---- reading ---- */
 
 static PyObject *
 tracker_total_flops(PyObject *self, void *unused)
@@ -198,59 +154,6 @@ tracker_total_flops(PyObject *self, void *unused)
     (void)unused;
     return pyft_from_u128(((pyft_tracker *)self)->run.ledger.total);
 }
-
-static PyObject *
-tracker_run(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    PyObject *iterator = pyft_epochs_start((pyft_tracker *)self, args, kwargs, "none");
-    PyObject *item = NULL;
-    while (iterator != NULL && (item = PyIter_Next(iterator)) != NULL) {
-        Py_DECREF(item);
-    }
-    Py_XDECREF(iterator);
-    return PyErr_Occurred() ? NULL : tracker_total_flops(self, NULL);
-}
-
-static int
-add_estimate(pyft_tracker *self, PyObject *pair, uint64_t epochs, ft_u128 *total)
-{
-    unsigned long long size, times;
-    ft_u128 flops;
-    if (!PyArg_ParseTuple(pair, "KK", &size, &times) ||
-        pyft_flops_for_batch(self->estimator, size, &flops) < 0) {
-        return -1;
-    }
-    flops = ft_u128_multiply(ft_u128_multiply(flops, ft_u128_of(times)), ft_u128_of(epochs));
-    *total = ft_u128_add(*total, flops);
-    return 0;
-}
-
-static PyObject *
-tracker_estimate(PyObject *object, PyObject *argument)
-{
-    pyft_tracker *self = (pyft_tracker *)object;
-    uint64_t epochs;
-    ft_u128 total = FT_U128_ZERO;
-    if (self->training == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "estimate needs the batches: call torch_bind(model, "
-                                            "optimizer, ...) or sklearn_bind(clf, X, y, ...) first");
-        return NULL;
-    }
-    if (pyft_to_u64(argument, "epochs", &epochs) < 0) {
-        return NULL;
-    }
-    PyObject *sizes = PyObject_CallMethod(self->training, "batch_sizes", NULL);
-    PyObject *list = sizes == NULL ? NULL : PySequence_Fast(sizes, "batch_sizes");
-    int result = list == NULL ? -1 : 0;
-    for (Py_ssize_t i = 0; result == 0 && i < PySequence_Fast_GET_SIZE(list); i++) {
-        result = add_estimate(self, PySequence_Fast_GET_ITEM(list, i), epochs, &total);
-    }
-    Py_XDECREF(sizes);
-    Py_XDECREF(list);
-    return result < 0 ? NULL : pyft_from_u128(total);
-}
-
-/* ---- reading ---- */
 
 PyObject *
 pyft_tracker_trust_line(pyft_tracker *tracker)
@@ -260,7 +163,8 @@ pyft_tracker_trust_line(pyft_tracker *tracker)
     PyObject *short_text = pyft_si_text(tracker->run.ledger.total);
     PyObject *line = NULL;
     if (trust != NULL && grouped != NULL && short_text != NULL) {
-        line = PyUnicode_FromFormat("total %U FLOPs (%U)%s%S", grouped, short_text, PYFT_DOT, trust);
+        line =
+            PyUnicode_FromFormat("total %U FLOPs (%U)%s%S", grouped, short_text, PYFT_DOT, trust);
     }
     Py_XDECREF(trust);
     Py_XDECREF(grouped);
@@ -337,6 +241,7 @@ tracker_init(PyObject *object, PyObject *args, PyObject *kwargs)
         Py_SETREF(self->run_name, Py_NewRef(run_name));
     }
     Py_SETREF(self->estimator, Py_NewRef(estimator));
+    self->estimator_in_c = pyft_answers_in_c(state, estimator);
     self->log_wall_time = log_wall_time != 0;
     self->run.ledger.keep_steps = keep_steps != 0;
     self->run.ledger.keep_epochs = keep_epochs != 0;
@@ -372,6 +277,7 @@ tracker_clear(PyObject *object)
 {
     pyft_tracker *self = (pyft_tracker *)object;
     Py_CLEAR(self->training);
+    self->estimator_in_c = false;
     Py_XSETREF(self->estimator, Py_NewRef(Py_None)); /* may be used on, by a finalizer */
     return 0;
 }
@@ -422,20 +328,22 @@ PyDoc_STRVAR(
     "step_fn(model, batch) -> loss, or (loss, batch_size): your own forward pass.\n"
     "zero_grad_kwargs: for optimizer.zero_grad, default {'set_to_none': True}.");
 
-PyDoc_STRVAR(sklearn_bind_doc,
-             "sklearn_bind($self, clf, X, y, *, batch_size)\n--\n\n"
-             "Says what ft(epochs) trains: clf.partial_fit on consecutive batches of the rows, one\n"
-             "pass per epoch; returns the tracker itself.");
+PyDoc_STRVAR(
+    sklearn_bind_doc,
+    "sklearn_bind($self, clf, X, y, *, batch_size)\n--\n\n"
+    "Says what ft(epochs) trains: clf.partial_fit on consecutive batches of the rows, one\n"
+    "pass per epoch; returns the tracker itself.");
 
 static PyMethodDef tracker_methods[] = {
-    {"torch_bind", PYFT_METHOD(tracker_torch_bind), METH_VARARGS | METH_KEYWORDS, torch_bind_doc},
-    {"sklearn_bind", PYFT_METHOD(tracker_sklearn_bind), METH_VARARGS | METH_KEYWORDS,
+    {"torch_bind", PYFT_METHOD(pyft_tracker_torch_bind), METH_VARARGS | METH_KEYWORDS,
+     torch_bind_doc},
+    {"sklearn_bind", PYFT_METHOD(pyft_tracker_sklearn_bind), METH_VARARGS | METH_KEYWORDS,
      sklearn_bind_doc},
-    {"run", PYFT_METHOD(tracker_run), METH_VARARGS | METH_KEYWORDS,
+    {"run", PYFT_METHOD(pyft_tracker_run), METH_VARARGS | METH_KEYWORDS,
      "run($self, epochs, **options)\n--\n\n"
      "Trains all epochs and returns the total FLOPs of the run, an int. Options as for ft(epochs),\n"
      "but print_level is 'none' by default."},
-    {"estimate", tracker_estimate, METH_O,
+    {"estimate", pyft_tracker_estimate, METH_O,
      "estimate($self, epochs, /)\n--\n\n"
      "The exact FLOPs of that many epochs, an int, from the sizes of the batches; nothing is\n"
      "trained and no batch is drawn."},
@@ -476,12 +384,12 @@ static PyMemberDef tracker_members[] = {
 };
 
 static PyType_Slot tracker_slots[] = {
-    {Py_tp_doc, (void *)tracker_doc},     {Py_tp_init, tracker_init},
-    {Py_tp_repr, tracker_repr},           {Py_tp_call, tracker_call},
-    {Py_tp_new, tracker_new},             {Py_tp_dealloc, tracker_dealloc},
-    {Py_tp_traverse, tracker_traverse},   {Py_tp_clear, tracker_clear},
-    {Py_tp_methods, tracker_methods},     {Py_tp_getset, tracker_getset},
-    {Py_tp_members, tracker_members},     {0, NULL},
+    {Py_tp_doc, (void *)tracker_doc},   {Py_tp_init, tracker_init},
+    {Py_tp_repr, tracker_repr},         {Py_tp_call, pyft_tracker_call},
+    {Py_tp_new, tracker_new},           {Py_tp_dealloc, tracker_dealloc},
+    {Py_tp_traverse, tracker_traverse}, {Py_tp_clear, tracker_clear},
+    {Py_tp_methods, tracker_methods},   {Py_tp_getset, tracker_getset},
+    {Py_tp_members, tracker_members},   {0, NULL},
 };
 
 static PyType_Spec tracker_spec = {

@@ -67,10 +67,10 @@ hook_layer(walk *self, layer *target, PyObject *before, PyObject *after)
 {
     PyObject *method = PyObject_GetAttrString(target->module, "register_forward_hook");
     PyObject *arguments = method == NULL ? NULL : PyTuple_Pack(1, after);
-    PyObject *options =
-        arguments == NULL ? NULL
-                          : Py_BuildValue("{s:O,s:O}", "with_kwargs", Py_True, "always_call",
-                                          pyft_is_unit(target) ? Py_True : Py_False);
+    PyObject *options = arguments == NULL
+                            ? NULL
+                            : Py_BuildValue("{s:O,s:O}", "with_kwargs", Py_True, "always_call",
+                                            pyft_is_unit(target) ? Py_True : Py_False);
     PyObject *handle = options == NULL ? NULL : PyObject_Call(method, arguments, options);
     Py_XDECREF(options);
     Py_XDECREF(method);
@@ -87,8 +87,8 @@ hook_layer(walk *self, layer *target, PyObject *before, PyObject *after)
     if (!pyft_is_unit(target)) {
         return 0;
     }
-    return keep_handle(self, PyObject_CallMethod(target->module, "register_forward_pre_hook", "O",
-                                                 before));
+    return keep_handle(
+        self, PyObject_CallMethod(target->module, "register_forward_pre_hook", "O", before));
 }
 
 static PyObject *

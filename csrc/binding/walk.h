@@ -15,14 +15,13 @@ typedef struct {
     Py_ssize_t parent; /* index of the module that holds it, -1 for the root */
     uint64_t own_parameters;
     bool has_forward, refuses_hooks;
-    PyObject *note; /* NULL where there is nothing to say */
+    PyObject *note;                           /* NULL where there is nothing to say */
     uint64_t calls[PYFT_PASSES], inner_calls; /* inner: within a layer that counts as one unit */
     ft_u128 flops[PYFT_PASSES];
 } layer;
 
 typedef struct {
-    PyObject_HEAD
-    layer *layers;
+    PyObject_HEAD layer *layers;
     Py_ssize_t count, capacity;
     PyObject *index;      /* id of the module: position in layers */
     PyObject *user_rules; /* class: callable */

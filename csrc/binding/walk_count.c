@@ -3,7 +3,8 @@
 #include "walk.h"
 
 static int
-count_by_row(walk *self, const ft_map_row *row, const pyft_call *made, ft_u128 *flops, ft_status *status)
+count_by_row(walk *self, const ft_map_row *row, const pyft_call *made, ft_u128 *flops,
+             ft_status *status)
 {
     int64_t dims[FT_MAX_ROLES][FT_MAX_DIMS];
     ft_operand operands[FT_MAX_ROLES];
@@ -78,4 +79,3 @@ pyft_walk_count_call(walk *self, layer *target, const pyft_call *made)
     target->flops[self->pass] = ft_u128_add(target->flops[self->pass], sum);
     return 0;
 }
-

@@ -14,8 +14,8 @@ first_tensor(PyObject *object)
     }
     if (PyTuple_Check(object) || PyList_Check(object)) {
         PyObject *items = PySequence_Fast(object, "");
-        for (Py_ssize_t i = 0; items != NULL && found == NULL && i < PySequence_Fast_GET_SIZE(items);
-             i++) {
+        for (Py_ssize_t i = 0;
+             items != NULL && found == NULL && i < PySequence_Fast_GET_SIZE(items); i++) {
             found = first_tensor(PySequence_Fast_GET_ITEM(items, i));
         }
         Py_XDECREF(items);
@@ -86,7 +86,8 @@ is_present(PyObject *module, const char *name)
     }
     if (value == NULL) {
         PyObject *modules = pyft_own_attribute(module, "_modules");
-        PyObject *list = modules == NULL ? NULL : PyMapping_GetItemString(modules, "parametrizations");
+        PyObject *list =
+            modules == NULL ? NULL : PyMapping_GetItemString(modules, "parametrizations");
         PyErr_Clear();
         PyObject *parametrized = list == NULL ? NULL : pyft_own_attribute(list, "_modules");
         value = parametrized == NULL ? NULL : PyMapping_GetItemString(parametrized, name);
@@ -102,7 +103,8 @@ is_present(PyObject *module, const char *name)
 }
 
 int
-pyft_read_operand(const pyft_call *made, const ft_source *source, int64_t *dims, ft_operand *operand)
+pyft_read_operand(const pyft_call *made, const ft_source *source, int64_t *dims,
+                  ft_operand *operand)
 {
     memset(operand, 0, sizeof *operand);
     switch (source->kind) {
@@ -126,4 +128,3 @@ pyft_read_operand(const pyft_call *made, const ft_source *source, int64_t *dims,
     operand->present = operand->is_number = true;
     return 0;
 }
-

@@ -40,10 +40,9 @@ count_own_parameters(PyObject *module, uint64_t *count)
     }
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(items); i++) {
         PyObject *parameter = PyTuple_GetItem(PyList_GET_ITEM(items, i), 1);
-        PyObject *elements =
-            parameter == NULL || parameter == Py_None
-                ? NULL
-                : PyObject_CallMethod(parameter, "numel", NULL);
+        PyObject *elements = parameter == NULL || parameter == Py_None
+                                 ? NULL
+                                 : PyObject_CallMethod(parameter, "numel", NULL);
         if (elements != NULL) {
             *count += PyLong_AsUnsignedLongLong(elements);
             Py_DECREF(elements);
@@ -176,7 +175,8 @@ class_name_of(PyObject *module)
 }
 
 int
-pyft_walk_add_module(walk *self, const pyft_state *state, PyObject *module, PyObject *path, Py_ssize_t parent)
+pyft_walk_add_module(walk *self, const pyft_state *state, PyObject *module, PyObject *path,
+                     Py_ssize_t parent)
 {
     PyObject *key = PyLong_FromVoidPtr(module);
     int known = key == NULL ? -1 : PyDict_Contains(self->index, key);
@@ -197,8 +197,7 @@ pyft_walk_add_module(walk *self, const pyft_state *state, PyObject *module, PyOb
     target->path = Py_NewRef(path);
     target->parent = parent;
     target->class_name = class_name_of(module);
-    if (target->class_name == NULL ||
-        count_own_parameters(module, &target->own_parameters) < 0 ||
+    if (target->class_name == NULL || count_own_parameters(module, &target->own_parameters) < 0 ||
         find_rule(self, state, target) < 0) {
         return -1;
     }
@@ -216,7 +215,9 @@ pyft_walk_add_module(walk *self, const pyft_state *state, PyObject *module, PyOb
             PyObject *child_path = PyUnicode_GET_LENGTH(path) == 0
                                        ? PyObject_Str(name)
                                        : PyUnicode_FromFormat("%U.%S", path, name);
-            result = child_path == NULL ? -1 : pyft_walk_add_module(self, state, child, child_path, position);
+            result = child_path == NULL
+                         ? -1
+                         : pyft_walk_add_module(self, state, child, child_path, position);
             Py_XDECREF(child_path);
         }
     }
@@ -224,4 +225,3 @@ pyft_walk_add_module(walk *self, const pyft_state *state, PyObject *module, PyOb
     Py_DECREF(children);
     return result;
 }
-

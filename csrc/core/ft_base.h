@@ -1,4 +1,5 @@
-/* What every other core file stands on: status codes, the allocator and the sink, all handed in from outside. */
+/* What every other core file stands on: status codes, the allocator and the sink, all handed in
+ * from outside. */
 /* SPDX-License-Identifier: MIT */
 #ifndef FT_BASE_H
 #define FT_BASE_H
@@ -10,14 +11,14 @@
 #define FT_COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 /* Every core function that can fail returns one of these; its results go through out-pointers. */
-#define FT_STATUS_LIST(X)                                                                          \
-    X(OK, "ok")                                                                                    \
-    X(NO_MEMORY, "out of memory")                                                                  \
-    X(OVERFLOW, "the count does not fit in 128 bits")                                              \
-    X(BAD_SHAPE, "a shape does not fit the rule")                                                  \
-    X(EPOCH_OPEN, "an epoch is already open")                                                      \
-    X(NO_EPOCH, "no epoch is open")                                                                \
-    X(UNKNOWN_NAME, "the name is not known")                                                       \
+#define FT_STATUS_LIST(X)                             \
+    X(OK, "ok")                                       \
+    X(NO_MEMORY, "out of memory")                     \
+    X(OVERFLOW, "the count does not fit in 128 bits") \
+    X(BAD_SHAPE, "a shape does not fit the rule")     \
+    X(EPOCH_OPEN, "an epoch is already open")         \
+    X(NO_EPOCH, "no epoch is open")                   \
+    X(UNKNOWN_NAME, "the name is not known")          \
     X(SINK_FAILED, "the output could not be written")
 
 typedef enum {

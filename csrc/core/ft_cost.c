@@ -6,16 +6,26 @@
 
 /* Weights in the order of FT_KIND_LIST: mac dot bias arith compare special. */
 static const ft_convention conventions[] = {
-    {"standard", "a multiply-accumulate is 2; additions, special functions and biases are 1",
-     {2, 0, 1, 1, 0, 1}, {2, 0, 1, 1, 0, 1}},
-    {"exact", "k multiplications and k-1 additions per dot product; comparisons are 1",
-     {2, -1, 1, 1, 1, 1}, {2, -1, 1, 1, 1, 1}},
-    {"matmul", "contractions only, 2 per multiply-accumulate: PyTorch's FlopCounterMode, MFU",
-     {2, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0}},
-    {"macs", "contractions only, 1 per multiply-accumulate: fvcore, thop",
-     {1, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0}},
-    {"layerwise", "the layer table: contractions 2 per multiply-accumulate, the other rows as tabled",
-     {2, 0, 0, 0, 0, 0}, {0, 0, 0, 1, 0, 0}},
+    {"standard",
+     "a multiply-accumulate is 2; additions, special functions and biases are 1",
+     {2, 0, 1, 1, 0, 1},
+     {2, 0, 1, 1, 0, 1}},
+    {"exact",
+     "k multiplications and k-1 additions per dot product; comparisons are 1",
+     {2, -1, 1, 1, 1, 1},
+     {2, -1, 1, 1, 1, 1}},
+    {"matmul",
+     "contractions only, 2 per multiply-accumulate: PyTorch's FlopCounterMode, MFU",
+     {2, 0, 0, 0, 0, 0},
+     {0, 0, 0, 0, 0, 0}},
+    {"macs",
+     "contractions only, 1 per multiply-accumulate: fvcore, thop",
+     {1, 0, 0, 0, 0, 0},
+     {0, 0, 0, 0, 0, 0}},
+    {"layerwise",
+     "the layer table: contractions 2 per multiply-accumulate, the other rows as tabled",
+     {2, 0, 0, 0, 0, 0},
+     {0, 0, 0, 1, 0, 0}},
 };
 
 static const char *const kind_names[] = {

@@ -1,4 +1,5 @@
-/* Costs by kind of work, the classes of operations, and the conventions that turn a cost into FLOPs. */
+/* Costs by kind of work, the classes of operations, and the conventions that turn a cost into
+ * FLOPs. */
 /* SPDX-License-Identifier: MIT */
 #ifndef FT_COST_H
 #define FT_COST_H
@@ -6,12 +7,12 @@
 #include "ft_u128.h"
 
 /* A rule never returns "FLOPs": it returns how much there was of each kind. */
-#define FT_KIND_LIST(X)                                                                            \
-    X(MAC, mac, "multiply-accumulate pairs inside dot products")                                   \
-    X(DOT, dot, "dot products, each of which saves one addition (0 where the length is 0)")        \
-    X(BIAS, bias, "additions of a bias to a dot product")                                          \
-    X(ARITH, arith, "add, subtract, multiply, divide, negate")                                     \
-    X(COMPARE, compare, "max, min, abs, sign, comparisons, ReLU")                                  \
+#define FT_KIND_LIST(X)                                                                     \
+    X(MAC, mac, "multiply-accumulate pairs inside dot products")                            \
+    X(DOT, dot, "dot products, each of which saves one addition (0 where the length is 0)") \
+    X(BIAS, bias, "additions of a bias to a dot product")                                   \
+    X(ARITH, arith, "add, subtract, multiply, divide, negate")                              \
+    X(COMPARE, compare, "max, min, abs, sign, comparisons, ReLU")                           \
     X(SPECIAL, special, "exp, log, sqrt, tanh, erf, sigmoid, pow, trigonometry")
 
 typedef enum {
@@ -30,17 +31,17 @@ const char *ft_kind_text(ft_kind kind);
 void ft_cost_add(ft_cost *sum, const ft_cost *cost);
 
 /* Name, and whether the class is a contraction: work that is made of dot products. */
-#define FT_CLASS_LIST(X)                                                                           \
-    X(MATMUL, matmul, true)                                                                        \
-    X(CONV, conv, true)                                                                            \
-    X(ATTENTION, attention, true)                                                                  \
-    X(RECURRENT, recurrent, true)                                                                  \
-    X(NORM, norm, false)                                                                           \
-    X(SOFTMAX, softmax, false)                                                                     \
-    X(POOL, pool, false)                                                                           \
-    X(ACTIVATION, activation, false)                                                               \
-    X(EMBEDDING, embedding, false)                                                                 \
-    X(RESAMPLE, resample, false)                                                                   \
+#define FT_CLASS_LIST(X)             \
+    X(MATMUL, matmul, true)          \
+    X(CONV, conv, true)              \
+    X(ATTENTION, attention, true)    \
+    X(RECURRENT, recurrent, true)    \
+    X(NORM, norm, false)             \
+    X(SOFTMAX, softmax, false)       \
+    X(POOL, pool, false)             \
+    X(ACTIVATION, activation, false) \
+    X(EMBEDDING, embedding, false)   \
+    X(RESAMPLE, resample, false)     \
     X(DATA, data, false)
 
 typedef enum {

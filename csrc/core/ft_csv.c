@@ -101,8 +101,7 @@ ft_status
 ft_csv_all_steps(ft_sink sink, const ft_ledger *ledger)
 {
     ft_u128 epoch_cum = FT_U128_ZERO;
-    ft_status status =
-        sink.write(sink.context, FT_CSV_STEP_HEADER, sizeof FT_CSV_STEP_HEADER - 1);
+    ft_status status = sink.write(sink.context, FT_CSV_STEP_HEADER, sizeof FT_CSV_STEP_HEADER - 1);
     for (size_t i = 0; i < ledger->step_count && status == FT_OK; i++) {
         const ft_step *step = &ledger->steps->rows[i];
         epoch_cum = ft_u128_add(step->step == 1 ? FT_U128_ZERO : epoch_cum, step->flops_batch);

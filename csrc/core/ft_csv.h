@@ -6,9 +6,9 @@
 #include "ft_ledger.h"
 
 /* New columns go to the end: readers rely on the order of those that are there. */
-#define FT_CSV_STEP_HEADER                                                                         \
+#define FT_CSV_STEP_HEADER \
     "epoch,step,batch_size,flops_batch,flops_epoch_cum,flops_total_cum,wall_time_s\n"
-#define FT_CSV_EPOCH_HEADER                                                                        \
+#define FT_CSV_EPOCH_HEADER \
     "epoch,flops_epoch,flops_total_cum,batches,samples,loss,wall_time_s,complete\n"
 
 ft_status ft_csv_step(ft_sink sink, const ft_step *step, ft_u128 flops_epoch_cum);

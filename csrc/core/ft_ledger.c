@@ -107,8 +107,8 @@ ft_ledger_add_step(ft_ledger *ledger, uint64_t batch_size, ft_u128 flops, double
     epoch->samples += batch_size;
     epoch->flops_epoch = ft_u128_add(epoch->flops_epoch, flops); /* at most the total */
     epoch->flops_total_cum = total;
-    *step = (ft_step){epoch->epoch, (uint32_t)epoch->batches, batch_size,
-                      flops,        total,                    wall_time_s};
+    *step =
+        (ft_step){epoch->epoch, (uint32_t)epoch->batches, batch_size, flops, total, wall_time_s};
     if (ledger->keep_steps) {
         ledger->steps->rows[ledger->step_count++] = *step;
     }

@@ -1,4 +1,5 @@
-/* The ledger of a run: its total, one record per step and one per epoch. Totals are sums of records. */
+/* The ledger of a run: its total, one record per step and one per epoch. Totals are sums of
+ * records. */
 /* SPDX-License-Identifier: MIT */
 #ifndef FT_LEDGER_H
 #define FT_LEDGER_H

@@ -7,10 +7,22 @@
 #include <string.h>
 
 static const ft_formula *const formulas[] = {
-    &ft_linear,         &ft_bilinear,       &ft_sgd_linear,        &ft_conv,
-    &ft_conv_transpose_output, &ft_recurrent_layers, &ft_attention_layer, &ft_attention_softmax,
-    &ft_norm_table,     &ft_softmax_table,  &ft_avg_pool_table,    &ft_adaptive_avg_pool_table,
-    &ft_resample_table, &ft_max_pool_free,  &ft_activation_free,   &ft_embedding_free,
+    &ft_linear,
+    &ft_bilinear,
+    &ft_sgd_linear,
+    &ft_conv,
+    &ft_conv_transpose_output,
+    &ft_recurrent_layers,
+    &ft_attention_layer,
+    &ft_attention_softmax,
+    &ft_norm_table,
+    &ft_softmax_table,
+    &ft_avg_pool_table,
+    &ft_adaptive_avg_pool_table,
+    &ft_resample_table,
+    &ft_max_pool_free,
+    &ft_activation_free,
+    &ft_embedding_free,
     &ft_data_free,
 };
 

@@ -1,4 +1,5 @@
-/* What a rule is: a formula with its roles and worked examples, and a name-map row that feeds it. */
+/* What a rule is: a formula with its roles and worked examples, and a name-map row that feeds it.
+ */
 /* SPDX-License-Identifier: MIT */
 #ifndef FT_RULE_H
 #define FT_RULE_H
@@ -84,10 +85,12 @@ enum {
 };
 
 /* Shorthands in which the tables are written. */
-#define FT_SHAPE_OF(...)                                                                           \
-    {.present = true,                                                                              \
-     .shape = {(const int64_t[]){__VA_ARGS__},                                                     \
-               (int)(sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t))}}
+#define FT_SHAPE_OF(...)                                                           \
+    {                                                                              \
+        .present = true,                                                           \
+        .shape = {(const int64_t[]){__VA_ARGS__},                                  \
+                  (int)(sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t))} \
+    }
 #define FT_NUMBER_OF(value) {.present = true, .is_number = true, .number = (value)}
 #define FT_ABSENT {.present = false}
 #define FT_COUNT(value) {(value), 0}

@@ -1,4 +1,5 @@
-/* Grouping and SI prefixes, on the decimal digits themselves so that nothing is lost to a double. */
+/* Grouping and SI prefixes, on the decimal digits themselves so that nothing is lost to a double.
+ */
 /* SPDX-License-Identifier: MIT */
 #include "ft_text.h"
 

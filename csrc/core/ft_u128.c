@@ -1,4 +1,5 @@
-/* 128-bit arithmetic, on the compiler's own type where there is one and on 64-bit halves elsewhere. */
+/* 128-bit arithmetic, on the compiler's own type where there is one and on 64-bit halves elsewhere.
+ */
 /* SPDX-License-Identifier: MIT */
 #include "ft_u128.h"
 

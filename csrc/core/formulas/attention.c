@@ -1,4 +1,5 @@
-/* Multi-head attention as one unit: projections, scores and weighted values, and its softmax apart. */
+/* Multi-head attention as one unit: projections, scores and weighted values, and its softmax apart.
+ */
 /* SPDX-License-Identifier: MIT */
 #include "formulas.h"
 
@@ -15,7 +16,8 @@ read_sizes(const ft_operand *operands, attention_sizes *sizes)
 {
     ft_shape query = operands[QUERY].shape, key = operands[KEY].shape;
     bool batch_first = ft_flag(&operands[BATCH_FIRST]);
-    uint64_t added = (ft_flag(&operands[BIAS_KV]) ? 1u : 0u) + (ft_flag(&operands[ZERO_ATTN]) ? 1u : 0u);
+    uint64_t added =
+        (ft_flag(&operands[BIAS_KV]) ? 1u : 0u) + (ft_flag(&operands[ZERO_ATTN]) ? 1u : 0u);
     if ((query.ndim != 2 && query.ndim != 3) || key.ndim != query.ndim) {
         return FT_BAD_SHAPE;
     }
@@ -69,25 +71,34 @@ attention_softmax(const ft_operand *operands, ft_cost *cost)
     return status;
 }
 
-#define ATTENTION_ROLES                                                                            \
-    {                                                                                              \
-        {"query", FT_TENSOR}, {"key", FT_TENSOR}, {"value", FT_TENSOR}, {"embed_dim", FT_NUMBER},  \
-            {"num_heads", FT_NUMBER}, {"kdim", FT_NUMBER}, {"vdim", FT_NUMBER},                    \
-            {"batch_first", FT_FLAG}, {"bias_kv", FT_FLAG}, {"add_zero_attn", FT_FLAG},            \
-            {"bias", FT_FLAG}                                                                      \
+#define ATTENTION_ROLES                                                                           \
+    {                                                                                             \
+        {"query", FT_TENSOR}, {"key", FT_TENSOR}, {"value", FT_TENSOR}, {"embed_dim", FT_NUMBER}, \
+            {"num_heads", FT_NUMBER}, {"kdim", FT_NUMBER}, {"vdim", FT_NUMBER},                   \
+            {"batch_first", FT_FLAG}, {"bias_kv", FT_FLAG}, {"add_zero_attn", FT_FLAG},           \
+        {                                                                                         \
+            "bias", FT_FLAG                                                                       \
+        }                                                                                         \
     }
 
-#define CROSS_ATTENTION                                                                            \
-    {                                                                                              \
-        FT_SHAPE_OF(2, 10, 64), FT_SHAPE_OF(2, 20, 32), FT_SHAPE_OF(2, 20, 48), FT_NUMBER_OF(64),  \
-            FT_NUMBER_OF(4), FT_NUMBER_OF(32), FT_NUMBER_OF(48), FT_NUMBER_OF(1), FT_ABSENT,       \
-            FT_ABSENT, FT_NUMBER_OF(1)                                                             \
-    }
+#define CROSS_ATTENTION      \
+    {FT_SHAPE_OF(2, 10, 64), \
+     FT_SHAPE_OF(2, 20, 32), \
+     FT_SHAPE_OF(2, 20, 48), \
+     FT_NUMBER_OF(64),       \
+     FT_NUMBER_OF(4),        \
+     FT_NUMBER_OF(32),       \
+     FT_NUMBER_OF(48),       \
+     FT_NUMBER_OF(1),        \
+     FT_ABSENT,              \
+     FT_ABSENT,              \
+     FT_NUMBER_OF(1)}
 
 const ft_formula ft_attention_layer = {
     .name = "attention_layer",
     .equation = "mac = B*(L*E*E + S*E*kdim + S*E*vdim + 2*L*S'*E + L*E*E); S' = S + added keys",
-    .source = "torch.nn.MultiheadAttention: four projections, Q K^T and A V over all heads, E = H*d",
+    .source =
+        "torch.nn.MultiheadAttention: four projections, Q K^T and A V over all heads, E = H*d",
     .op_class = FT_CLASS_ATTENTION,
     .evaluate = attention_layer,
     .roles = ATTENTION_ROLES,
@@ -98,7 +109,8 @@ const ft_formula ft_attention_layer = {
                         "81920 + 81920 + 122880 + 2*25600 + 81920 = 419840; "
                         "dots 1280 + 2560 + 2560 + 1600 + 1280 + 1280; bias 2*(1280 + 2560)",
                 .operands = CROSS_ATTENTION,
-                .cost = {{[FT_MAC] = FT_COUNT(419840), [FT_DOT] = FT_COUNT(10560),
+                .cost = {{[FT_MAC] = FT_COUNT(419840),
+                          [FT_DOT] = FT_COUNT(10560),
                           [FT_BIAS] = FT_COUNT(7680)}},
             },
         },

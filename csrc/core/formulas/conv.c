@@ -12,7 +12,8 @@ conv(const ft_operand *operands, ft_cost *cost)
     if (groups->number == 0) {
         return FT_BAD_SHAPE;
     }
-    ft_u128 channels = ft_u128_divide(ft_number(&operands[2]), (uint64_t)groups->number, &remainder);
+    ft_u128 channels =
+        ft_u128_divide(ft_number(&operands[2]), (uint64_t)groups->number, &remainder);
     if (remainder != 0) {
         return FT_BAD_SHAPE;
     }
@@ -24,10 +25,13 @@ conv(const ft_operand *operands, ft_cost *cost)
     return FT_OK;
 }
 
-#define CONV_ROLES                                                                                 \
-    {                                                                                              \
-        {"output", FT_TENSOR}, {"kernel_size", FT_SIZES}, {"in_channels", FT_NUMBER},              \
-            {"groups", FT_NUMBER}, {"rank", FT_NUMBER}, {"bias", FT_FLAG}                          \
+#define CONV_ROLES                                                                    \
+    {                                                                                 \
+        {"output", FT_TENSOR}, {"kernel_size", FT_SIZES}, {"in_channels", FT_NUMBER}, \
+            {"groups", FT_NUMBER}, {"rank", FT_NUMBER},                               \
+        {                                                                             \
+            "bias", FT_FLAG                                                           \
+        }                                                                             \
     }
 
 const ft_formula ft_conv = {
@@ -40,7 +44,8 @@ const ft_formula ft_conv = {
     .examples =
         {
             {
-                .text = "x (2,3,6,6), w (6,3,4,4), padding 1: out (2,6,5,5) = 300; 300*16*3 = 14400",
+                .text =
+                    "x (2,3,6,6), w (6,3,4,4), padding 1: out (2,6,5,5) = 300; 300*16*3 = 14400",
                 .operands = {FT_SHAPE_OF(2, 6, 5, 5), FT_SHAPE_OF(4, 4), FT_NUMBER_OF(3),
                              FT_NUMBER_OF(1), FT_NUMBER_OF(2), FT_NUMBER_OF(0)},
                 .cost = {{[FT_MAC] = FT_COUNT(14400), [FT_DOT] = FT_COUNT(300)}},
@@ -49,7 +54,8 @@ const ft_formula ft_conv = {
                 .text = "depthwise 8 channels, K 3x3, 16x16: out (1,8,16,16) = 2048; 2048*9*1",
                 .operands = {FT_SHAPE_OF(1, 8, 16, 16), FT_SHAPE_OF(3, 3), FT_NUMBER_OF(8),
                              FT_NUMBER_OF(8), FT_NUMBER_OF(2), FT_NUMBER_OF(1)},
-                .cost = {{[FT_MAC] = FT_COUNT(18432), [FT_DOT] = FT_COUNT(2048),
+                .cost = {{[FT_MAC] = FT_COUNT(18432),
+                          [FT_DOT] = FT_COUNT(2048),
                           [FT_BIAS] = FT_COUNT(2048)}},
             },
         },

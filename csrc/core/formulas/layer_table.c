@@ -50,8 +50,8 @@ greatest_common_divisor(int64_t a, int64_t b)
     return a;
 }
 
-/* Window i reads floor(i*n/m) .. ceil((i+1)*n/m). The windows tile n elements, and each inner border
- * that is not a whole number is read twice: m - gcd(n, m) of them. */
+/* Window i reads floor(i*n/m) .. ceil((i+1)*n/m). The windows tile n elements, and each inner
+ * border that is not a whole number is read twice: m - gcd(n, m) of them. */
 static ft_status
 adaptive_avg_pool(const ft_operand *operands, ft_cost *cost)
 {
@@ -116,7 +116,8 @@ const ft_formula ft_avg_pool_table = {
 const ft_formula ft_adaptive_avg_pool_table = {
     .name = "adaptive_avg_pool_table",
     .equation = "arith = leading * prod over spatial dims of (n + m - gcd(n, m)), from n to m",
-    .source = TABLE_SOURCE ", prod(K) being the elements really read; only with include_pooling_cost",
+    .source =
+        TABLE_SOURCE ", prod(K) being the elements really read; only with include_pooling_cost",
     .op_class = FT_CLASS_POOL,
     .evaluate = adaptive_avg_pool,
     .roles = {{"input", FT_TENSOR}, {"output", FT_TENSOR}, {"rank", FT_NUMBER}},
@@ -146,14 +147,14 @@ const ft_formula ft_resample_table = {
                   .cost = {{[FT_ARITH] = FT_COUNT(192)}}}},
 };
 
-#define FREE_FORMULA(variable, title, family, why)                                                 \
-    const ft_formula variable = {                                                                  \
-        .name = title,                                                                             \
-        .equation = "0: " why,                                                                     \
-        .source = "layer table",                                                                   \
-        .op_class = family,                                                                        \
-        .evaluate = nothing,                                                                       \
-        .examples = {{.text = "always 0"}},                                                        \
+#define FREE_FORMULA(variable, title, family, why) \
+    const ft_formula variable = {                  \
+        .name = title,                             \
+        .equation = "0: " why,                     \
+        .source = "layer table",                   \
+        .op_class = family,                        \
+        .evaluate = nothing,                       \
+        .examples = {{.text = "always 0"}},        \
     }
 
 FREE_FORMULA(ft_max_pool_free, "max_pool_free", FT_CLASS_POOL, "comparisons are neglected");

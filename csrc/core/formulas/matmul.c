@@ -26,7 +26,8 @@ const ft_formula ft_linear = {
             {
                 .text = "Linear(64, 64) on (2, 10, 64): P = 20, mac = 20*64*64 = 81920, out = 1280",
                 .operands = {FT_SHAPE_OF(2, 10, 64), FT_NUMBER_OF(64), FT_NUMBER_OF(1)},
-                .cost = {{[FT_MAC] = FT_COUNT(81920), [FT_DOT] = FT_COUNT(1280),
+                .cost = {{[FT_MAC] = FT_COUNT(81920),
+                          [FT_DOT] = FT_COUNT(1280),
                           [FT_BIAS] = FT_COUNT(1280)}},
             },
             {
@@ -71,8 +72,8 @@ const ft_formula ft_bilinear = {
             {
                 .text = "Bilinear(3, 4, 5) on 2 rows: mac = 10*(12 + 4) = 160, dot = 10*(4 + 1)",
                 .operands = {FT_SHAPE_OF(2, 5), FT_NUMBER_OF(3), FT_NUMBER_OF(4), FT_NUMBER_OF(1)},
-                .cost = {{[FT_MAC] = FT_COUNT(160), [FT_DOT] = FT_COUNT(50),
-                          [FT_BIAS] = FT_COUNT(10)}},
+                .cost =
+                    {{[FT_MAC] = FT_COUNT(160), [FT_DOT] = FT_COUNT(50), [FT_BIAS] = FT_COUNT(10)}},
             },
         },
 };

@@ -16,8 +16,8 @@ recurrent_layers(const ft_operand *operands, ft_cost *cost)
     if (input->shape.ndim < 1) {
         return FT_BAD_SHAPE;
     }
-    ft_u128 positions = ft_times(ft_shape_product(input->shape, 0, input->shape.ndim - 1),
-                                 ft_u128_of(directions));
+    ft_u128 positions =
+        ft_times(ft_shape_product(input->shape, 0, input->shape.ndim - 1), ft_u128_of(directions));
     for (int64_t layer = 0; layer < layers; layer++) {
         ft_u128 width =
             layer == 0 ? ft_number(&operands[1]) : ft_times(state, ft_u128_of(directions));
@@ -57,7 +57,8 @@ const ft_formula ft_recurrent_layers = {
                 .operands = {FT_SHAPE_OF(2, 10, 32), FT_NUMBER_OF(32), FT_NUMBER_OF(64),
                              FT_NUMBER_OF(0), FT_NUMBER_OF(2), FT_NUMBER_OF(1), FT_NUMBER_OF(4),
                              FT_NUMBER_OF(1)},
-                .cost = {{[FT_MAC] = FT_COUNT(2949120), [FT_DOT] = FT_COUNT(40960),
+                .cost = {{[FT_MAC] = FT_COUNT(2949120),
+                          [FT_DOT] = FT_COUNT(40960),
                           [FT_BIAS] = FT_COUNT(40960)}},
             },
             {

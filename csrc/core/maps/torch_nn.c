@@ -12,44 +12,88 @@
 #define HAS(attribute) {FT_FROM_PRESENCE, 0, attribute}
 #define IS(value) {FT_FROM_CONSTANT, value, NULL}
 
-#define CONV(class_name, formula, rank, flags)                                                     \
-    {"torch.nn.modules.conv." class_name, formula, flags,                                          \
-     {OUTPUT, ATTRIBUTE("kernel_size"), ATTRIBUTE("in_channels"), ATTRIBUTE("groups"), IS(rank),   \
-      HAS("bias")}}
-#define QUANTIZED_CONV(class_name, rank)                                                           \
-    {"torch.ao.nn.quantized.modules.conv." class_name, &ft_conv, 0,                                \
-     {OUTPUT, ATTRIBUTE("kernel_size"), ATTRIBUTE("in_channels"), ATTRIBUTE("groups"), IS(rank),   \
-      IS(0)}}
-#define RECURRENT(class_name, gates)                                                               \
-    {"torch.nn.modules.rnn." class_name, &ft_recurrent_layers, 0,                                  \
-     {INPUT(0, "input"), ATTRIBUTE("input_size"), ATTRIBUTE("hidden_size"),                        \
-      ATTRIBUTE("proj_size"), ATTRIBUTE("num_layers"), HAS("bidirectional"), IS(gates),            \
-      HAS("bias")}}
-#define RECURRENT_CELL(class_name, gates)                                                          \
-    {"torch.nn.modules.rnn." class_name, &ft_recurrent_layers, 0,                                  \
-     {INPUT(0, "input"), ATTRIBUTE("input_size"), ATTRIBUTE("hidden_size"), IS(0), IS(1), IS(0),   \
-      IS(gates), HAS("bias")}}
-#define MULTIHEAD(formula)                                                                         \
-    {"torch.nn.modules.activation.MultiheadAttention", formula, FT_ROW_UNIT,                       \
-     {INPUT(0, "query"), INPUT(1, "key"), INPUT(2, "value"), ATTRIBUTE("embed_dim"),               \
-      ATTRIBUTE("num_heads"), ATTRIBUTE("kdim"), ATTRIBUTE("vdim"), HAS("batch_first"),            \
-      HAS("bias_k"), HAS("add_zero_attn"), HAS("in_proj_bias")}}
-#define AVG_POOL(class_name, rank)                                                                 \
-    {"torch.nn.modules.pooling." class_name, &ft_avg_pool_table, 0,                                \
-     {OUTPUT, ATTRIBUTE("kernel_size"), IS(rank)}}
-#define ADAPTIVE_AVG_POOL(class_name, rank)                                                        \
-    {"torch.nn.modules.pooling." class_name, &ft_adaptive_avg_pool_table, 0,                       \
-     {INPUT(0, "input"), OUTPUT, IS(rank)}}
-#define PER_OUTPUT(class_name, formula) {"torch.nn.modules." class_name, formula, 0, {OUTPUT}}
-#define FREE(class_name, formula) {"torch.nn." class_name, formula, 0, {{0}}}
+#define CONV(class_name, formula, rank, flags)                                               \
+    {                                                                                        \
+        "torch.nn.modules.conv." class_name, formula, flags,                                 \
+        {                                                                                    \
+            OUTPUT, ATTRIBUTE("kernel_size"), ATTRIBUTE("in_channels"), ATTRIBUTE("groups"), \
+                IS(rank), HAS("bias")                                                        \
+        }                                                                                    \
+    }
+#define QUANTIZED_CONV(class_name, rank)                                                     \
+    {                                                                                        \
+        "torch.ao.nn.quantized.modules.conv." class_name, &ft_conv, 0,                       \
+        {                                                                                    \
+            OUTPUT, ATTRIBUTE("kernel_size"), ATTRIBUTE("in_channels"), ATTRIBUTE("groups"), \
+                IS(rank), IS(0)                                                              \
+        }                                                                                    \
+    }
+#define RECURRENT(class_name, gates)                                                              \
+    {                                                                                             \
+        "torch.nn.modules.rnn." class_name, &ft_recurrent_layers, 0,                              \
+        {                                                                                         \
+            INPUT(0, "input"), ATTRIBUTE("input_size"), ATTRIBUTE("hidden_size"),                 \
+                ATTRIBUTE("proj_size"), ATTRIBUTE("num_layers"), HAS("bidirectional"), IS(gates), \
+                HAS("bias")                                                                       \
+        }                                                                                         \
+    }
+#define RECURRENT_CELL(class_name, gates)                                                       \
+    {                                                                                           \
+        "torch.nn.modules.rnn." class_name, &ft_recurrent_layers, 0,                            \
+        {                                                                                       \
+            INPUT(0, "input"), ATTRIBUTE("input_size"), ATTRIBUTE("hidden_size"), IS(0), IS(1), \
+                IS(0), IS(gates), HAS("bias")                                                   \
+        }                                                                                       \
+    }
+#define MULTIHEAD(formula)                                                                        \
+    {                                                                                             \
+        "torch.nn.modules.activation.MultiheadAttention", formula, FT_ROW_UNIT,                   \
+        {                                                                                         \
+            INPUT(0, "query"), INPUT(1, "key"), INPUT(2, "value"), ATTRIBUTE("embed_dim"),        \
+                ATTRIBUTE("num_heads"), ATTRIBUTE("kdim"), ATTRIBUTE("vdim"), HAS("batch_first"), \
+                HAS("bias_k"), HAS("add_zero_attn"), HAS("in_proj_bias")                          \
+        }                                                                                         \
+    }
+#define AVG_POOL(class_name, rank)                                     \
+    {                                                                  \
+        "torch.nn.modules.pooling." class_name, &ft_avg_pool_table, 0, \
+        {                                                              \
+            OUTPUT, ATTRIBUTE("kernel_size"), IS(rank)                 \
+        }                                                              \
+    }
+#define ADAPTIVE_AVG_POOL(class_name, rank)                                     \
+    {                                                                           \
+        "torch.nn.modules.pooling." class_name, &ft_adaptive_avg_pool_table, 0, \
+        {                                                                       \
+            INPUT(0, "input"), OUTPUT, IS(rank)                                 \
+        }                                                                       \
+    }
+#define PER_OUTPUT(class_name, formula)             \
+    {                                               \
+        "torch.nn.modules." class_name, formula, 0, \
+        {                                           \
+            OUTPUT                                  \
+        }                                           \
+    }
+#define FREE(class_name, formula)                                            \
+    {                                                                        \
+        "torch.nn." class_name, formula, 0,                                  \
+        {{0}} \
+    }
 #define ACTIVATION(class_name) FREE("modules.activation." class_name, &ft_activation_free)
 
 const ft_map_row ft_map_torch_nn[] = {
-    {"torch.nn.modules.linear.Linear", &ft_linear, FT_ROW_CNN,
+    {"torch.nn.modules.linear.Linear",
+     &ft_linear,
+     FT_ROW_CNN,
      {OUTPUT, ATTRIBUTE("in_features"), HAS("bias")}},
-    {"torch.nn.modules.linear.Bilinear", &ft_bilinear, 0,
+    {"torch.nn.modules.linear.Bilinear",
+     &ft_bilinear,
+     0,
      {OUTPUT, ATTRIBUTE("in1_features"), ATTRIBUTE("in2_features"), HAS("bias")}},
-    {"torch.ao.nn.quantized.modules.linear.Linear", &ft_linear, 0,
+    {"torch.ao.nn.quantized.modules.linear.Linear",
+     &ft_linear,
+     0,
      {OUTPUT, ATTRIBUTE("in_features"), IS(0)}},
 
     CONV("Conv1d", &ft_conv, 1, 0),

@@ -1,0 +1,21 @@
+/* What the files of the epoch iterator share: its state. */
+/* SPDX-License-Identifier: MIT */
+#ifndef PYFT_EPOCHS_H
+#define PYFT_EPOCHS_H
+
+#include "pyft.h"
+
+enum { AT_EPOCH = 1, AT_BATCH = 2 };
+
+typedef struct {
+    PyObject_HEAD pyft_tracker *tracker;
+    PyObject *items; /* the iterator over what the user gave as epochs */
+    int print_at, export_at;
+    PyObject *batch_file, *epoch_file; /* NULL where not exported */
+    PyObject *progress;                /* NULL without a progress bar */
+    PyObject *on_epoch_end;            /* NULL without a callback */
+    ft_u128 epoch_cum;
+    bool started, closed, displaced; /* displaced: ended by another use of its tracker */
+} epoch_iterator;
+
+#endif

@@ -1,0 +1,39 @@
+/* What the files of the layerwise estimators share: their state and the dry run. */
+/* SPDX-License-Identifier: MIT */
+#ifndef PYFT_LAYERWISE_H
+#define PYFT_LAYERWISE_H
+
+#include "pyft.h"
+
+#include <structmember.h>
+
+#define PYFT_DRY_RUN "flops_tracker._dry_run"
+
+/* FLOPs of a forward pass of B samples: fixed + slope * B / example_batch. The fixed part is work
+ * that does not depend on the batch (a layer applied to constants); it is seen by a second dry run
+ * with twice the batch, and is 0 where that was not possible. */
+typedef struct {
+    pyft_estimator base;
+    PyObject *model, *input_example, *batch_dim, *device, *training_factor;
+    PyObject *user_rules; /* class: callable */
+    PyObject *layers;     /* tuple of Layer; NULL until prepared */
+    PyObject *dry_run;    /* "fake" or "real", and why */
+    unsigned classes;     /* bit set of the classes that count */
+    bool cnn_only, use_eval_mode;
+    uint64_t numerator, denominator; /* of training_factor */
+    uint64_t example_batch;
+    ft_u128 forward_flops, fixed, slope;
+} layerwise;
+
+/* layerwise_run.c */
+/* Does the dry run unless it is done; 0, or -1 with an exception and nothing changed. */
+int pyft_layerwise_prepare(layerwise *self);
+int pyft_layerwise_evaluate(pyft_estimator *estimator, uint64_t batch_size, ft_u128 *flops);
+PyObject *pyft_layers_with_status(layerwise *self, const char *wanted);
+
+/* layerwise_methods.c */
+extern PyMethodDef pyft_layerwise_methods[];
+extern PyGetSetDef pyft_layerwise_getset[];
+extern PyMemberDef pyft_layerwise_members[];
+
+#endif

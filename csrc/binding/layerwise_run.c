@@ -1,0 +1,111 @@
+/* The dry run of a layerwise estimator, and how its counts scale to a batch. */
+/* SPDX-License-Identifier: MIT */
+#include "layerwise.h"
+
+PyObject *
+pyft_layers_with_status(layerwise *self, const char *wanted)
+{
+    PyObject *list = PyList_New(0);
+    for (Py_ssize_t i = 0; list != NULL && i < PyTuple_GET_SIZE(self->layers); i++) {
+        PyObject *layer = PyTuple_GET_ITEM(self->layers, i);
+        if (PyUnicode_CompareWithASCIIString(PyStructSequence_GetItem(layer, 2), wanted) == 0 &&
+            PyList_Append(list, layer) < 0) {
+            Py_CLEAR(list);
+        }
+    }
+    return list;
+}
+
+static int
+warn_of_uncounted(layerwise *self, const pyft_state *state)
+{
+    PyObject *uncounted = pyft_layers_with_status(self, "uncounted");
+    if (uncounted == NULL || PyList_GET_SIZE(uncounted) == 0) {
+        Py_XDECREF(uncounted);
+        return uncounted == NULL ? -1 : 0;
+    }
+    PyObject *text = pyft_call_helper(PYFT_DRY_RUN, "uncounted_message", "(O)", uncounted);
+    int result =
+        text == NULL ? -1 : PyErr_WarnEx(state->uncounted_warning, PyUnicode_AsUTF8(text), 1);
+    Py_XDECREF(text);
+    Py_DECREF(uncounted);
+    return result;
+}
+
+/* passes is 2 where the pass with twice the batch worked. */
+static void
+fit_batch(layerwise *self, PyObject *walk, int passes)
+{
+    ft_u128 once = pyft_walk_total(walk, 0), twice = pyft_walk_total(walk, 1);
+    ft_u128 slope = ft_u128_subtract(twice, once);
+    self->forward_flops = self->slope = once;
+    self->fixed = FT_U128_ZERO;
+    if (passes == 2 && ft_u128_compare(twice, once) >= 0 && ft_u128_compare(slope, once) <= 0) {
+        self->slope = slope;
+        self->fixed = ft_u128_subtract(once, slope);
+    }
+}
+
+int
+pyft_layerwise_prepare(layerwise *self)
+{
+    pyft_state *state = pyft_state_of(Py_TYPE(self));
+    PyObject *root = NULL, *walk = NULL, *result = NULL, *layers = NULL, *dry_run;
+    unsigned long long batch;
+    int status = -1, passes;
+    if (self->layers != NULL) {
+        return 0;
+    }
+    if (self->model == NULL) {
+        PyErr_Format(PyExc_RuntimeError, "%s.__init__() was not called", Py_TYPE(self)->tp_name);
+        return -1;
+    }
+    root = pyft_call_helper(PYFT_DRY_RUN, "unwrap", "(O)", self->model);
+    if (state == NULL || root == NULL) {
+        goto done;
+    }
+    walk = PyObject_CallFunction((PyObject *)state->walk_type, "OOIi", root, self->user_rules,
+                                 self->classes, (int)self->cnn_only);
+    if (walk == NULL) {
+        goto done;
+    }
+    result = pyft_call_helper(PYFT_DRY_RUN, "trace", "(OOOOOi)", walk, root, self->input_example,
+                              self->batch_dim, self->device, (int)self->use_eval_mode);
+    if (result == NULL || !PyArg_ParseTuple(result, "KiU", &batch, &passes, &dry_run)) {
+        goto done;
+    }
+    layers = pyft_walk_layers(walk);
+    if (layers == NULL) {
+        goto done;
+    }
+    self->example_batch = batch;
+    fit_batch(self, walk, passes);
+    Py_XSETREF(self->layers, Py_NewRef(layers));
+    Py_XSETREF(self->dry_run, Py_NewRef(dry_run));
+    status = warn_of_uncounted(self, state);
+    if (status < 0) {
+        Py_CLEAR(self->layers); /* warnings are errors here: nothing is prepared */
+    }
+done:
+    Py_XDECREF(root);
+    Py_XDECREF(walk);
+    Py_XDECREF(result);
+    Py_XDECREF(layers);
+    return status;
+}
+
+int
+pyft_layerwise_evaluate(pyft_estimator *estimator, uint64_t batch_size, ft_u128 *flops)
+{
+    layerwise *self = (layerwise *)estimator;
+    if (pyft_layerwise_prepare(self) < 0) {
+        return -1;
+    }
+    ft_u128 scaled = ft_u128_scale(self->slope, batch_size, self->example_batch);
+    *flops = ft_u128_scale(ft_u128_add(self->fixed, scaled), self->numerator, self->denominator);
+    if (ft_u128_overflowed(*flops)) {
+        pyft_raise(FT_OVERFLOW, "scaling to a batch");
+        return -1;
+    }
+    return 0;
+}

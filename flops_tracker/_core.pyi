@@ -1,0 +1,242 @@
+"""Types of the C core."""
+
+from collections.abc import Callable, Iterable, Iterator
+from os import PathLike
+from typing import Any, Final, Literal, Self, SupportsIndex, final
+
+import numpy as np
+import numpy.typing as npt
+
+__version__: Final[str]
+STEP_CSV_HEADER: Final[str]
+EPOCH_CSV_HEADER: Final[str]
+
+Level = Literal["none", "epoch", "batch", "both"]
+Overwrite = Literal["rename", "append", "replace", "error"]
+
+def rules(pattern: str | None = None) -> list[Rule]: ...
+def formulas() -> list[Rule]: ...
+def conventions() -> list[Convention]: ...
+def format_flops(count: SupportsIndex, /) -> str: ...
+
+class UncountedWarning(UserWarning): ...
+
+@final
+class Rule(tuple[Any, ...]):
+    name: str
+    formula: str
+    equation: str
+    op_class: str
+    source: str
+    examples: tuple[str, ...]
+
+@final
+class Convention(tuple[Any, ...]):
+    name: str
+    text: str
+    contractions: dict[str, int]
+    others: dict[str, int]
+
+@final
+class StepLog(tuple[Any, ...]):
+    epoch: int
+    step: int
+    batch_size: int
+    flops_batch: int
+    flops_epoch_cum: int
+    flops_total_cum: int
+    wall_time_s: float
+
+@final
+class EpochLog(tuple[Any, ...]):
+    epoch: int
+    flops_epoch: int
+    flops_total_cum: int
+    batches: int
+    samples: int
+    loss: float | None
+    wall_time_s: float
+    complete: bool
+
+@final
+class Layer(tuple[Any, ...]):
+    path: str
+    module_class: str
+    status: Literal["counted", "neglected", "uncounted", "uncalled", "inside", "container"]
+    rule: str
+    calls: int
+    flops: int
+    parameters: int
+    note: str
+
+class FlopsEstimator:
+    def flops_for_batch(self, batch_size: int, /) -> int: ...
+    @property
+    def trust_line(self) -> str: ...
+
+class SklearnSGDEstimator(FlopsEstimator):
+    def __init__(self, n_features: int, n_classes: int = 1, model: Any = None) -> None: ...
+    @classmethod
+    def from_estimator(cls, clf: Any, /) -> Self: ...
+    @property
+    def n_features(self) -> int: ...
+    @property
+    def n_classes(self) -> int: ...
+    @property
+    def model(self) -> Any: ...
+
+class TorchLayerwiseEstimator(FlopsEstimator):
+    def prepare(self) -> Self: ...
+    def register(
+        self,
+        module_class: type,
+        fn: Callable[[Any, tuple[Any, ...], dict[str, Any], Any], int],
+        *,
+        override: bool = False,
+    ) -> Self: ...
+    def report(self) -> str: ...
+    @property
+    def layers(self) -> tuple[Layer, ...]: ...
+    @property
+    def uncounted(self) -> list[Layer]: ...
+    @property
+    def uncalled(self) -> list[Layer]: ...
+    @property
+    def forward_flops(self) -> int: ...
+    @property
+    def example_batch(self) -> int: ...
+    @property
+    def dry_run(self) -> str: ...
+    @property
+    def convention(self) -> str: ...
+    @property
+    def model(self) -> Any: ...
+    @property
+    def input_example(self) -> Any: ...
+    @property
+    def batch_dim(self) -> int | None: ...
+    @property
+    def training_factor(self) -> float: ...
+
+class TorchAutoEstimator(TorchLayerwiseEstimator):
+    def __init__(
+        self,
+        model: Any,
+        input_example: Any = ...,
+        training_factor: float = 3.0,
+        include_pooling_cost: bool = False,
+        include_norm_cost: bool = False,
+        include_softmax_cost: bool = False,
+        *,
+        input_size: Any = ...,
+        batch_dim: int | None = 0,
+        device: Any = None,
+        use_eval_mode: bool = True,
+    ) -> None: ...
+
+class TorchCNNLayerwiseEstimator(TorchLayerwiseEstimator):
+    def __init__(
+        self,
+        model: Any,
+        input_example: Any = ...,
+        training_factor: float = 3.0,
+        device: Any = None,
+        use_eval_mode: bool = True,
+        *,
+        input_size: Any = ...,
+        batch_dim: int | None = 0,
+    ) -> None: ...
+
+@final
+class EpochIterator(Iterator[Any]):
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Any: ...
+
+@final
+class LayerWalk:
+    def __init__(
+        self, model: Any, rules: dict[type, Any], classes: int, cnn_only: bool
+    ) -> None: ...
+    def attach(self) -> None: ...
+    def detach(self) -> None: ...
+    def begin_pass(self, number: int, /) -> None: ...
+    def check(self) -> None: ...
+
+class FlopsTracker:
+    def __init__(
+        self,
+        estimator: FlopsEstimator,
+        run_name: str = "run",
+        log_wall_time: bool = True,
+        keep_batch_logs: bool = True,
+        keep_epoch_logs: bool = True,
+    ) -> None: ...
+    def torch_bind(
+        self,
+        model: Any,
+        optimizer: Any,
+        loss_fn: Callable[..., Any] | None = None,
+        train_loader: Iterable[Any] | None = None,
+        device: Any = None,
+        *,
+        step_fn: Callable[..., Any] | None = None,
+        zero_grad_kwargs: dict[str, Any] | None = None,
+    ) -> Self: ...
+    def sklearn_bind(self, clf: Any, X: Any, y: Any, *, batch_size: int) -> Self: ...
+    def __call__(
+        self,
+        epochs: int | Iterable[Any],
+        *,
+        print_level: Level = "epoch",
+        export: Level = "none",
+        export_prefix: str | PathLike[str] | None = None,
+        overwrite: Overwrite = "rename",
+        progress: bool = False,
+        on_epoch_end: Callable[[FlopsTracker, int], object] | None = None,
+        wandb: bool = False,
+        wandb_project: str | None = None,
+        wandb_run_name: str | None = None,
+        wandb_config: dict[str, Any] | None = None,
+        wandb_log: Level = "none",
+        wandb_entity: str | None = None,
+        wandb_only_rank0: bool = True,
+    ) -> EpochIterator: ...
+    def run(
+        self,
+        epochs: int | Iterable[Any],
+        *,
+        print_level: Level = "none",
+        export: Level = "none",
+        export_prefix: str | PathLike[str] | None = None,
+        overwrite: Overwrite = "rename",
+        progress: bool = False,
+        on_epoch_end: Callable[[FlopsTracker, int], object] | None = None,
+        wandb: bool = False,
+        wandb_project: str | None = None,
+        wandb_run_name: str | None = None,
+        wandb_config: dict[str, Any] | None = None,
+        wandb_log: Level = "none",
+        wandb_entity: str | None = None,
+        wandb_only_rank0: bool = True,
+    ) -> int: ...
+    def estimate(self, epochs: int, /) -> int: ...
+    def on_epoch_start(self) -> None: ...
+    def update_batch(self, batch_size: int) -> None: ...
+    def on_epoch_end(self) -> None: ...
+    def print_total_flops(self) -> None: ...
+    def save_batch_csv(self, path: str | PathLike[str], /) -> None: ...
+    def save_epoch_csv(self, path: str | PathLike[str], /) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exc_info: object) -> Literal[False]: ...
+    @property
+    def total_flops(self) -> int: ...
+    @property
+    def step_logs(self) -> list[StepLog]: ...
+    @property
+    def epoch_logs(self) -> list[EpochLog]: ...
+    @property
+    def history(self) -> npt.NDArray[np.void]: ...
+    @property
+    def estimator(self) -> FlopsEstimator: ...
+    @property
+    def run_name(self) -> str: ...

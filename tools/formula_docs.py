@@ -1,0 +1,99 @@
+"""Print docs/formulas.md and README's formula table from the rules themselves.
+
+--write puts them into the files; --check fails where the files differ, and says how to mend it.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+import flops_tracker
+
+ROOT = Path(__file__).resolve().parent.parent
+MARK = re.compile(r"(<!-- formulas -->\n).*(<!-- /formulas -->)", re.DOTALL)
+
+
+def short(name: str) -> str:
+    """``torch.nn.modules.conv.Conv2d`` as ``Conv2d``; quantized layers keep that word."""
+    prefix = "quantized " if ".quantized." in name else ""
+    return prefix + name.rsplit(".", 1)[1]
+
+
+def layers_of(formula: str) -> str:
+    """Names of the layers that follow a formula, in the order of the registry."""
+    return ", ".join(
+        f"`{short(r.name)}`" for r in flops_tracker.rules() if r.formula == formula
+    )
+
+
+def convention_table() -> list[str]:
+    """One row per convention, its weights for contractions and for everything else."""
+    conventions = flops_tracker.conventions()
+    kinds = list(conventions[0].contractions)
+    lines = [
+        "| convention | " + " | ".join(kinds) + " | meaning |",
+        "|" + "---|" * (len(kinds) + 2),
+    ]
+    for convention in conventions:
+        weights = []
+        for kind in kinds:
+            inside, outside = convention.contractions[kind], convention.others[kind]
+            weights.append(str(inside) if inside == outside else f"{inside} / {outside}")
+        lines.append(f"| `{convention.name}` | {' | '.join(weights)} | {convention.text} |")
+    return lines
+
+
+def formula_table() -> list[str]:
+    """One row per formula: the layers that follow it, the equation, its class."""
+    lines = ["| layers | cost | class |", "|---|---|---|"]
+    for rule in flops_tracker.formulas():
+        layers = layers_of(rule.name) or f"`{rule.name}`"
+        lines.append(f"| {layers} | {rule.equation} | {rule.op_class} |")
+    return lines
+
+
+def formulas_page() -> str:
+    """The whole of docs/formulas.md."""
+    lines = [
+        "# Formulas",
+        "",
+        "Printed from the rules in `csrc/core` by `make docs`; do not edit by hand.",
+        "",
+        "A formula returns a cost by kind of work; a convention turns it into FLOPs. Two numbers in",
+        "a cell are the weights in contractions and in all other classes.",
+        "",
+        *convention_table(),
+        "",
+        "The layerwise estimators read costs under `layerwise` and multiply by `training_factor`.",
+        "Norms, softmax and average pooling count only with their switches on.",
+    ]
+    for rule in flops_tracker.formulas():
+        lines += ["", f"## {rule.name}", "", f"`{rule.equation}`", ""]
+        lines += [f"- class: {rule.op_class}", f"- source: {rule.source}"]
+        if layers := layers_of(rule.name):
+            lines.append(f"- layers: {layers}")
+        lines += [f"- example: {example}" for example in rule.examples]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Write or check both documents."""
+    page, readme = ROOT / "docs" / "formulas.md", ROOT / "README.md"
+    table = "\n".join(formula_table()) + "\n"
+    text = readme.read_text()
+    wanted = {
+        page: formulas_page(),
+        readme: MARK.sub(lambda m: m.group(1) + table + m.group(2), text),
+    }
+    stale = [p for p, new in wanted.items() if not p.exists() or p.read_text() != new]
+    if "--write" in sys.argv:
+        for path in stale:
+            path.write_text(wanted[path])
+    elif stale:
+        print(f"out of date: {', '.join(p.name for p in stale)}; run `make docs`")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
