@@ -1,6 +1,6 @@
 """Train a small CNN on scikit-learn's digits images and see its FLOPs per batch and epoch.
 
-The demo of `make demo`. Writes digits_cnn_batch.csv and digits_cnn_epoch.csv into the current folder.
+What `make demo` runs. Writes digits_cnn_batch.csv and digits_cnn_epoch.csv here.
 """
 
 import torch

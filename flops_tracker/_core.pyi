@@ -6,13 +6,14 @@ from typing import Any, Final, Literal, Self, SupportsIndex, final
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import disjoint_base
 
 __version__: Final[str]
 STEP_CSV_HEADER: Final[str]
 EPOCH_CSV_HEADER: Final[str]
 
-Level = Literal["none", "epoch", "batch", "both"]
-Overwrite = Literal["rename", "append", "replace", "error"]
+_Level = Literal["none", "epoch", "batch", "both"]
+_Overwrite = Literal["rename", "append", "replace", "error"]
 
 def rules(pattern: str | None = None) -> list[Rule]: ...
 def formulas() -> list[Rule]: ...
@@ -69,11 +70,13 @@ class Layer(tuple[Any, ...]):
     parameters: int
     note: str
 
+@disjoint_base
 class FlopsEstimator:
     def flops_for_batch(self, batch_size: int, /) -> int: ...
     @property
     def trust_line(self) -> str: ...
 
+@disjoint_base
 class SklearnSGDEstimator(FlopsEstimator):
     def __init__(self, n_features: int, n_classes: int = 1, model: Any = None) -> None: ...
     @classmethod
@@ -85,7 +88,9 @@ class SklearnSGDEstimator(FlopsEstimator):
     @property
     def model(self) -> Any: ...
 
+@disjoint_base
 class TorchLayerwiseEstimator(FlopsEstimator):
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     def prepare(self) -> Self: ...
     def register(
         self,
@@ -122,13 +127,13 @@ class TorchAutoEstimator(TorchLayerwiseEstimator):
     def __init__(
         self,
         model: Any,
-        input_example: Any = ...,
+        input_example: Any = None,
         training_factor: float = 3.0,
         include_pooling_cost: bool = False,
         include_norm_cost: bool = False,
         include_softmax_cost: bool = False,
         *,
-        input_size: Any = ...,
+        input_size: Any = None,
         batch_dim: int | None = 0,
         device: Any = None,
         use_eval_mode: bool = True,
@@ -138,12 +143,12 @@ class TorchCNNLayerwiseEstimator(TorchLayerwiseEstimator):
     def __init__(
         self,
         model: Any,
-        input_example: Any = ...,
+        input_example: Any = None,
         training_factor: float = 3.0,
         device: Any = None,
         use_eval_mode: bool = True,
         *,
-        input_size: Any = ...,
+        input_size: Any = None,
         batch_dim: int | None = 0,
     ) -> None: ...
 
@@ -162,6 +167,7 @@ class LayerWalk:
     def begin_pass(self, number: int, /) -> None: ...
     def check(self) -> None: ...
 
+@disjoint_base
 class FlopsTracker:
     def __init__(
         self,
@@ -187,17 +193,17 @@ class FlopsTracker:
         self,
         epochs: int | Iterable[Any],
         *,
-        print_level: Level = "epoch",
-        export: Level = "none",
+        print_level: _Level = "epoch",
+        export: _Level = "none",
         export_prefix: str | PathLike[str] | None = None,
-        overwrite: Overwrite = "rename",
+        overwrite: _Overwrite = "rename",
         progress: bool = False,
         on_epoch_end: Callable[[FlopsTracker, int], object] | None = None,
         wandb: bool = False,
         wandb_project: str | None = None,
         wandb_run_name: str | None = None,
         wandb_config: dict[str, Any] | None = None,
-        wandb_log: Level = "none",
+        wandb_log: _Level = "none",
         wandb_entity: str | None = None,
         wandb_only_rank0: bool = True,
     ) -> EpochIterator: ...
@@ -205,17 +211,17 @@ class FlopsTracker:
         self,
         epochs: int | Iterable[Any],
         *,
-        print_level: Level = "none",
-        export: Level = "none",
+        print_level: _Level = "none",
+        export: _Level = "none",
         export_prefix: str | PathLike[str] | None = None,
-        overwrite: Overwrite = "rename",
+        overwrite: _Overwrite = "rename",
         progress: bool = False,
         on_epoch_end: Callable[[FlopsTracker, int], object] | None = None,
         wandb: bool = False,
         wandb_project: str | None = None,
         wandb_run_name: str | None = None,
         wandb_config: dict[str, Any] | None = None,
-        wandb_log: Level = "none",
+        wandb_log: _Level = "none",
         wandb_entity: str | None = None,
         wandb_only_rank0: bool = True,
     ) -> int: ...

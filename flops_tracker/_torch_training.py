@@ -1,4 +1,4 @@
-"""What ``torch_bind`` trains: zero_grad, forward, loss, backward, step, on the user's own loader."""
+"""What ``torch_bind`` trains: zero_grad, forward, loss, backward, step, on the user's loader."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -9,9 +9,9 @@ _ASK_FOR_LOSS = (
     "pass loss_fn to torch_bind: loss_fn(output, target) -> scalar tensor. Without it the output "
     "must be (B, C) logits or log-probabilities with integer targets (B,), or have a .loss"
 )
-_ASK_FOR_STEP = (
-    "pass step_fn to torch_bind: step_fn(model, batch) -> loss, or (loss, batch_size)"
-)
+_ASK_FOR_STEP = "pass step_fn to torch_bind: step_fn(model, batch) -> loss, or (loss, batch_size)"
+
+LOSSES_KEPT = 512
 
 
 def _first_tensor(value: Any) -> Any:
@@ -102,14 +102,18 @@ class TorchTraining:
         self.device = device
         self.step_fn = step_fn
         self.zero_grad_kwargs = zero_grad_kwargs
-        self._loss_sum: Any = None
+        self._forget_losses()
+
+    def _forget_losses(self) -> None:
+        self._losses: list[Any] = []  # of the last batches, still on their device
+        self._sizes: list[int] = []
+        self._loss_sum = 0.0
         self._samples = 0
 
     def start_epoch(self) -> None:
         """Put the model into train mode and forget the last epoch's loss."""
         self.model.train()
-        self._loss_sum = None
-        self._samples = 0
+        self._forget_losses()
 
     def batches(self) -> Iterable[Any]:
         """Give the loader itself: it is iterated once an epoch and never peeked at."""
@@ -122,16 +126,28 @@ class TorchTraining:
         loss, size = self._own_step(batch) if self.step_fn else self._usual_step(batch)
         loss.backward()
         self.optimizer.step()
-        weighted = loss.detach() * size
-        self._loss_sum = weighted if self._loss_sum is None else self._loss_sum + weighted
-        self._samples += size
+        self._losses.append(loss.detach())
+        self._sizes.append(size)
+        if len(self._losses) == LOSSES_KEPT:
+            self._add_losses()
         return size
 
+    def _add_losses(self) -> None:
+        """Read the losses kept, in one go: a GPU is waited for once in LOSSES_KEPT batches."""
+        import torch
+
+        if self._losses:
+            values = torch.stack([loss.reshape(()) for loss in self._losses]).tolist()
+            pairs = zip(values, self._sizes, strict=True)
+            self._loss_sum += sum(value * size for value, size in pairs)
+            self._samples += sum(self._sizes)
+        self._losses.clear()
+        self._sizes.clear()
+
     def mean_loss(self) -> float | None:
-        """Mean over the samples of the epoch; reads the device once."""
-        if self._loss_sum is None or self._samples == 0:
-            return None
-        return float(self._loss_sum) / self._samples
+        """Mean over the samples of the epoch; None where there was none."""
+        self._add_losses()
+        return self._loss_sum / self._samples if self._samples else None
 
     def _usual_step(self, batch: Any) -> tuple[Any, int]:
         if isinstance(batch, Mapping):

@@ -1,6 +1,10 @@
-"""Lets the tests import the helper modules that lie beside them."""
+"""Makes the tests import the installed package and the helper modules that lie beside them."""
 
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent))
+TESTS = Path(__file__).resolve().parent
+
+# `python -m pytest` puts the working folder first, where the package lies without its C core.
+sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != TESTS.parent]
+sys.path.append(str(TESTS))

@@ -3,9 +3,12 @@
 --write puts them into the files; --check fails where the files differ, and says how to mend it.
 """
 
+import importlib
 import re
 import sys
 from pathlib import Path
+
+import torch
 
 import flops_tracker
 
@@ -13,17 +16,23 @@ ROOT = Path(__file__).resolve().parent.parent
 MARK = re.compile(r"(<!-- formulas -->\n).*(<!-- /formulas -->)", re.DOTALL)
 
 
-def short(name: str) -> str:
-    """``torch.nn.modules.conv.Conv2d`` as ``Conv2d``; quantized layers keep that word."""
-    prefix = "quantized " if ".quantized." in name else ""
-    return prefix + name.rsplit(".", 1)[1]
+def public_names(name: str) -> list[str]:
+    """``torch.nn.modules.conv.Conv2d`` as ``Conv2d``; a private base as its public subclasses."""
+    short = name.rsplit(".", 1)[1]
+    if ".quantized." in name:
+        return [f"quantized {short}"]
+    if not short.startswith("_"):
+        return [short]
+    base = getattr(importlib.import_module(name.rsplit(".", 1)[0]), short)
+    public = [(n, c) for n, c in vars(torch.nn).items() if isinstance(c, type)]
+    return [n for n, c in public if issubclass(c, base) and not n.startswith("Lazy")]
 
 
 def layers_of(formula: str) -> str:
     """Names of the layers that follow a formula, in the order of the registry."""
-    return ", ".join(
-        f"`{short(r.name)}`" for r in flops_tracker.rules() if r.formula == formula
-    )
+    rows = [rule.name for rule in flops_tracker.rules() if rule.formula == formula]
+    names = dict.fromkeys(public for row in rows for public in public_names(row))
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def convention_table() -> list[str]:
@@ -59,8 +68,8 @@ def formulas_page() -> str:
         "",
         "Printed from the rules in `csrc/core` by `make docs`; do not edit by hand.",
         "",
-        "A formula returns a cost by kind of work; a convention turns it into FLOPs. Two numbers in",
-        "a cell are the weights in contractions and in all other classes.",
+        "A formula returns a cost by kind of work; a convention turns it into FLOPs. Two numbers",
+        "in a cell are the weights in contractions and in all other classes.",
         "",
         *convention_table(),
         "",

@@ -7,5 +7,5 @@ ruff format --check .
 clang-format --dry-run -Werror $(find csrc tests/c -name '*.c' -o -name '*.h')
 codespell README.md CONTRIBUTING.md CHANGELOG.md docs csrc flops_tracker tests examples bench tools
 mypy
-python -m mypy.stubtest flops_tracker._core flops_tracker._numpy flops_tracker --allowlist tools/stubtest_allow.txt
+python -P -m mypy.stubtest flops_tracker --mypy-config-file pyproject.toml --allowlist tools/stubtest_allow.txt
 python tools/formula_docs.py --check

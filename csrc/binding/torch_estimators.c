@@ -13,6 +13,8 @@ typedef struct {
 static int
 choose_example(PyTypeObject *type, layerwise_arguments *given, PyObject *size)
 {
+    given->example = given->example == Py_None ? NULL : given->example;
+    size = size == Py_None ? NULL : size;
     if ((given->example == NULL) == (size == NULL)) {
         PyErr_Format(PyExc_TypeError,
                      "%s needs input_example (a shape such as (1, 3, 32, 32), or tensors)%s",
@@ -169,7 +171,7 @@ layerwise_dealloc(PyObject *object)
 
 PyDoc_STRVAR(
     auto_doc,
-    "TorchAutoEstimator(model, input_example, training_factor=3.0, "
+    "TorchAutoEstimator(model, input_example=None, training_factor=3.0, "
     "include_pooling_cost=False,\n"
     "                   include_norm_cost=False, include_softmax_cost=False, *, "
     "input_size=None,\n"
@@ -185,7 +187,7 @@ PyDoc_STRVAR(
 
 PyDoc_STRVAR(
     cnn_doc,
-    "TorchCNNLayerwiseEstimator(model, input_example, training_factor=3.0, device=None,\n"
+    "TorchCNNLayerwiseEstimator(model, input_example=None, training_factor=3.0, device=None,\n"
     "                           use_eval_mode=True, *, input_size=None, batch_dim=0)\n"
     "--\n\n"
     "FLOPs of training a CNN: Conv2d and Linear only, 2 per multiply-accumulate; pooling,\n"
@@ -236,7 +238,8 @@ pyft_add_torch_estimators(PyObject *module, pyft_state *state)
     if (state->torch_auto_type == NULL || state->torch_cnn_type == NULL) {
         return -1;
     }
-    return PyModule_AddType(module, state->torch_auto_type) < 0
+    return PyModule_AddType(module, state->torch_layer_type) < 0 ||
+                   PyModule_AddType(module, state->torch_auto_type) < 0
                ? -1
                : PyModule_AddType(module, state->torch_cnn_type);
 }

@@ -410,7 +410,8 @@ pyft_add_walk(PyObject *module, pyft_state *state)
 {
     state->walk_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &walk_spec, NULL);
     state->layer_type = PyStructSequence_NewType(&layer_desc);
-    if (state->walk_type == NULL || state->layer_type == NULL) {
+    if (state->walk_type == NULL || state->layer_type == NULL ||
+        PyModule_AddType(module, state->walk_type) < 0) {
         return -1;
     }
     return PyModule_AddType(module, state->layer_type);

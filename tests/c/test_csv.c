@@ -131,7 +131,7 @@ test_losses(void)
     }
 }
 
-/* `half` is how that locale writes 0.5. A locale that is not here is not tried, and that is said. */
+/* `half` is how the locale writes 0.5. A locale that is not here is not tried, and that is said. */
 static void
 check_locale(const char *locale, const char *half)
 {
