@@ -32,7 +32,7 @@ def update_batch_ns(keep: bool, calls: int = 200_000, rounds: int = 9) -> float:
 
 
 def import_ms(rounds: int = 15) -> tuple[float, list[str]]:
-    """Milliseconds that the import adds to a bare interpreter, and what heavy modules came along."""
+    """Milliseconds that the import adds to a bare interpreter, and heavy modules it brought."""
     script = (
         "import time, sys; t = time.perf_counter(); {}; "
         "print(time.perf_counter() - t, [m for m in ('torch', 'numpy') if m in sys.modules])"

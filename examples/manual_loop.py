@@ -13,7 +13,7 @@ def main() -> None:
     inputs = torch.randn(1000, 20)
     targets = (inputs.sum(1) > 0).long()
 
-    # Linear layers 20->64 and 64->2: 2·(20·64 + 64·2) = 2,816 FLOPs forward, three times in training.
+    # Linear 20->64 and 64->2: 2·(20·64 + 64·2) = 2,816 FLOPs forward, three times that in training.
     estimator = TorchAutoEstimator(model, input_example=(1, 20))
     with FlopsTracker(estimator, run_name="manual") as ft:
         for _ in range(3):

@@ -42,7 +42,7 @@ class Caches(nn.Module):
 
 
 class OwnTrain(nn.Module):
-    """Does more than set the flag when its mode is changed, and refuses requires_grad_."""
+    """Does more than set the flag when its mode is changed."""
 
     def __init__(self):
         super().__init__()
@@ -92,7 +92,7 @@ def frozen_norm():
 
 
 def used_lstm():
-    lstm = nn.LSTM(4, 4, 2, bidirectional=True, proj_size=2, batch_first=True)
+    lstm = nn.LSTM(4, 4, 2, bidirectional=True, batch_first=True)
     lstm(torch.zeros(2, 3, 4))[0].sum().backward()
     return lstm
 
@@ -143,9 +143,6 @@ class Ending(nn.Module):
         self.layer = layer
         self.end = end
         self.marker = nn.Identity()
-        modes = {name: module.training for name, module in layer.named_modules()}
-        self.training = True
-        self.kept_modes = modes  # a frozen layer stays in eval under a root in train mode
 
     def forward(self, x):
         if isinstance(self.layer, nn.MultiheadAttention):

@@ -1,5 +1,8 @@
 """A dry run leaves the model and everything around it as it was, however it ends."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from model_snapshot import changes, snapshot
@@ -80,10 +83,21 @@ def test_nothing_has_changed_by_looking(name):
     model, example = build(name, goes_on)
     estimator = prepared_without_warning(TorchAutoEstimator(model, example))
     before = snapshot(model)
-    assert estimator.report()
-    assert (estimator.uncounted, estimator.uncalled) is not None
+    assert estimator.uncalled == []
+    assert [layer.flops for layer in estimator.layers][0] == 0
     estimator.flops_for_batch(7)
     assert changes(before, snapshot(model)) == []
+
+
+def test_the_first_report_of_a_process_draws_no_random_numbers():
+    program = (
+        "import random, torch, flops_tracker\n"
+        "e = flops_tracker.TorchAutoEstimator(torch.nn.Linear(1, 1), (1, 1)).prepare()\n"
+        "before = random.getstate()\n"
+        "e.report()\n"
+        "assert random.getstate() == before\n"
+    )
+    subprocess.run([sys.executable, "-P", "-c", program], check=True)
 
 
 @pytest.mark.parametrize("outcome", [o for o, row in OUTCOMES.items() if row[2] is not None])

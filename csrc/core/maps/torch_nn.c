@@ -75,10 +75,10 @@
             OUTPUT                                  \
         }                                           \
     }
-#define FREE(class_name, formula)                                            \
-    {                                                                        \
-        "torch.nn." class_name, formula, 0,                                  \
-        {{0}} \
+#define FREE(class_name, formula)           \
+    {                                       \
+        "torch.nn." class_name, formula, 0, \
+        {{0}}                               \
     }
 #define ACTIVATION(class_name) FREE("modules.activation." class_name, &ft_activation_free)
 

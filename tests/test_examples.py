@@ -1,0 +1,62 @@
+"""Every example runs, and prints the totals worked out here."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+def run_example(name: str, folder: Path) -> str:
+    """Run a script in an empty folder; returns what it printed."""
+    result = subprocess.run(
+        [sys.executable, EXAMPLES / name], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_train_digits_cnn(tmp_path):
+    # Forward per image: conv 8*8*16 outputs * 9 * 2 = 18,432; conv 4*4*32 * 16*9 * 2 = 147,456;
+    # linear 128*10*2 = 2,560. Sum 168,448; times 3 for training, 1797 images, 5 epochs.
+    total = (18_432 + 147_456 + 2_560) * 3 * 1797 * 5
+    assert total == 4_540_515_840
+    printed = run_example("train_digits_cnn.py", tmp_path)
+    assert f"total {total:,} FLOPs" in printed
+    assert f"will cost {total:,} FLOPs" in printed
+    epochs = (tmp_path / "digits_cnn_epoch.csv").read_text().splitlines()
+    assert [line.split(",")[:3] for line in epochs[1:]] == [
+        [str(e), str(total // 5), str(total // 5 * e)] for e in range(1, 6)
+    ]
+    batches = (tmp_path / "digits_cnn_batch.csv").read_text().splitlines()
+    assert len(batches) == 1 + 5 * 8  # 1797 images in batches of 256: seven full, one of 5
+
+
+def test_sklearn_sgd(tmp_path):
+    # 4 * 1797 rows * 64 features * 10 hyperplanes = 4,600,320 an epoch, three epochs.
+    printed = run_example("sklearn_sgd.py", tmp_path)
+    assert "total 13,800,960 FLOPs" in printed
+    assert "n_classes=10): 4,600,320 FLOPs an epoch" in printed
+
+
+def test_manual_loop(tmp_path):
+    # 2 * (20*64 + 64*2) = 2,816 forward, times 3, 1000 rows: 8,448,000 an epoch; three epochs.
+    printed = run_example("manual_loop.py", tmp_path)
+    assert "epoch 3: 4 batches, 8,448,000 FLOPs" in printed
+    assert "total 25,344,000 FLOPs" in printed
+    assert "largest batch: 2,162,688 FLOPs" in printed  # 2,816 * 3 * 256
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_quickstart_notebook(tmp_path):
+    # Its own cells assert the numbers; here: it runs to its end and shows the total.
+    notebook = nbformat.read(EXAMPLES / "quickstart.ipynb", as_version=4)
+    NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+    ).execute()
+    last = notebook.cells[-1].outputs
+    assert "total 380,906,496 FLOPs" in "".join(o.get("text", "") for o in last)
