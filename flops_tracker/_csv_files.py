@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from ._core import EPOCH_CSV_HEADER, STEP_CSV_HEADER
+
 OVERWRITE = ("rename", "append", "replace", "error")
 
 
@@ -13,11 +15,17 @@ def check_overwrite(overwrite: str) -> str:
     return overwrite
 
 
+# The files of one tracker as (device, inode): another file may later bear the same name.
+Written = dict[str, tuple[int, int]]
+_last_writer: dict[str, int] = {}  # in this process: path, and the id of who wrote it last
+
+
 class CsvFile:
     """An open CSV file; each write puts one whole row on disk or none of it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, written: Written) -> None:
         self.path = path
+        self._written = written
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
 
     def write(self, row: bytes) -> None:
@@ -40,7 +48,17 @@ class CsvFile:
             except OSError:
                 pass  # a pipe or a device: nothing to sync
             finally:
+                status = os.fstat(self._file.fileno())
+                self._written[str(self.path)] = (status.st_dev, status.st_ino)
+                _last_writer[str(self.path)] = id(self._written)
                 self._file.close()
+
+
+def _is_own(path: Path, written: Written) -> bool:
+    """Whether this tracker wrote the file last, and nobody put another in its place."""
+    status = path.stat()
+    same_file = written.get(str(path)) == (status.st_dev, status.st_ino)
+    return same_file and _last_writer.get(str(path)) == id(written)
 
 
 def free_name(path: Path) -> Path:
@@ -68,46 +86,77 @@ def heal_tail(path: Path) -> None:
             file.truncate(position)
 
 
-def _first_line(path: Path) -> str:
+def _check_header(path: Path, header: str) -> None:
+    """Refuse a file with other columns; a header torn by a killed process will be healed."""
     with open(path, "rb") as file:
-        return file.readline().decode("utf-8", "replace")
+        found = file.readline().decode("utf-8", "replace")
+    torn = not found.endswith("\n") and header.startswith(found)
+    if found != header and not torn:
+        raise ValueError(
+            f"{path} has the columns {found.strip()!r} and not {header.strip()!r}: "
+            "choose another export_prefix, or overwrite='rename'"
+        )
 
 
-def open_csv(prefix: str, suffix: str, header: str, written: set[str], overwrite: str) -> CsvFile:
-    """Open ``prefix + suffix`` for rows under header.
-
-    written holds the files that this tracker made: they go on. Any other file that is there is
-    renamed (one line says so), appended to, replaced, or an error, as overwrite says.
-    """
-    path = Path(os.path.abspath(os.fspath(prefix) + suffix))
+def _plan(path: Path, header: str, written: Written, overwrite: str) -> str:
+    """Say what is to be done with the path, without doing anything yet."""
     if path.is_dir():
         raise IsADirectoryError(21, "export_prefix names a folder", str(path))
     if not path.parent.is_dir():
         raise FileNotFoundError(2, "export_prefix: there is no such folder", str(path.parent))
-    exists = path.exists() and path.stat().st_size > 0
-    keep = exists and (str(path) in written or overwrite == "append")
-    if keep:
-        heal_tail(path)
-        found = _first_line(path)
-        if found and found != header:
-            raise ValueError(
-                f"{path} has the columns {found.strip()!r} and not {header.strip()!r}: "
-                "choose another export_prefix, or overwrite='rename'"
-            )
-    elif exists and overwrite == "error":
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise PermissionError(13, "export_prefix: may not be written", str(path))
+    if not path.exists() or path.stat().st_size == 0:
+        return "append"
+    if overwrite == "append" or _is_own(path, written):
+        _check_header(path, header)
+        return "append"
+    if overwrite == "error":
         raise FileExistsError(17, "overwrite='error', and the file is there", str(path))
-    elif exists and overwrite == "rename":
+    return overwrite
+
+
+def _open(path: Path, header: str, written: Written, action: str) -> CsvFile:
+    if action == "rename":
         moved = free_name(path)
         path.rename(moved)
         print(f"{path.name} was there: renamed to {moved.name}")
-    elif exists:
+    elif action == "replace":
         path.unlink()
-    file = CsvFile(path)
+    elif path.is_file():
+        heal_tail(path)
+    file = CsvFile(path, written)
     try:
-        if path.stat().st_size == 0:
+        if not path.is_file() or path.stat().st_size == 0:
             file.write(header.encode())
     except BaseException:
         file.close()
         raise
-    written.add(str(path))
     return file
+
+
+def open_run(
+    prefix: str, batch: bool, epoch: bool, written: Written, overwrite: str
+) -> tuple[CsvFile | None, CsvFile | None]:
+    """Open ``PREFIX_batch.csv`` and ``PREFIX_epoch.csv``, those that are wanted: all or none.
+
+    written holds the files that this tracker made: they go on, if nobody else has taken their
+    place. Any other file that is there is renamed (one line says so), appended to, replaced, or an
+    error, as overwrite says.
+    """
+    kinds = (("_batch.csv", STEP_CSV_HEADER, batch), ("_epoch.csv", EPOCH_CSV_HEADER, epoch))
+    wanted = [
+        (Path(os.path.abspath(os.fspath(prefix) + suffix)), header) if on else None
+        for suffix, header, on in kinds
+    ]
+    actions = [_plan(*item, written, overwrite) if item else "" for item in wanted]
+    files: list[CsvFile | None] = []
+    try:
+        for item, action in zip(wanted, actions, strict=True):
+            files.append(_open(*item, written, action) if item else None)
+    except BaseException:
+        for file in files:
+            if file is not None:
+                file.close()
+        raise
+    return files[0], files[1]

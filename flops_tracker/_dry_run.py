@@ -1,7 +1,7 @@
 """One pass of a model that yields the shapes of its layers and leaves no trace.
 
 First on fake copies of parameters, buffers and inputs: no memory, no arithmetic, nothing touched.
-Where forward reads data, on a real example in eval mode, without gradients, on copied buffers.
+Where forward reads data, on a real example in eval mode, without gradients, on real copies.
 Either way every module's attributes, mode and hooks, and the random generators, are put back.
 """
 
@@ -232,7 +232,7 @@ def _modules_as_before(model: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _random_as_before() -> Iterator[None]:
+def random_as_before() -> Iterator[None]:
     """Put back the generators of torch, CUDA (where in use), NumPy (where imported) and random."""
     import torch
 
@@ -276,6 +276,42 @@ def _set_eval(model: Any) -> None:
 # ---- the passes ----
 
 
+def _replace_tensors(model: Any, change: Callable[[Any], Any]) -> dict[str, Any]:
+    """Put stand-ins in the place of all tensors that forward can write to.
+
+    Those among plain attributes are replaced here and now (and put back by _modules_as_before);
+    those of parameters and buffers are returned by name, for functional_call.
+    """
+    import torch
+
+    made: dict[int, Any] = {}
+
+    def stand_in(tensor: Any) -> Any:
+        if id(tensor) not in made:
+            made[id(tensor)] = change(tensor)
+        return made[id(tensor)]
+
+    def swap(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return stand_in(value)
+        if type(value) in (list, tuple):
+            items = [swap(item) for item in value]
+            changed = any(a is not b for a, b in zip(items, value, strict=True))
+            return type(value)(items) if changed else value
+        if type(value) is dict:
+            pairs = {key: swap(item) for key, item in value.items()}
+            return pairs if any(pairs[k] is not value[k] for k in value) else value
+        return value
+
+    for module in model.modules():
+        for name, value in list(module.__dict__.items()):
+            if name not in ("_parameters", "_buffers", "_modules"):
+                module.__dict__[name] = swap(value)
+    state = {name: stand_in(p) for name, p in model.named_parameters()}
+    state.update((name, stand_in(b)) for name, b in model.named_buffers())
+    return state
+
+
 def _call_fake(model: Any, example: Any) -> None:
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -283,33 +319,39 @@ def _call_fake(model: Any, example: Any) -> None:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
 
     def fake(tensor: Any) -> Any:
-        return mode.from_tensor(tensor)
+        return mode.from_tensor(tensor if tensor.is_leaf else tensor.detach())
 
-    state = {name: fake(p) for name, p in model.named_parameters()}
-    state.update((name, fake(b)) for name, b in model.named_buffers())
-    args, kwargs = _arguments(_map_leaves(example, fake))
-    with mode, torch.no_grad():
-        torch.func.functional_call(model, state, args, kwargs)
+    with _modules_as_before(model):
+        state = _replace_tensors(model, fake)
+        args, kwargs = _arguments(_map_leaves(example, fake))
+        with mode, torch.no_grad():
+            torch.func.functional_call(model, state, args, kwargs)
 
 
 def _call_real(model: Any, example: Any) -> None:
     import torch
 
-    buffers = {name: b.clone() for name, b in model.named_buffers()}
-    args, kwargs = _arguments(example)
-    with torch.no_grad():
-        torch.func.functional_call(model, buffers, args, kwargs)
+    def copy(tensor: Any) -> Any:
+        return tensor.detach().clone()
+
+    with _modules_as_before(model), torch.no_grad():
+        state = _replace_tensors(model, copy)
+        args, kwargs = _arguments(_map_leaves(example, copy))
+        torch.func.functional_call(model, state, args, kwargs)
 
 
-def _refuse_lazy(model: Any) -> None:
+def root_of(model: Any) -> Any:
+    """Unwrap the module whose layers are counted; ValueError while one of them is lazy."""
     import torch
 
+    model = unwrap(model)
     for name, parameter in list(model.named_parameters()) + list(model.named_buffers()):
         if torch.nn.parameter.is_lazy(parameter):
             raise ValueError(
                 f"{name!r} is not initialised yet (a lazy module): call the model once on a batch "
                 "before it is counted"
             )
+    return model
 
 
 def trace(
@@ -325,7 +367,6 @@ def trace(
     Returns the batch size of the example, how many passes worked (1 or 2), and how: 'fake', or
     'real: ' with the reason. What forward raises on a real example is raised unchanged.
     """
-    _refuse_lazy(model)
     spec = _parse(input_example)
     batch = _batch_of(spec, batch_dim)
 
@@ -344,7 +385,7 @@ def trace(
         return 2
 
     with ExitStack() as stack:
-        for context in (_random_as_before(), _plain_paths(), _modules_as_before(model)):
+        for context in (random_as_before(), _plain_paths(), _modules_as_before(model)):
             stack.enter_context(context)
         stack.callback(walk.detach)
         walk.attach()

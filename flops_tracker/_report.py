@@ -6,8 +6,11 @@ from typing import Any
 
 def layer_report(estimator: Any) -> str:
     """Rows of the layers that count, then what does not and why; a str without colours."""
-    from rich.console import Console
-    from rich.table import Table
+    from ._dry_run import random_as_before
+
+    with random_as_before():  # importing rich draws a random number
+        from rich.console import Console
+        from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     for title in ("layer", "class", "calls", "forward FLOPs", "formula"):

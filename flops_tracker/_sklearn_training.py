@@ -49,16 +49,24 @@ class SklearnTraining:
         return [(self.batch_size, full)] * bool(full) + [(rest, 1)] * bool(rest)
 
 
+def _width(X: Any) -> int | None:
+    """Give the number of features, from an array, a table or a list of rows."""
+    if hasattr(X, "shape"):
+        return int(X.shape[1]) if len(X.shape) == 2 else None
+    return len(X[0]) if len(X) > 0 and hasattr(X[0], "__len__") else None
+
+
 def bind(estimator: Any, clf: Any, X: Any, y: Any, *, batch_size: int) -> SklearnTraining:
     """Check what ``FlopsTracker.sklearn_bind`` was given."""
+    if isinstance(clf, type):
+        raise TypeError(f"clf must be an estimator, not the class {clf.__name__}: {clf.__name__}()")
     if not hasattr(clf, "partial_fit"):
         raise TypeError(
             f"{type(clf).__name__} has no partial_fit, so it can't be trained batch by batch"
         )
-    try:
-        size = operator.index(batch_size)
-    except TypeError:
-        raise TypeError(f"batch_size must be an int, not {batch_size!r}") from None
+    if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__"):
+        raise TypeError(f"batch_size must be an int, not {batch_size!r}")
+    size = operator.index(batch_size)
     if size < 1:
         raise ValueError(f"batch_size must be 1 or more, not {size}")
     bound = getattr(estimator, "model", None)
@@ -71,7 +79,7 @@ def bind(estimator: Any, clf: Any, X: Any, y: Any, *, batch_size: int) -> Sklear
     if training.rows != targets:
         raise ValueError(f"X has {training.rows} rows and y has {targets}")
     n_features = getattr(estimator, "n_features", None)
-    width = X.shape[1] if len(getattr(X, "shape", ())) == 2 else None
+    width = _width(X)
     if n_features is not None and width is not None and n_features != width:
         raise ValueError(
             f"the estimator counts {n_features} features, but X has {width}: "

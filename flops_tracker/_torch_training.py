@@ -1,5 +1,6 @@
 """What ``torch_bind`` trains: zero_grad, forward, loss, backward, step, on the user's loader."""
 
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -126,7 +127,7 @@ class TorchTraining:
         loss, size = self._own_step(batch) if self.step_fn else self._usual_step(batch)
         loss.backward()
         self.optimizer.step()
-        self._losses.append(loss.detach())
+        self._losses.append(loss.detach().clone())  # its memory may be used again
         self._sizes.append(size)
         if len(self._losses) == LOSSES_KEPT:
             self._add_losses()
@@ -168,10 +169,14 @@ class TorchTraining:
     def _own_step(self, batch: Any) -> tuple[Any, int]:
         assert self.step_fn is not None
         result = self.step_fn(self.model, batch)
-        if isinstance(result, tuple):
-            loss, size = result
-            return loss, int(size)
-        return result, _batch_size(batch)
+        if not isinstance(result, tuple):
+            return result, _batch_size(batch)
+        if len(result) != 2:
+            raise TypeError(f"step_fn gave {len(result)} values: {_ASK_FOR_STEP}")
+        loss, size = result
+        if isinstance(size, bool) or not hasattr(size, "__index__") or operator.index(size) < 0:
+            raise TypeError(f"step_fn gave {size!r} as the batch size: {_ASK_FOR_STEP}")
+        return loss, operator.index(size)
 
     def batch_sizes(self) -> list[tuple[int, int]]:
         """Sizes of the batches of one epoch and how often each occurs; draws no batch."""
@@ -243,8 +248,11 @@ def bind(
         raise TypeError("torch_bind needs train_loader, the batches to train on")
     if not hasattr(train_loader, "__iter__") and not hasattr(train_loader, "__getitem__"):
         raise TypeError(f"train_loader must be iterable, not {type(train_loader).__name__}")
-    if not (hasattr(optimizer, "step") and hasattr(optimizer, "zero_grad")):
-        raise TypeError(f"optimizer needs step() and zero_grad(), not {type(optimizer).__name__}")
+    has_both = hasattr(optimizer, "step") and hasattr(optimizer, "zero_grad")
+    if isinstance(optimizer, type) or not has_both:
+        raise TypeError(
+            f"optimizer needs step() and zero_grad(); this is no such object: {optimizer!r}"
+        )
     if isinstance(optimizer, torch.optim.LBFGS):
         raise TypeError(
             "LBFGS runs the model inside its step: write the loop yourself, with on_epoch_start, "

@@ -6,6 +6,7 @@ import warnings
 
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 
 def deprecated(function, *args):
@@ -85,6 +86,23 @@ class Noisy(nn.Module):
         return x + torch.randn(x.shape) * (random.random() + float(np.random.rand()))
 
 
+class BuildsLate(nn.Module):
+    """Makes a layer and a parameter in its first forward."""
+
+    def __init__(self):
+        super().__init__()
+        self.late = None
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x):
+        if self.late is None:
+            self.late = nn.Linear(4, 4)
+            self.scale = nn.Parameter(torch.rand(4))
+            self.register_buffer("noise", torch.rand(4))
+            self.register_forward_hook(lambda *call: None)
+        return self.linear(self.late(x) * self.scale + self.noise)
+
+
 def frozen_norm():
     block = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.BatchNorm2d(4))
     block[1].eval().requires_grad_(False)
@@ -123,11 +141,13 @@ MODELS = {
     "old weight norm": (lambda: deprecated(nn.utils.weight_norm, nn.Linear(4, 4)), ROWS),
     "spectral norm": (lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4)), ROWS),
     "weight norm": (lambda: nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 3)), IMAGES),
+    "pruned": (lambda: prune.l1_unstructured(nn.Linear(4, 4), "weight", 0.5), ROWS),
     "initialised lazy": (lambda: with_gradients(nn.LazyLinear(4), ROWS), ROWS),
     "caches": (Caches, ROWS),
     "own train()": (OwnTrain, ROWS),
     "buffers": (Counting, ROWS),
     "generators": (Noisy, ROWS),
+    "builds late": (BuildsLate, ROWS),
 }
 
 

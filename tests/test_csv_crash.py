@@ -14,79 +14,77 @@ resource = pytest.importorskip("resource")
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and signals of Linux")
 
-# Limits the size of all files to the current size plus {more} bytes, in the fourth batch.
+# From the fourth batch on no file may grow past size_of's size + more; then all may again.
 FULL_DISK = """
 import os, resource
 from training_models import toy
 
-calls = []
+def train(prefix, size_of, more, export):
+    calls = []
 
-def step(model, batch):
-    calls.append(batch)
-    if len(calls) == 4:
-        size = os.path.getsize({name!r}) + {more}
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-    return model(batch[0]).square().mean()
+    def step(model, batch):
+        calls.append(batch)
+        if len(calls) == 4:
+            size = os.path.getsize(size_of) + more
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        return model(batch[0]).square().mean()
 
-ft = toy(step_fn=step).tracker
-try:
-    ft.run(2, export={export!r})
-except OSError as error:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
-    print("OSError", error.errno, os.path.basename(error.filename))
-    print(ft.total_flops, len(ft.step_logs), [e.complete for e in ft.epoch_logs])
-    print(ft.run(1, export={export!r}))
-else:
-    print("no error")
+    ft = toy(step_fn=step).tracker
+    try:
+        ft.run(2, export=export, export_prefix=prefix)
+    except OSError as error:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        print(error.errno in (27, 28), os.path.basename(error.filename), end=" ")
+        print(ft.total_flops, len(ft.step_logs), [e.complete for e in ft.epoch_logs], end=" ")
+        print(ft.run(1, export=export, export_prefix=prefix))
+
 """
 
 
-@pytest.mark.parametrize("more", [0, 1, 10, 25])
-def test_a_full_disk_leaves_no_half_row_and_gives_one_error(more, tmp_path):
+def test_a_full_disk_leaves_no_half_row_and_gives_one_error(tmp_path):
     # A row such as "2,1,4,288,288,1008,0.000123" is 28 bytes with its end, or more.
-    code = FULL_DISK.format(name="run_batch.csv", more=more, export="batch")
-    result = run_python(code, tmp_path)
+    cases = [("a", 0), ("b", 1), ("c", 10), ("d", 25)]
+    calls = [f"train({p!r}, '{p}_batch.csv', {more}, 'batch')" for p, more in cases]
+    result = run_python(FULL_DISK + "\n".join(calls), tmp_path)
     assert result.stderr == ""
-    lines = result.stdout.splitlines()
-    # The fourth batch was trained, and is counted: 720 + 288. Its row is not there.
-    assert lines[0] in ("OSError 27 run_batch.csv", "OSError 28 run_batch.csv")
-    assert lines[1] == "1008 4 [True, False]"
-    assert lines[2] == "1728"
-    text = (tmp_path / "run_batch.csv").read_text()
-    assert text.endswith("\n")
-    assert all(len(line.split(",")) == 7 for line in text.splitlines())
-    assert column(tmp_path / "run_batch.csv", "flops_total_cum") == [
-        *[288, 576, 720],
-        *[1296, 1584, 1728],  # the epoch after
+    # The fourth batch was trained, and is counted: 720 + 288. One more epoch makes it 1728.
+    assert result.stdout.splitlines() == [
+        f"True {prefix}_batch.csv 1008 4 [True, False] 1728" for prefix, _ in cases
     ]
+    for prefix, _ in cases:
+        path = tmp_path / f"{prefix}_batch.csv"
+        assert path.read_text().endswith("\n")
+        assert all(len(line.split(",")) == 7 for line in path.read_text().splitlines())
+        # The row of the fourth batch (288) is not there; the epoch after is.
+        assert column(path, "flops_total_cum") == [288, 576, 720, 1296, 1584, 1728]
 
 
 def test_a_full_disk_under_both_files_gives_one_error(tmp_path):
     # No file may grow past 1 byte, so neither the row of the batch nor that of the epoch fits.
-    code = FULL_DISK.format(name="/dev/null", more=1, export="both")
-    result = run_python(code, tmp_path)
+    result = run_python(FULL_DISK + "train('run', '/dev/null', 1, 'both')", tmp_path)
+    assert result.stdout == "True run_batch.csv 1008 4 [True, False] 1728\n"
     assert result.stderr == ""
-    assert result.stdout.splitlines()[0].endswith("run_batch.csv")
     assert column(tmp_path / "run_epoch.csv", "epoch") == [1, 3]
 
 
-@pytest.mark.parametrize("limit", [0, 1, 30])
-def test_a_full_disk_from_the_start_is_an_error_before_training(limit, tmp_path):
-    code = f"""
+def test_a_full_disk_from_the_start_is_an_error_before_training(tmp_path):
+    code = """
 import resource
 from training_models import same_state, state_of, toy
 
-bound = toy()
-before = state_of(bound.model)
-resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))
-try:
-    bound.tracker.run(1, export="batch")
-except OSError as error:
-    print("OSError", same_state(state_of(bound.model), before), bound.tracker.total_flops)
+for limit in (0, 1, 30):
+    bound = toy()
+    before = state_of(bound.model)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        bound.tracker.run(1, export="batch", export_prefix=str(limit))
+    except OSError as error:
+        print("OSError", same_state(state_of(bound.model), before), bound.tracker.total_flops)
 """
     result = run_python(code, tmp_path)
-    assert (result.stdout, result.stderr) == ("OSError True 0\n", "")
-    assert (tmp_path / "run_batch.csv").read_bytes() == b""
+    assert (result.stdout, result.stderr) == ("OSError True 0\n" * 3, "")
+    for limit in (0, 1, 30):
+        assert (tmp_path / f"{limit}_batch.csv").read_bytes() == b""
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

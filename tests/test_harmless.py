@@ -1,7 +1,10 @@
 """A dry run leaves the model and everything around it as it was, however it ends."""
 
+import contextlib
+import gc
 import subprocess
 import sys
+import weakref
 
 import pytest
 import torch
@@ -18,6 +21,7 @@ from stateful_models import (
     reads_positions,
 )
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch_models import Function, prepared_without_warning
 
 from flops_tracker import TorchAutoEstimator, TorchCNNLayerwiseEstimator
@@ -84,7 +88,7 @@ def test_nothing_has_changed_by_looking(name):
     estimator = prepared_without_warning(TorchAutoEstimator(model, example))
     before = snapshot(model)
     assert estimator.uncalled == []
-    assert [layer.flops for layer in estimator.layers][0] == 0
+    assert estimator.layers[0].calls == 1
     estimator.flops_for_batch(7)
     assert changes(before, snapshot(model)) == []
 
@@ -238,6 +242,40 @@ def test_training_goes_on_bit_by_bit_as_without(name):
 
     for with_us, without in zip(train(True), train(False), strict=True):
         assert torch.equal(with_us, without)
+
+
+def test_what_the_fake_pass_cached_does_not_reach_the_real_one():
+    def with_cache(self, x):
+        if self.cache is None:
+            self.cache = self.linear(x).detach()
+        return reads_a_number(self.linear(x) + self.cache)
+
+    model = Function(with_cache, linear=nn.Linear(4, 4))
+    model.cache = None
+    # two calls of 2·2·16
+    assert TorchAutoEstimator(model, (2, 4)).forward_flops == 128
+    assert model.cache is None
+
+
+def fake_tensors():
+    gc.collect()
+    return [thing for thing in gc.get_objects() if type(thing) is FakeTensor]
+
+
+@pytest.mark.parametrize("outcome", ["ok", "forward raises", "item()"])
+@pytest.mark.parametrize("name", ["caches", "lstm"])
+def test_nothing_is_kept_alive(name, outcome):
+    before = fake_tensors()  # of tests that failed, if any
+    end, _, failure, _ = OUTCOMES[outcome]
+    model, example = build(name, end)
+    estimator = TorchAutoEstimator(model, example)
+    with pytest.raises(failure[0]) if failure else contextlib.nullcontext():
+        prepared_without_warning(estimator)
+    assert len(fake_tensors()) == len(before)
+    watched = weakref.ref(model.layer)
+    del model, estimator
+    gc.collect()
+    assert watched() is None
 
 
 # ---- compiled models ----

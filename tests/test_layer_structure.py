@@ -200,6 +200,22 @@ def test_a_wrapper_around_the_model_is_taken_off(kind, wrap):
     assert paths(estimator.layers)[1:3] == ["0", "1"]
 
 
+@pytest.fixture
+def process_group():
+    torch.distributed.init_process_group(
+        "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1
+    )
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@BOTH
+@pytest.mark.usefixtures("process_group")
+def test_a_distributed_wrapper_is_taken_off(kind):
+    model = nn.parallel.DistributedDataParallel(LeNet5())
+    assert kind(model, (1, 1, 32, 32)).forward_flops == 833_040
+
+
 @pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile])
 def test_a_wrapper_inside_the_model_hides_nothing(wrap):
     model = nn.Sequential(wrap(nn.Linear(4, 6)), nn.Linear(6, 2))

@@ -120,6 +120,13 @@ def test_every_form_of_example_means_the_same(example):
     assert (estimator.example_batch, estimator.forward_flops) == (2, 2 * 2 * 15)
 
 
+def test_token_ids_given_as_a_shape_alone_get_a_hint():
+    estimator = TorchAutoEstimator(nn.Embedding(9, 4), (2, 3))
+    with pytest.raises(RuntimeError, match="indices") as caught:
+        estimator.prepare()
+    assert "input_example=((2, 3), torch.int64)" in caught.value.__notes__[0]
+
+
 # ---- scaling to a batch ----
 
 
@@ -142,6 +149,21 @@ def test_work_on_a_constant_does_not_grow_with_the_batch():
     assert estimator.forward_flops == 2 * 32 + 72
     assert estimator.flops_for_batch(1) == 3 * (32 + 72)
     assert estimator.flops_for_batch(10) == 3 * (10 * 32 + 72)
+
+
+def test_work_done_only_in_the_first_call_is_seen_by_every_pass():
+    def with_cache(self, x):
+        if self.cache is None:
+            self.cache = self.once(torch.ones(3, 6)).sum()
+        return self.per_row(x) + self.cache
+
+    model = Function(with_cache, per_row=nn.Linear(4, 4), once=nn.Linear(6, 2))
+    model.cache = None
+    # each pass begins with the model as it was given: 32 a row and 72 once, as above
+    estimator = TorchAutoEstimator(model, (2, 4))
+    assert estimator.forward_flops == 2 * 32 + 72
+    assert estimator.flops_for_batch(10) == 3 * (10 * 32 + 72)
+    assert model.cache is None
 
 
 def test_unbatched_input_is_one_sample():
@@ -173,6 +195,12 @@ def test_use_eval_mode_chooses_the_path():
     assert TorchAutoEstimator(model, (1, 4)).forward_flops == 8
     assert TorchAutoEstimator(model, (1, 4), use_eval_mode=False).forward_flops == 8 + 16
     assert model.training
+
+
+def test_a_batch_norm_in_train_mode_takes_an_example_of_one_row():
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).train()
+    estimator = TorchAutoEstimator(model, (1, 4))
+    assert (estimator.forward_flops, estimator.dry_run) == (32, "fake")
 
 
 def test_prepare_returns_the_estimator_and_does_the_dry_run_once():

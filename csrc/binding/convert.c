@@ -90,6 +90,9 @@ pyft_to_u64(PyObject *object, const char *what, uint64_t *number)
         return -1;
     }
     *number = PyLong_AsUnsignedLongLong(integer);
+    if (PyErr_Occurred()) {
+        PyErr_Format(PyExc_OverflowError, "%s must be below 2**64, not %R", what, integer);
+    }
     Py_DECREF(integer);
     return PyErr_Occurred() ? -1 : 0;
 }

@@ -95,6 +95,13 @@ finish_epoch(epoch_iterator *self, bool complete, double loss)
 }
 
 int
+pyft_epochs_displace(PyObject *object)
+{
+    ((epoch_iterator *)object)->displaced = true;
+    return pyft_epochs_close(object);
+}
+
+int
 pyft_epochs_close(PyObject *object)
 {
     epoch_iterator *self = (epoch_iterator *)object;
@@ -110,7 +117,7 @@ pyft_epochs_close(PyObject *object)
     }
     int result = self->tracker->run.open ? finish_epoch(self, false, NAN) : 0;
     if (result < 0 && type != NULL) {
-        PyErr_WriteUnraisable(object);
+        PyErr_Clear(); /* a consequence of the error that ended the loop, which is reported */
         result = 0;
     }
     PyObject *own_type, *own_value, *own_traceback;
@@ -136,9 +143,7 @@ train_batch(epoch_iterator *self, PyObject *train, PyObject *batch)
     pyft_tracker *tracker = self->tracker;
     uint64_t batch_size;
     ft_step step;
-    tracker->training_now = true;
     PyObject *size = PyObject_CallOneArg(train, batch);
-    tracker->training_now = false;
     int result = size == NULL ? -1 : pyft_to_u64(size, "the batch size", &batch_size);
     Py_XDECREF(size);
     if (result < 0 || pyft_tracker_add_batch(tracker, batch_size, &step) < 0) {
@@ -204,10 +209,8 @@ call_on_epoch_end(epoch_iterator *self)
     if (self->on_epoch_end == NULL) {
         return 0;
     }
-    self->tracker->training_now = true; /* the loop is not the callback's to restart */
     PyObject *done = PyObject_CallFunction(self->on_epoch_end, "OI", self->tracker,
                                            (unsigned int)self->tracker->run.ledger.current.epoch);
-    self->tracker->training_now = false;
     Py_XDECREF(done);
     return done == NULL ? -1 : 0;
 }
@@ -249,8 +252,13 @@ iterator_next(PyObject *object)
     }
     self->started = true;
     PyObject *item = PyIter_Next(self->items);
-    if (item != NULL && train_epoch(self) == 0) {
-        return item;
+    if (item != NULL) {
+        self->tracker->training_now = true; /* whoever uses the tracker meanwhile is told off */
+        int trained = train_epoch(self);
+        self->tracker->training_now = false;
+        if (trained == 0) {
+            return item;
+        }
     }
     if (item == NULL && !PyErr_Occurred() && self->print_at != 0) {
         say(self, pyft_tracker_trust_line(self->tracker));

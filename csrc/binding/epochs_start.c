@@ -41,53 +41,71 @@ parse_options(PyObject *args, PyObject *kwargs, epoch_options *options)
                : -1;
 }
 
-/* An iterator over the epochs, from an int or any iterable. */
 static PyObject *
-epoch_items(PyObject *epochs)
+count_items(PyObject *integer)
 {
-    if (PyIndex_Check(epochs) && !PyBool_Check(epochs)) {
-        uint64_t count;
-        if (pyft_to_u64(epochs, "epochs", &count) < 0) {
-            return NULL;
-        }
-        PyObject *range = pyft_call_helper("builtins", "range", "(K)", (unsigned long long)count);
-        PyObject *items = range == NULL ? NULL : PyObject_GetIter(range);
-        Py_XDECREF(range);
-        return items;
+    uint64_t count;
+    if (pyft_to_u64(integer, "epochs", &count) < 0) {
+        return NULL;
     }
-    PyObject *items = PyUnicode_Check(epochs) ? NULL : PyObject_GetIter(epochs);
-    if (items == NULL) {
-        PyErr_Format(PyExc_TypeError, "epochs must be an int or an iterable, not %R of type %s",
-                     epochs, Py_TYPE(epochs)->tp_name);
-    }
+    PyObject *range = pyft_call_helper("builtins", "range", "(K)", (unsigned long long)count);
+    PyObject *items = range == NULL ? NULL : PyObject_GetIter(range);
+    Py_XDECREF(range);
     return items;
 }
 
+/* An iterator over the epochs, from an int or any iterable (an array has __index__ as well). */
 static PyObject *
-open_file(epoch_iterator *self, const epoch_options *options, const char *suffix,
-          const char *header)
+epoch_items(PyObject *epochs)
 {
+    bool iterable = Py_TYPE(epochs)->tp_iter != NULL || PySequence_Check(epochs);
+    if (PyUnicode_Check(epochs) || PyBool_Check(epochs) || (!iterable && !PyIndex_Check(epochs))) {
+        PyErr_Format(PyExc_TypeError, "epochs must be an int or an iterable, not %R of type %s",
+                     epochs, Py_TYPE(epochs)->tp_name);
+        return NULL;
+    }
+    if (!PyIndex_Check(epochs)) {
+        return PyObject_GetIter(epochs);
+    }
+    PyObject *integer = PyNumber_Index(epochs);
+    if (integer == NULL && iterable && PyErr_ExceptionMatches(PyExc_TypeError)) {
+        PyErr_Clear();
+        return PyObject_GetIter(epochs);
+    }
+    PyObject *items = integer == NULL ? NULL : count_items(integer);
+    Py_XDECREF(integer);
+    return items;
+}
+
+/* Opens the CSV files: both or, where one can't be opened, none. */
+static int
+open_files(epoch_iterator *self, const epoch_options *options)
+{
+    bool batch = self->export_at & AT_BATCH, epoch = self->export_at & AT_EPOCH;
     PyObject *prefix = options->prefix == NULL || options->prefix == Py_None
                            ? self->tracker->run_name
                            : options->prefix;
-    return pyft_call_helper("flops_tracker._csv_files", "open_csv", "(OssOs)", prefix, suffix,
-                            header, self->tracker->written, options->overwrite);
+    PyObject *files = pyft_call_helper("flops_tracker._csv_files", "open_run", "(OOOOs)", prefix,
+                                       batch ? Py_True : Py_False, epoch ? Py_True : Py_False,
+                                       self->tracker->written, options->overwrite);
+    PyObject *batch_file, *epoch_file;
+    int result = files == NULL ? -1 : 0;
+    if (files != NULL && !PyArg_ParseTuple(files, "OO", &batch_file, &epoch_file)) {
+        result = -1;
+    }
+    if (result == 0) {
+        self->batch_file = batch ? Py_NewRef(batch_file) : NULL;
+        self->epoch_file = epoch ? Py_NewRef(epoch_file) : NULL;
+    }
+    Py_XDECREF(files);
+    return result;
 }
 
 static int
 open_outputs(epoch_iterator *self, const epoch_options *options)
 {
-    if (self->export_at & AT_BATCH) {
-        self->batch_file = open_file(self, options, "_batch.csv", FT_CSV_STEP_HEADER);
-        if (self->batch_file == NULL) {
-            return -1;
-        }
-    }
-    if (self->export_at & AT_EPOCH) {
-        self->epoch_file = open_file(self, options, "_epoch.csv", FT_CSV_EPOCH_HEADER);
-        if (self->epoch_file == NULL) {
-            return -1;
-        }
+    if (self->export_at != 0 && open_files(self, options) < 0) {
+        return -1;
     }
     if (options->progress) {
         self->progress = pyft_call_helper("flops_tracker._progress", "open_progress", "(OO)",
@@ -132,16 +150,6 @@ check_start(pyft_tracker *tracker, const epoch_options *options)
     return known == NULL ? -1 : 0;
 }
 
-static int
-displace_running(pyft_tracker *tracker)
-{
-    if (tracker->iterator == NULL) {
-        return 0;
-    }
-    ((epoch_iterator *)tracker->iterator)->displaced = true;
-    return pyft_epochs_close(tracker->iterator);
-}
-
 PyObject *
 pyft_epochs_start(pyft_tracker *tracker, PyObject *args, PyObject *kwargs,
                   const char *default_print_level)
@@ -158,7 +166,8 @@ pyft_epochs_start(pyft_tracker *tracker, PyObject *args, PyObject *kwargs,
     int print_at = parse_level("print_level", options.print_level);
     int export_at = print_at < 0 ? -1 : parse_level("export", options.export_level);
     PyObject *items = export_at < 0 ? NULL : epoch_items(options.epochs);
-    if (items == NULL || displace_running(tracker) < 0) {
+    if (items == NULL ||
+        (tracker->iterator != NULL && pyft_epochs_displace(tracker->iterator) < 0)) {
         Py_XDECREF(items);
         return NULL;
     }

@@ -126,9 +126,9 @@ sgd_evaluate(pyft_estimator *estimator, uint64_t batch_size, ft_u128 *flops)
 {
     const sgd_estimator *self = (const sgd_estimator *)estimator;
     ft_operand operands[] = {
-        {.present = true, .is_number = true, .number = (int64_t)batch_size},
-        {.present = true, .is_number = true, .number = (int64_t)self->n_features},
-        {.present = true, .is_number = true, .number = (int64_t)self->n_classes},
+        {.present = true, .is_number = true, .number = batch_size},
+        {.present = true, .is_number = true, .number = self->n_features},
+        {.present = true, .is_number = true, .number = self->n_classes},
     };
     ft_cost cost;
     ft_status status = ft_formula_evaluate(&ft_sgd_linear, operands, &cost);

@@ -60,7 +60,7 @@ pyft_layerwise_prepare(layerwise *self)
         PyErr_Format(PyExc_RuntimeError, "%s.__init__() was not called", Py_TYPE(self)->tp_name);
         return -1;
     }
-    root = pyft_call_helper(PYFT_DRY_RUN, "unwrap", "(O)", self->model);
+    root = pyft_call_helper(PYFT_DRY_RUN, "root_of", "(O)", self->model);
     if (state == NULL || root == NULL) {
         goto done;
     }

@@ -81,7 +81,7 @@ typedef struct {
     PyObject_HEAD PyObject *estimator;
     PyObject *run_name;
     PyObject *training; /* what torch_bind or sklearn_bind made; NULL before */
-    PyObject *written;  /* set: the CSV files that are this tracker's own */
+    PyObject *written;  /* dict: the CSV files that are its own, as it left them */
     PyObject *iterator; /* borrowed: the EpochIterator that has not ended yet */
     PyObject *weak_references;
     ft_epochs run;
@@ -93,6 +93,8 @@ typedef struct {
 double pyft_tracker_now(const pyft_tracker *tracker);
 int pyft_tracker_add_batch(pyft_tracker *tracker, uint64_t batch_size, ft_step *step);
 PyObject *pyft_tracker_trust_line(pyft_tracker *tracker);
+/* 0, or -1 with an exception where __init__ was not called. */
+int pyft_tracker_check(pyft_tracker *tracker);
 /* Lets the estimator do its dry run now. */
 int pyft_tracker_prepare(pyft_tracker *tracker);
 
@@ -117,8 +119,10 @@ ft_sink pyft_file_sink(PyObject *file);
 /* epochs.c: the iterator behind ft(epochs, ...); args and kwargs as of that call. */
 PyObject *pyft_epochs_start(pyft_tracker *tracker, PyObject *args, PyObject *kwargs,
                             const char *default_print_level);
-/* Ends what an abandoned iterator left open. */
+/* Ends what an iterator left open; the same again does nothing. */
 int pyft_epochs_close(PyObject *iterator);
+/* The same, for another use of its tracker: a loop that still runs then raises. */
+int pyft_epochs_displace(PyObject *iterator);
 
 /* registry.c */
 int pyft_add_registry(PyObject *module, pyft_state *state);

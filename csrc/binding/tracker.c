@@ -36,7 +36,9 @@ pyft_tracker_add_batch(pyft_tracker *tracker, uint64_t batch_size, ft_step *step
 {
     ft_u128 flops;
     if (!tracker->run.open) {
-        pyft_raise(FT_NO_EPOCH, "counting a batch");
+        if (pyft_tracker_check(tracker) == 0) {
+            pyft_raise(FT_NO_EPOCH, "counting a batch");
+        }
         return -1;
     }
     if (pyft_flops_for_batch(tracker->estimator, tracker->estimator_in_c, batch_size, &flops) < 0) {
@@ -60,12 +62,26 @@ check_by_hand(pyft_tracker *self, const char *doing)
                      "%s: this tracker is training by itself and counts its own batches", doing);
         return -1;
     }
-    return self->iterator == NULL ? 0 : pyft_epochs_close(self->iterator);
+    return self->iterator == NULL ? 0 : pyft_epochs_displace(self->iterator);
+}
+
+int
+pyft_tracker_check(pyft_tracker *self)
+{
+    if (self->estimator != Py_None) {
+        return 0;
+    }
+    PyErr_Format(PyExc_RuntimeError, "FlopsTracker.__init__() was not called by %s.__init__()",
+                 Py_TYPE(self)->tp_name);
+    return -1;
 }
 
 int
 pyft_tracker_prepare(pyft_tracker *self)
 {
+    if (pyft_tracker_check(self) < 0) {
+        return -1;
+    }
     if (!PyObject_HasAttrString(self->estimator, "prepare")) {
         return 0;
     }
@@ -158,6 +174,9 @@ tracker_total_flops(PyObject *self, void *unused)
 PyObject *
 pyft_tracker_trust_line(pyft_tracker *tracker)
 {
+    if (pyft_tracker_check(tracker) < 0) {
+        return NULL;
+    }
     PyObject *trust = PyObject_GetAttrString(tracker->estimator, "trust_line");
     PyObject *grouped = pyft_grouped_text(tracker->run.ledger.total);
     PyObject *short_text = pyft_si_text(tracker->run.ledger.total);
@@ -211,7 +230,7 @@ tracker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     ft_epochs_init(&self->run, ft_allocator_libc(), true, true);
     self->estimator = Py_NewRef(Py_None);
     self->run_name = PyUnicode_FromString("run");
-    self->written = PySet_New(NULL);
+    self->written = PyDict_New();
     if (self->run_name == NULL || self->written == NULL) {
         Py_CLEAR(self);
     }

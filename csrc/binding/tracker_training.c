@@ -10,6 +10,9 @@ bind(pyft_tracker *self, const char *module, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_RuntimeError, "this tracker is training; bind before or after");
         return NULL;
     }
+    if (pyft_tracker_check(self) < 0) {
+        return NULL;
+    }
     PyObject *helper = PyImport_ImportModule(module);
     if (helper == NULL || (function = PyObject_GetAttrString(helper, "bind")) == NULL ||
         (first = PyTuple_Pack(1, self->estimator)) == NULL ||

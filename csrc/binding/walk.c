@@ -41,8 +41,11 @@ walk_after(PyObject *object, PyObject *const *args, Py_ssize_t count)
         target->inner_calls++;
         Py_RETURN_NONE;
     }
-    if (pyft_is_unit(target) && args[3] == Py_None) {
-        Py_RETURN_NONE; /* it raised; its hook is called all the same, to end the unit */
+    PyObject *handled = PyErr_GetHandledException();
+    bool raised = handled != NULL && handled != self->handled_before;
+    Py_XDECREF(handled);
+    if (raised && args[3] == Py_None) {
+        Py_RETURN_NONE; /* a unit's hook is called all the same, to end the unit */
     }
     target->calls[self->pass]++;
     pyft_call made = {args[0], args[1], args[2], args[3]};
@@ -75,12 +78,6 @@ hook_layer(walk *self, layer *target, PyObject *before, PyObject *after)
     Py_XDECREF(options);
     Py_XDECREF(method);
     Py_XDECREF(arguments);
-    if (handle == NULL && PyErr_ExceptionMatches(PyExc_RuntimeError)) {
-        PyErr_Clear();
-        target->refuses_hooks = true; /* a ScriptModule */
-        Py_XSETREF(target->note, PyUnicode_FromString("refuses hooks (compiled by torch.jit)"));
-        return target->note == NULL ? -1 : 0;
-    }
     if (keep_handle(self, handle) < 0) {
         return -1;
     }
@@ -124,7 +121,9 @@ walk_attach(PyObject *object, PyObject *unused)
     PyObject *after = PyObject_GetAttrString(object, "_after");
     int result = before == NULL || after == NULL ? -1 : 0;
     for (Py_ssize_t i = 0; i < self->count && result == 0; i++) {
-        result = hook_layer(self, &self->layers[i], before, after);
+        if (!self->layers[i].compiled) {
+            result = hook_layer(self, &self->layers[i], before, after);
+        }
     }
     Py_XDECREF(before);
     Py_XDECREF(after);
@@ -148,6 +147,7 @@ walk_begin_pass(PyObject *object, PyObject *argument)
     self->pass = (int)pass;
     self->running_unit = NULL;
     self->unit_depth = 0;
+    Py_XSETREF(self->handled_before, PyErr_GetHandledException());
     for (Py_ssize_t i = 0; i < self->count; i++) {
         self->layers[i].calls[pass] = 0;
         self->layers[i].flops[pass] = FT_U128_ZERO;
@@ -161,9 +161,7 @@ walk_check(PyObject *object, PyObject *unused)
     (void)unused;
     PyObject *failure = ((walk *)object)->failure;
     if (failure != NULL) {
-        ((walk *)object)->failure = NULL;
         PyErr_SetObject((PyObject *)Py_TYPE(failure), failure);
-        Py_DECREF(failure);
         return NULL;
     }
     Py_RETURN_NONE;
@@ -218,7 +216,7 @@ status_of(const walk *self, const layer *target)
     bool called = target->calls[0] > 0;
     bool needs_rule = !pyft_has_rule(target) && target->own_parameters > 0;
     bool has_own_work = pyft_has_rule(target) || target->own_parameters > 0;
-    if (target->refuses_hooks) {
+    if (target->compiled) {
         return target->own_parameters > 0 ? "uncounted" : "container";
     }
     if (!called && (target->inner_calls > 0 || lies_in_unit(self, target))) {
@@ -324,6 +322,7 @@ walk_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->user_rules);
     Py_VISIT(self->handles);
     Py_VISIT(self->failure);
+    Py_VISIT(self->handled_before);
     for (Py_ssize_t i = 0; i < self->count; i++) {
         Py_VISIT(self->layers[i].module);
         Py_VISIT(self->layers[i].user_rule);
@@ -338,6 +337,7 @@ walk_clear(PyObject *object)
     Py_CLEAR(self->user_rules);
     Py_CLEAR(self->handles);
     Py_CLEAR(self->failure);
+    Py_CLEAR(self->handled_before);
     Py_CLEAR(self->index);
     Py_ssize_t count = self->count;
     self->count = 0;

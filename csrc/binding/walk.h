@@ -14,7 +14,8 @@ typedef struct {
     int row_count;
     Py_ssize_t parent; /* index of the module that holds it, -1 for the root */
     uint64_t own_parameters;
-    bool has_forward, refuses_hooks;
+    bool has_forward;
+    bool compiled;                            /* by torch.jit: what runs inside can't be observed */
     PyObject *note;                           /* NULL where there is nothing to say */
     uint64_t calls[PYFT_PASSES], inner_calls; /* inner: within a layer that counts as one unit */
     ft_u128 flops[PYFT_PASSES];
@@ -30,6 +31,7 @@ typedef struct {
     unsigned classes;     /* bit set of the classes that count */
     bool cnn_only;
     int pass;
+    PyObject *handled_before; /* the exception that was being handled when the pass began, if any */
     layer *running_unit; /* the outermost unit whose forward is running; inside it nothing counts */
     Py_ssize_t unit_depth;
 } walk;

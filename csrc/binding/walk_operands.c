@@ -64,7 +64,7 @@ read_attribute(PyObject *module, const char *name, int64_t *dims, ft_operand *op
     operand->present = true;
     if (PyIndex_Check(value)) {
         operand->is_number = true;
-        operand->number = PyLong_AsLongLong(value);
+        operand->number = PyLong_AsUnsignedLongLong(value); /* a negative one raises */
     }
     else {
         result = pyft_to_dims(value, dims, &operand->shape.ndim);
@@ -119,10 +119,10 @@ pyft_read_operand(const pyft_call *made, const ft_source *source, int64_t *dims,
     case FT_FROM_ATTRIBUTE:
         return read_attribute(made->module, source->name, dims, operand);
     case FT_FROM_PRESENCE:
-        operand->number = is_present(made->module, source->name);
+        operand->number = (uint64_t)is_present(made->module, source->name);
         break;
     case FT_FROM_CONSTANT:
-        operand->number = source->index;
+        operand->number = (uint64_t)source->index;
         break;
     }
     operand->present = operand->is_number = true;

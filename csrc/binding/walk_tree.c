@@ -120,12 +120,10 @@ find_rule(walk *self, const pyft_state *state, layer *target)
         }
         size_t found;
         const ft_map_row *const *rows = ft_registry_find(&state->registry, text, &found);
-        for (size_t j = 0; j < found && j < PYFT_MAX_ROWS; j++) {
-            bool left_out = self->cnn_only && !(rows[j]->flags & FT_ROW_CNN) &&
-                            ft_class_is_contraction(rows[j]->formula->op_class);
-            if (!left_out) {
-                target->rows[target->row_count++] = rows[j];
-            }
+        bool left_out = self->cnn_only && found > 0 && !(rows[0]->flags & FT_ROW_CNN) &&
+                        ft_class_is_contraction(rows[0]->formula->op_class);
+        for (size_t j = 0; j < found && j < PYFT_MAX_ROWS && !left_out; j++) {
+            target->rows[target->row_count++] = rows[j];
         }
         if (target->row_count > 0 && foreign) {
             target->note = PyUnicode_FromFormat("counted as %U; its forward is its own", name);
@@ -156,22 +154,23 @@ append_layer(walk *self)
     return target;
 }
 
-/* ScriptModules tell the class they were made from. */
-static PyObject *
-class_name_of(PyObject *module)
+/* Modules compiled by torch.jit tell the class they were made from, by which they are known here.
+ */
+static int
+name_class(layer *target)
 {
-    PyObject *name = PyObject_GetAttrString((PyObject *)Py_TYPE(module), "__name__");
-    PyObject *original = pyft_own_attribute(module, "original_name");
-    if (original == NULL && PyObject_HasAttrString(module, "original_name")) {
-        original = PyObject_GetAttrString(module, "original_name");
+    PyObject *original = NULL;
+    target->class_name = PyObject_GetAttrString((PyObject *)Py_TYPE(target->module), "__name__");
+    if (PyObject_HasAttrString((PyObject *)Py_TYPE(target->module), "original_name")) {
+        original = PyObject_GetAttrString(target->module, "original_name");
     }
-    if (original != NULL && PyUnicode_Check(original) && name != NULL) {
-        PyObject *both = PyUnicode_FromFormat("%U(%U)", name, original);
-        Py_SETREF(name, both);
+    if (original != NULL && target->class_name != NULL) {
+        target->compiled = true;
+        target->note = PyUnicode_FromString("compiled by torch.jit: its inside can't be observed");
+        Py_SETREF(target->class_name, PyUnicode_FromFormat("%U(%S)", target->class_name, original));
     }
-    PyErr_Clear();
     Py_XDECREF(original);
-    return name;
+    return PyErr_Occurred() ? -1 : 0;
 }
 
 int

@@ -47,17 +47,23 @@ put_seconds(line *out, double seconds, char after)
     put_text(out, &after, 1);
 }
 
-/* Nine digits give a 32-bit float back exactly. */
+/* Nine digits give a 32-bit float back exactly. Whatever the locale's decimal point is, and it may
+ * be several bytes long, becomes a point. */
 static void
 put_loss(line *out, double loss, char after)
 {
     char text[40];
-    if (!isnan(loss)) {
-        int length = snprintf(text, sizeof text, "%.9g", loss);
-        for (int i = 0; i < length; i++) {
-            char c = text[i] == ',' ? '.' : text[i];
-            put_text(out, &c, 1);
+    bool in_point = false;
+    int length = isnan(loss) ? 0 : snprintf(text, sizeof text, "%.9g", loss);
+    for (int i = 0; i < length; i++) {
+        bool plain = strchr("0123456789+-einfINF", text[i]) != NULL;
+        if (plain) {
+            put_text(out, &text[i], 1);
         }
+        else if (!in_point) {
+            put_text(out, ".", 1);
+        }
+        in_point = !plain;
     }
     put_text(out, &after, 1);
 }

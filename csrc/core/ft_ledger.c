@@ -92,7 +92,7 @@ ft_ledger_add_step(ft_ledger *ledger, uint64_t batch_size, ft_u128 flops, double
                    ft_step *step)
 {
     ft_u128 total = ft_u128_add(ledger->total, flops);
-    if (ft_u128_overflowed(total)) {
+    if (ft_u128_overflowed(total) || batch_size > UINT64_MAX - ledger->current.samples) {
         return FT_OVERFLOW;
     }
     if (ledger->keep_steps) {

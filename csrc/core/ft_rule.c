@@ -57,7 +57,7 @@ ft_formula_role_count(const ft_formula *formula)
 static bool
 operand_fits(const ft_operand *operand, ft_role_kind kind)
 {
-    bool number_ok = operand->is_number && operand->number >= 0;
+    bool number_ok = operand->is_number;
     bool shape_ok = !operand->is_number && ft_shape_valid(operand->shape);
     if (!operand->present) {
         return kind == FT_FLAG;

@@ -15,7 +15,7 @@
 typedef struct {
     bool present;
     bool is_number;
-    int64_t number;
+    uint64_t number;
     ft_shape shape;
 } ft_operand;
 

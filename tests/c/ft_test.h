@@ -36,7 +36,8 @@ test_note(bool holds, TEST_PLACE, const char *actual, const char *expected)
 static inline bool
 test_text(const char *actual, const char *expected, TEST_PLACE)
 {
-    return test_note(strcmp(actual, expected) == 0, file, line, what, actual, expected);
+    const char *text = actual == NULL ? "NULL" : actual;
+    return test_note(strcmp(text, expected) == 0, file, line, what, text, expected);
 }
 
 static inline bool

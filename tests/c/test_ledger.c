@@ -75,6 +75,9 @@ test_totals(void)
         check_step(add_step(&ledger, 2, 10), 1, 1, 2, 10, 10);
         check_step(add_step(&ledger, 3, 20), 1, 2, 3, 20, 30);
         CHECK(ft_ledger_consistent(&ledger));
+        CHECK_U64(ledger.current.samples, 5); /* the open epoch's sums so far */
+        CHECK_U128(ledger.current.flops_epoch, ft_u128_of(30));
+        CHECK_U128(ledger.current.flops_total_cum, ft_u128_of(30));
         check_epoch(end_epoch(&ledger), 1, 2, 5, 30, 30);
         CHECK_STATUS(ft_ledger_begin_epoch(&ledger), FT_OK);
         CHECK(isnan(ledger.current.loss));
@@ -115,6 +118,9 @@ test_clear_starts_again(void)
     check_epoch(end_epoch(&ledger), 1, 1, 4, 9, 9);
     CHECK_U64(ledger.epoch_count, 1);
     drop_ledger(&ledger);
+    ledger = new_ledger(false, false);
+    ft_ledger_clear(&ledger);
+    CHECK(!ledger.keep_steps && !ledger.keep_epochs); /* what is kept is no state of the run */
 }
 
 /* Whatever is refused leaves every byte of the ledger and of its records as it was. */

@@ -102,6 +102,11 @@ test_every_prefix(void)
         check_si(power_of_ten(3 * (int)i + 1), "x", tens[i]);
     }
     check_si(power_of_ten(32), "x", "100 Qx");
+    for (int power = 28; power <= 30; power++) { /* three digits, wherever the point stands */
+        static const char *const texts[] = {"1.23 Qx", "12.3 Qx", "123 Qx"};
+        ft_u128 count = ft_u128_multiply(power_of_ten(power), ft_u128_of(123));
+        check_si(count, "x", texts[power - 28]);
+    }
 }
 
 /* Q is the last prefix; above it the whole number of Q is written out. */

@@ -12,8 +12,7 @@ conv(const ft_operand *operands, ft_cost *cost)
     if (groups->number == 0) {
         return FT_BAD_SHAPE;
     }
-    ft_u128 channels =
-        ft_u128_divide(ft_number(&operands[2]), (uint64_t)groups->number, &remainder);
+    ft_u128 channels = ft_u128_divide(ft_number(&operands[2]), groups->number, &remainder);
     if (remainder != 0) {
         return FT_BAD_SHAPE;
     }

@@ -21,7 +21,7 @@ extern const ft_formula ft_norm_table, ft_softmax_table, ft_avg_pool_table,
 static inline ft_u128
 ft_number(const ft_operand *operand)
 {
-    return ft_u128_of((uint64_t)operand->number);
+    return ft_u128_of(operand->number);
 }
 
 static inline ft_u128
@@ -53,7 +53,7 @@ static inline ft_u128
 ft_window(const ft_operand *sizes, const ft_operand *rank)
 {
     ft_u128 product = sizes->is_number ? ft_u128_of(1) : ft_numel(sizes);
-    for (int64_t i = 0; sizes->is_number && i < rank->number; i++) {
+    for (uint64_t i = 0; sizes->is_number && i < rank->number; i++) {
         product = ft_times(product, ft_number(sizes));
     }
     return product;

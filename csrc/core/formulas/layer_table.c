@@ -56,8 +56,8 @@ static ft_status
 adaptive_avg_pool(const ft_operand *operands, ft_cost *cost)
 {
     ft_shape input = operands[0].shape, output = operands[1].shape;
-    int64_t rank = operands[2].number;
-    if (input.ndim != output.ndim || rank > input.ndim) {
+    uint64_t rank = operands[2].number;
+    if (input.ndim != output.ndim || rank > (uint64_t)input.ndim) {
         return FT_BAD_SHAPE;
     }
     int leading = output.ndim - (int)rank;

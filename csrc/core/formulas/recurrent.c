@@ -3,32 +3,30 @@
 #include "formulas.h"
 
 /* Positions are time steps times sequences: all leading dimensions of the input, whatever their
- * order, so batch_first, unbatched and packed input need no case of their own. */
+ * order, so batch_first, unbatched and packed input need no case of their own. The first layer
+ * reads the input, all others the states of the layer below in every direction. */
 static ft_status
 recurrent_layers(const ft_operand *operands, ft_cost *cost)
 {
     const ft_operand *input = &operands[0], *bias = &operands[7];
-    uint64_t hidden = (uint64_t)operands[2].number, projected = (uint64_t)operands[3].number;
-    uint64_t directions = ft_flag(&operands[5]) ? 2 : 1;
-    int64_t layers = operands[4].number;
-    ft_u128 gates = ft_times(ft_number(&operands[6]), ft_u128_of(hidden));
-    ft_u128 state = ft_u128_of(projected != 0 ? projected : hidden);
-    if (input->shape.ndim < 1) {
+    ft_u128 hidden = ft_number(&operands[2]), layers = ft_number(&operands[4]);
+    ft_u128 directions = ft_u128_of(ft_flag(&operands[5]) ? 2 : 1);
+    ft_u128 gates = ft_times(ft_number(&operands[6]), hidden);
+    bool projected = operands[3].number != 0;
+    ft_u128 state = projected ? ft_number(&operands[3]) : hidden;
+    if (input->shape.ndim < 1 || ft_u128_is_zero(layers)) {
         return FT_BAD_SHAPE;
     }
-    ft_u128 positions =
-        ft_times(ft_shape_product(input->shape, 0, input->shape.ndim - 1), ft_u128_of(directions));
-    for (int64_t layer = 0; layer < layers; layer++) {
-        ft_u128 width =
-            layer == 0 ? ft_number(&operands[1]) : ft_times(state, ft_u128_of(directions));
-        ft_add_dots(cost, ft_times(positions, gates), width);
-        ft_add_dots(cost, ft_times(positions, gates), state);
-        if (projected != 0) {
-            ft_add_dots(cost, ft_times(positions, state), ft_u128_of(hidden));
-        }
-        if (ft_flag(bias)) {
-            ft_add_kind(cost, FT_BIAS, ft_times(ft_times(positions, gates), ft_u128_of(2)));
-        }
+    ft_u128 cells = ft_times(ft_shape_product(input->shape, 0, input->shape.ndim - 1), directions);
+    ft_u128 units = ft_times(cells, gates), deeper = ft_u128_subtract(layers, ft_u128_of(1));
+    ft_add_dots(cost, units, ft_number(&operands[1]));
+    ft_add_dots(cost, ft_times(units, deeper), ft_times(state, directions));
+    ft_add_dots(cost, ft_times(units, layers), state);
+    if (projected) {
+        ft_add_dots(cost, ft_times(ft_times(cells, state), layers), hidden);
+    }
+    if (ft_flag(bias)) {
+        ft_add_kind(cost, FT_BIAS, ft_times(ft_times(units, layers), ft_u128_of(2)));
     }
     return FT_OK;
 }

@@ -1,0 +1,304 @@
+"""Nothing is left behind over many calls; importing stays light; threads do not meet.
+
+Each test runs in an interpreter of its own, where nothing else allocates.
+"""
+
+import pytest
+from training_models import run_python
+
+# `check(uses, times)` prints each use after which Python's allocator holds more blocks than before,
+# by half a block a call or more: a reference that leaks in each call is at least one block a call.
+# The interpreter's cache of looked-up attributes keeps their names, so it is emptied first.
+GROWN = """
+import gc, sys, warnings
+
+empty_cache = getattr(sys, "_clear_internal_caches", None) or sys._clear_type_cache
+
+def blocks():
+    gc.collect()
+    empty_cache()
+    return sys.getallocatedblocks()
+
+def grown(use, times):
+    for _ in range(times // 4):
+        use()
+    before = blocks()
+    for _ in range(times):
+        use()
+    return blocks() - before
+
+def check(uses, times):
+    for name, use in uses.items():
+        more = grown(use, times)
+        if more >= times / 2:
+            print(f"{name}: {more} blocks in {times} calls")
+
+def refused(error, use, *args, **kwargs):
+    try:
+        use(*args, **kwargs)
+    except error:
+        return
+    raise AssertionError("no error")
+"""
+
+COUNTING = """
+from flops_tracker import FlopsEstimator, FlopsTracker, SklearnSGDEstimator, format_flops
+
+class Own(FlopsEstimator):
+    def flops_for_batch(self, batch_size):
+        return batch_size << 70
+
+class Wrong(FlopsEstimator):
+    def flops_for_batch(self, batch_size):
+        return 1.5
+
+sgd = SklearnSGDEstimator(64, 10)
+open_one = FlopsTracker(sgd, keep_batch_logs=False)
+open_one.on_epoch_start()
+own = FlopsTracker(Own(), keep_batch_logs=False)
+own.on_epoch_start()
+wrong = FlopsTracker(Wrong(), keep_batch_logs=False)
+wrong.on_epoch_start()
+closed = FlopsTracker(sgd)
+
+def whole_run():
+    with FlopsTracker(sgd, run_name="x") as ft:
+        ft.on_epoch_start()
+        for size in (3, 4, 5):
+            ft.update_batch(batch_size=size)
+        ft.on_epoch_end()
+    return ft.step_logs, ft.epoch_logs, repr(ft), ft.total_flops
+
+def epoch():
+    open_one.on_epoch_end()
+    open_one.on_epoch_start()
+
+uses = {
+    "update_batch": lambda: open_one.update_batch(128),
+    "update_batch by name": lambda: open_one.update_batch(batch_size=128),
+    "own estimator": lambda: own.update_batch(1),
+    "total beyond 64 bits": lambda: own.total_flops,
+    "whole run": whole_run,
+    "constructor": lambda: FlopsTracker(sgd),
+    "estimator": lambda: SklearnSGDEstimator(3, 2).flops_for_batch(7),
+    "repr of an estimator": lambda: repr(sgd),
+    "format_flops": lambda: format_flops(10**30),
+    "no estimator": lambda: refused(TypeError, FlopsTracker, 3),
+    "wrong options": lambda: refused(TypeError, FlopsTracker, sgd, colour=1),
+    "wrong estimator": lambda: refused(ValueError, SklearnSGDEstimator, -1),
+    "wrong size": lambda: refused(TypeError, open_one.update_batch, 2.5),
+    "huge size": lambda: refused(OverflowError, open_one.update_batch, 1 << 70),
+    "wrong name": lambda: refused(TypeError, open_one.update_batch, size=1),
+    "wrong result": lambda: refused(TypeError, wrong.update_batch, 1),
+    "overflow": lambda: refused(OverflowError, own.update_batch, (1 << 58) - 1),
+    "no epoch": lambda: refused(RuntimeError, closed.update_batch, 1),
+    "epoch open": lambda: refused(RuntimeError, open_one.on_epoch_start),
+    "nothing bound": lambda: refused(RuntimeError, closed.run, 1),
+    "saving nowhere": lambda: refused(OSError, closed.save_batch_csv, "/missing/x"),
+    "twice": lambda: refused(RuntimeError, closed.__init__, sgd),
+    "not initialised": lambda: FlopsTracker.__new__(FlopsTracker).total_flops,
+}
+check(uses, 2000)
+"""
+
+
+def test_counting_by_hand_and_its_errors_leave_nothing(tmp_path):
+    result = run_python(GROWN + COUNTING, tmp_path)
+    assert (result.stdout, result.stderr) == ("", "")
+
+
+def test_the_measure_finds_a_planted_leak(tmp_path):
+    planted = "kept = []\ncheck({'planted': lambda: kept.append(object())}, 100)"
+    assert run_python(GROWN + planted, tmp_path).stdout.startswith("planted: 10")
+
+
+RECORDS = """
+from flops_tracker import FlopsTracker, SklearnSGDEstimator
+
+ft = FlopsTracker(SklearnSGDEstimator(64, 10), log_wall_time=False)
+for _ in range(3):
+    ft.on_epoch_start()
+    for size in range(100):
+        ft.update_batch(size)
+    ft.on_epoch_end()
+uses = {
+    "step_logs": lambda: ft.step_logs,
+    "epoch_logs": lambda: ft.epoch_logs,
+    "history": lambda: ft.history[5:]["flops_batch"],
+    "save_batch_csv": lambda: ft.save_batch_csv("x.csv"),
+    "save_epoch_csv": lambda: ft.save_epoch_csv("x.csv"),
+}
+check(uses, 200)
+"""
+
+
+def test_reading_the_records_leaves_nothing(tmp_path):
+    result = run_python(GROWN + RECORDS, tmp_path)
+    assert (result.stdout, result.stderr) == ("", "")
+
+
+TRAINING = """
+from training_models import Toy, toy, toy_batches
+from flops_tracker import FlopsTracker, TorchAutoEstimator
+
+bound = toy()
+ft, model = bound.tracker, bound.model
+
+def zero_division(*_):
+    raise ZeroDivisionError
+
+def broken_off():
+    for _ in ft(3, print_level="none"):
+        break
+
+def never():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ft(3)
+
+def displaced():
+    loop = ft(3, print_level="none")
+    next(loop)
+    ft.run(1)
+    refused(RuntimeError, next, loop)
+
+def bind():
+    ft.torch_bind(model, bound.optimizer, train_loader=toy_batches())
+
+def fails_in_step():
+    ft.torch_bind(model, bound.optimizer, train_loader=toy_batches(), step_fn=zero_division)
+    refused(ZeroDivisionError, ft.run, 1)
+    bind()
+
+def cycle():
+    one = toy()
+    one.tracker.torch_bind(one.model, one.optimizer, train_loader=[],
+                           step_fn=lambda model, batch: one)
+    loop = one.tracker(2, print_level="none")
+    next(loop)
+
+uses = {
+    "run": lambda: ft.run(1),
+    "run with files": lambda: ft.run(1, export="both"),
+    "loop": lambda: [None for _ in ft(2, print_level="none")],
+    "break": broken_off,
+    "never looped": never,
+    "displaced": displaced,
+    "bind": bind,
+    "step_fn raises": fails_in_step,
+    "callback raises": lambda: refused(ZeroDivisionError, ft.run, 1, on_epoch_end=zero_division),
+    "estimate": lambda: ft.estimate(3),
+    "wrong level": lambda: refused(ValueError, ft, 1, print_level="all"),
+    "wrong overwrite": lambda: refused(ValueError, ft, 1, overwrite="no"),
+    "wrong epochs": lambda: refused(TypeError, ft, 1.5),
+    "no folder": lambda: refused(OSError, ft, 1, export="both", export_prefix="missing/x"),
+    "wrong bind": lambda: refused(TypeError, ft.torch_bind, model, None, train_loader=[]),
+}
+check(uses, 40)
+check({"cycle": cycle, "estimator": lambda: TorchAutoEstimator(model, (1, 4)).prepare()}, 20)
+"""
+
+
+def test_training_and_its_errors_leave_nothing(tmp_path):
+    result = run_python(GROWN + TRAINING, tmp_path)
+    assert (result.stdout, result.stderr) == ("", "")
+
+
+MEMORY = """
+import resource
+from flops_tracker import FlopsTracker, SklearnSGDEstimator
+
+sgd = SklearnSGDEstimator(64, 10)
+ft = FlopsTracker(sgd, keep_batch_logs=False, keep_epoch_logs=False)
+
+def use():
+    for _ in range(1000):
+        ft.on_epoch_start()
+        for _ in range(100):
+            ft.update_batch(128)
+        ft.on_epoch_end()
+    for _ in range(100):
+        kept = FlopsTracker(sgd)
+        kept.on_epoch_start()
+        for _ in range(1000):
+            kept.update_batch(1)
+        history = kept.history
+
+def rss():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+use()
+before = rss()
+for _ in range(5):
+    use()
+# Had the records of a tracker (56 bytes * 1000 steps, 100 trackers, 5 times) stayed: 28 MB.
+print((rss() - before) // 2**20)
+"""
+
+
+def test_memory_outside_of_pythons_allocator_stays_flat(tmp_path):
+    pytest.importorskip("resource")
+    pytest.importorskip("numpy")
+    result = run_python(MEMORY, tmp_path)
+    assert result.stderr == ""
+    assert int(result.stdout) <= 4
+
+
+@pytest.mark.parametrize("module", ["flops_tracker", "flops_tracker.estimators"])
+def test_importing_the_package_imports_no_framework(module, tmp_path):
+    code = f"""
+import sys
+sys.path.pop()
+import {module}
+from flops_tracker import FlopsTracker, SklearnSGDEstimator
+ft = FlopsTracker(SklearnSGDEstimator(3))
+ft.on_epoch_start()
+ft.update_batch(1)
+ft.on_epoch_end()
+assert ft.total_flops == 12 and ft.step_logs and ft.epoch_logs
+heavy = ("torch", "numpy", "sklearn", "scipy", "pandas", "tqdm", "rich", "wandb", "asyncio")
+print([name for name in heavy if name in sys.modules])
+"""
+    result = run_python(code, tmp_path)
+    assert (result.stdout, result.stderr) == ("[]\n", "")
+
+
+THREADS = """
+import sys, threading
+from training_models import toy
+from flops_tracker import FlopsTracker, SklearnSGDEstimator
+
+sys.setswitchinterval(1e-5)
+trained = toy().tracker
+by_hand = FlopsTracker(SklearnSGDEstimator(5, 2))  # 40 FLOPs a sample
+start = threading.Barrier(2)
+
+def train():
+    start.wait()
+    trained.run(50, export="both")
+
+def count():
+    start.wait()
+    for _ in range(200):
+        by_hand.on_epoch_start()
+        for size in range(100):
+            by_hand.update_batch(size)  # 0 + ... + 99 = 4950 samples an epoch
+        by_hand.on_epoch_end()
+
+threads = [threading.Thread(target=use) for use in (train, count)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(trained.total_flops, len(trained.step_logs), by_hand.total_flops, len(by_hand.step_logs))
+"""
+
+
+def test_two_threads_with_trackers_of_their_own(tmp_path):
+    result = run_python(THREADS, tmp_path)
+    assert result.stderr == ""
+    # 50 * 720 = 36,000 in 150 steps; 200 * 4950 * 40 = 39,600,000 in 20,000 steps.
+    assert result.stdout == "36000 150 39600000 20000\n"
+    lines = (tmp_path / "run_batch.csv").read_text().splitlines()
+    assert len(lines) == 151
