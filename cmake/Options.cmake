@@ -1,7 +1,8 @@
 # Warnings, sanitizers and feature switches that every target of this project shares.
 add_library(ft_options INTERFACE)
 if(CMAKE_C_COMPILER_ID MATCHES "GNU|Clang")
-  target_compile_options(ft_options INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes)
+  target_compile_options(ft_options INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes
+                                                -Werror=implicit-function-declaration)
   if(FT_WERROR)
     target_compile_options(ft_options INTERFACE -Werror)
   endif()

@@ -30,14 +30,15 @@ class CsvFile:
 
     def write(self, row: bytes) -> None:
         """Append a row. Where the disk takes only a part of it, that part is taken back."""
-        end = self._file.seek(0, os.SEEK_END)
+        end = self._file.seek(0, os.SEEK_END) if self._file.seekable() else None
         try:
             written = self._file.write(row)
         except OSError as error:
             error.filename = str(self.path)
             raise
         if written != len(row):
-            self._file.truncate(end)
+            if end is not None:
+                self._file.truncate(end)
             raise OSError(28, f"no room for the row {row.decode().strip()}", str(self.path))
 
     def close(self) -> None:

@@ -7,10 +7,14 @@ Either way every module's attributes, mode and hooks, and the random generators,
 
 import random
 import sys
+import warnings
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple
+from typing import Any
+
+from ._core import UncountedWarning
+from ._example import Spec, arguments, batch_of, leaves, make, map_leaves, parse, twice
 
 
 def unwrap(model: Any) -> Any:
@@ -24,163 +28,6 @@ def unwrap(model: Any) -> Any:
             model = model._modules["_orig_mod"]
         else:
             return model
-
-
-# ---- what the user gives as an example ----
-
-
-class _Spec(NamedTuple):
-    """A tensor to make: its shape, and its dtype where one was given."""
-
-    shape: tuple[int, ...]
-    dtype: Any
-
-
-def _is_shape(value: Any) -> bool:
-    return (
-        isinstance(value, tuple | list)
-        and len(value) > 0
-        and all(isinstance(n, int) and not isinstance(n, bool) for n in value)
-    )
-
-
-def _read_dtype(value: Any) -> Any:
-    import torch
-
-    if isinstance(value, str):
-        value = getattr(torch, value, None)
-    return value if isinstance(value, torch.dtype) else None
-
-
-def _parse(value: Any) -> Any:
-    """Shapes become _Spec, tensors stay, containers are kept; ValueError for anything else."""
-    import torch
-
-    if isinstance(value, torch.Tensor):
-        return value
-    if _is_shape(value):
-        if min(value) < 0:
-            raise ValueError(f"a shape can't have negative dimensions: {tuple(value)}")
-        return _Spec(tuple(value), None)
-    if isinstance(value, tuple | list) and len(value) == 2 and _is_shape(value[0]):
-        dtype = _read_dtype(value[1])
-        if dtype is not None:
-            return _Spec(tuple(value[0]), dtype)
-    if isinstance(value, Mapping):
-        return {key: _parse(item) for key, item in value.items()}
-    if isinstance(value, tuple | list) and len(value) > 0:
-        return tuple(_parse(item) for item in value)
-    if value is None or isinstance(value, bool | float):
-        return value
-    raise ValueError(
-        f"input_example has {value!r}: it takes a shape such as (1, 3, 32, 32), a pair "
-        "((1, 16), torch.int64), tensors, or a tuple or dict of these"
-    )
-
-
-def _is_leaf(value: Any) -> bool:
-    import torch
-
-    return isinstance(value, _Spec | torch.Tensor)
-
-
-def _leaves(value: Any) -> Iterator[Any]:
-    if _is_leaf(value):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _leaves(item)
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from _leaves(item)
-
-
-def _map_leaves(value: Any, change: Callable[[Any], Any]) -> Any:
-    if _is_leaf(value):
-        return change(value)
-    if isinstance(value, dict):
-        return {key: _map_leaves(item, change) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return tuple(_map_leaves(item, change) for item in value)
-    return value
-
-
-def _arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Positional and keyword arguments of forward."""
-    if isinstance(example, dict):
-        return (), example
-    if isinstance(example, tuple) and not isinstance(example, _Spec):
-        return example, {}
-    return (example,), {}
-
-
-def check_arguments(model: Any, example: Any, batch_dim: Any) -> int | None:
-    """Check what an estimator was given; returns batch_dim (False stands for the default, 0)."""
-    import torch
-
-    if not isinstance(model, torch.nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
-    if isinstance(model, torch.jit.ScriptModule):
-        raise TypeError("layers inside a ScriptModule can't be observed: pass the eager model")
-    if batch_dim is False:
-        batch_dim = 0
-    if batch_dim is not None and (not isinstance(batch_dim, int) or isinstance(batch_dim, bool)):
-        raise TypeError(f"batch_dim must be an int or None, not {batch_dim!r}")
-    _batch_of(_parse(example), batch_dim)
-    return batch_dim
-
-
-def _batch_of(example: Any, batch_dim: int | None) -> int:
-    """Batch size of the example; 1 for unbatched input."""
-    first = next(_leaves(example), None)
-    if first is None:
-        raise ValueError("input_example holds no tensor and no shape")
-    if batch_dim is None:
-        return 1
-    shape = tuple(first.shape)
-    if not -len(shape) <= batch_dim < len(shape):
-        raise ValueError(f"batch_dim={batch_dim} is no dimension of the example {shape}")
-    if shape[batch_dim] == 0:
-        raise ValueError(f"the example {shape} has an empty batch (dimension {batch_dim})")
-    return int(shape[batch_dim])
-
-
-def _twice(example: Any, batch_dim: int, batch: int) -> Any:
-    """Give the same example with every batch dimension doubled."""
-    import torch
-
-    def change(leaf: Any) -> Any:
-        shape = list(leaf.shape)
-        if not -len(shape) <= batch_dim < len(shape) or shape[batch_dim] != batch:
-            return leaf
-        if isinstance(leaf, torch.Tensor):
-            return torch.cat([leaf, leaf], dim=batch_dim)
-        shape[batch_dim] *= 2
-        return _Spec(tuple(shape), leaf.dtype)
-
-    return _map_leaves(example, change)
-
-
-def _make(example: Any, model: Any, device: Any) -> Any:
-    """Turn specs into tensors: noise, or zeros, which are valid token ids; all go to the device."""
-    import torch
-
-    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
-    dtype = torch.get_default_dtype() if parameter is None else parameter.dtype
-    if device is None:
-        first = next(model.parameters(), None)
-        device = torch.device("cpu") if first is None else first.device
-
-    def change(leaf: Any) -> Any:
-        if isinstance(leaf, torch.Tensor):
-            return leaf.detach().to(device)
-        wanted = leaf.dtype or dtype
-        if not wanted.is_floating_point:
-            return torch.zeros(leaf.shape, dtype=wanted, device=device)
-        own = torch.Generator().manual_seed(0)  # the user's generators are not drawn from
-        return torch.rand(leaf.shape, generator=own).to(device, wanted)
-
-    return _map_leaves(example, change)
 
 
 # ---- leaving no trace ----
@@ -312,6 +159,27 @@ def _replace_tensors(model: Any, change: Callable[[Any], Any]) -> dict[str, Any]
     return state
 
 
+def _warn_of_new_modules(model: Any, known: set[int]) -> None:
+    """Layers that forward makes have no hook: say so, since their work is in no list."""
+    new = {type(m).__name__ for m in model.modules() if id(m) not in known}
+    if new:
+        warnings.warn(
+            f"forward makes layers of its own ({', '.join(sorted(new))}), whose FLOPs are missing: "
+            "call the model once on a batch before it is counted",
+            UncountedWarning,
+            stacklevel=2,
+        )
+
+
+def _call_on(model: Any, state: dict[str, Any], example: Any) -> None:
+    import torch
+
+    known = {id(module) for module in model.modules()}
+    args, kwargs = arguments(example)
+    torch.func.functional_call(model, state, args, kwargs)
+    _warn_of_new_modules(model, known)
+
+
 def _call_fake(model: Any, example: Any) -> None:
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -323,9 +191,9 @@ def _call_fake(model: Any, example: Any) -> None:
 
     with _modules_as_before(model):
         state = _replace_tensors(model, fake)
-        args, kwargs = _arguments(_map_leaves(example, fake))
+        fake_example = map_leaves(example, fake)
         with mode, torch.no_grad():
-            torch.func.functional_call(model, state, args, kwargs)
+            _call_on(model, state, fake_example)
 
 
 def _call_real(model: Any, example: Any) -> None:
@@ -335,9 +203,7 @@ def _call_real(model: Any, example: Any) -> None:
         return tensor.detach().clone()
 
     with _modules_as_before(model), torch.no_grad():
-        state = _replace_tensors(model, copy)
-        args, kwargs = _arguments(_map_leaves(example, copy))
-        torch.func.functional_call(model, state, args, kwargs)
+        _call_on(model, _replace_tensors(model, copy), map_leaves(example, copy))
 
 
 def root_of(model: Any) -> Any:
@@ -367,19 +233,20 @@ def trace(
     Returns the batch size of the example, how many passes worked (1 or 2), and how: 'fake', or
     'real: ' with the reason. What forward raises on a real example is raised unchanged.
     """
-    spec = _parse(input_example)
-    batch = _batch_of(spec, batch_dim)
+    spec = parse(input_example)
+    batch = batch_of(spec, batch_dim)
 
     def passes(call: Callable[[Any, Any], None]) -> int:
         walk.begin_pass(0)
-        call(model, _make(spec, model, device))
+        call(model, make(spec, model, device))
         walk.check()
         if batch_dim is None:
             return 1
         walk.begin_pass(1)
         try:
-            call(model, _make(_twice(spec, batch_dim, batch), model, device))
+            call(model, make(twice(spec, batch_dim, batch), model, device))
         except Exception:
+            walk.check()
             return 1  # a model of a fixed batch size: it is scaled in proportion
         walk.check()
         return 2
@@ -406,7 +273,7 @@ def trace(
 
 def _explain(error: Exception, spec: Any) -> None:
     """Add a hint where an integer input was probably meant."""
-    floats = [leaf for leaf in _leaves(spec) if isinstance(leaf, _Spec) and leaf.dtype is None]
+    floats = [leaf for leaf in leaves(spec) if isinstance(leaf, Spec) and leaf.dtype is None]
     if floats and "indices" in str(error):
         error.add_note(
             f"input_example {floats[0].shape} was taken as floating point; for token ids pass "

@@ -285,3 +285,13 @@ def test_an_estimator_of_scikit_learn_can_be_used_for_its_formula():
     ft = FlopsTracker(SklearnSGDEstimator(4, 3))
     ft.torch_bind(model, optimizer, train_loader=toy_batches())
     assert ft.run(1) == 4 * 10 * 4 * 3 == 480
+
+
+def test_a_generator_that_is_empty_in_the_second_epoch_is_said():
+    model, optimizer = parts()
+    ft = tracker(model)
+    batches = ((torch.ones(2, 4), torch.zeros(2, dtype=torch.long)) for _ in range(3))
+    ft.torch_bind(model, optimizer, train_loader=batches)
+    with pytest.warns(UserWarning, match="no batch in epoch 2"):
+        ft.run(2)
+    assert [log.batches for log in ft.epoch_logs] == [3, 0]

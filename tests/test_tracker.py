@@ -80,9 +80,24 @@ def test_every_integer_type_is_a_batch_size():
     np = pytest.importorskip("numpy")
     ft = FlopsTracker(PerSample(7))
     ft.on_epoch_start()
-    for size in (np.int64(2), np.uint8(3), 0, 2**64 - 1):
+    for size in (np.int64(2), np.uint8(3), 0, 2**64 - 6):
         ft.update_batch(size)
-    assert ft.total_flops == 7 * (2 + 3 + 0 + 2**64 - 1)
+    assert ft.total_flops == 7 * (2**64 - 1)
+    ft.on_epoch_end()
+    assert ft.epoch_logs[0].samples == 2**64 - 1
+
+
+def test_more_samples_than_a_column_holds_are_an_error_and_change_nothing():
+    ft = FlopsTracker(PerSample(7))
+    ft.on_epoch_start()
+    ft.update_batch(2**63)
+    before = state(ft)
+    with pytest.raises(OverflowError):
+        ft.update_batch(2**63)
+    assert state(ft) == before
+    ft.update_batch(2**63 - 1)
+    ft.on_epoch_end()
+    assert ft.epoch_logs[0].samples == 2**64 - 1
 
 
 # ---- wrong order, wrong arguments: one clear error, and nothing changes ----

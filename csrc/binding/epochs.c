@@ -215,6 +215,20 @@ call_on_epoch_end(epoch_iterator *self)
     return done == NULL ? -1 : 0;
 }
 
+/* A generator gives its batches once; to go on without any would look like training. */
+static int
+warn_if_exhausted(epoch_iterator *self)
+{
+    const ft_epoch *epoch = &self->tracker->run.ledger.current;
+    bool exhausted = epoch->batches == 0 && self->had_batches;
+    self->had_batches = self->had_batches || epoch->batches > 0;
+    return exhausted ? PyErr_WarnFormat(PyExc_UserWarning, 1,
+                                        "the loader gave no batch in epoch %u: a generator can be "
+                                        "read only once; bind a DataLoader or a list",
+                                        epoch->epoch)
+                     : 0;
+}
+
 static int
 train_epoch(epoch_iterator *self)
 {
@@ -227,7 +241,7 @@ train_epoch(epoch_iterator *self)
     }
     self->epoch_cum = FT_U128_ZERO;
     if (train_batches(self) < 0 || mean_loss(tracker->training, &loss) < 0 ||
-        finish_epoch(self, true, loss) < 0) {
+        finish_epoch(self, true, loss) < 0 || warn_if_exhausted(self) < 0) {
         return -1;
     }
     return call_on_epoch_end(self);

@@ -15,6 +15,7 @@ typedef struct {
     PyObject *progress;                /* NULL without a progress bar */
     PyObject *on_epoch_end;            /* NULL without a callback */
     ft_u128 epoch_cum;
+    bool had_batches;                /* in some epoch of this loop */
     bool started, closed, displaced; /* displaced: ended by another use of its tracker */
 } epoch_iterator;
 

@@ -18,6 +18,7 @@ pyft_raise(ft_status status, const char *doing)
     case FT_NO_MEMORY:
         return PyErr_NoMemory();
     case FT_OVERFLOW:
+    case FT_TOO_MANY_SAMPLES:
         type = PyExc_OverflowError;
         break;
     case FT_EPOCH_OPEN:

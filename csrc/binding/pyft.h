@@ -107,6 +107,7 @@ PyObject *pyft_tracker_estimate(PyObject *tracker, PyObject *epochs);
 
 /* records.c */
 int pyft_add_records(PyObject *module, pyft_state *state);
+PyObject *pyft_tracker_print_total(PyObject *tracker, PyObject *unused);
 PyObject *pyft_tracker_step_logs(PyObject *tracker, void *unused);
 PyObject *pyft_tracker_epoch_logs(PyObject *tracker, void *unused);
 PyObject *pyft_tracker_history(PyObject *tracker, void *unused);

@@ -1,4 +1,5 @@
-/* The records of a run as Python sees them: StepLog, EpochLog, the NumPy view, and CSV files. */
+/* A run as Python reads it: StepLog, EpochLog, the NumPy view, CSV files, and the total in a line.
+ */
 /* SPDX-License-Identifier: MIT */
 #include "pyft.h"
 
@@ -215,6 +216,36 @@ pyft_tracker_save_epoch_csv(PyObject *self, PyObject *path)
     return require_kept(ledger->keep_epochs, "keep_epoch_logs") == NULL
                ? NULL
                : save_csv(self, path, ft_csv_all_epochs);
+}
+
+PyObject *
+pyft_tracker_trust_line(pyft_tracker *tracker)
+{
+    if (pyft_tracker_check(tracker) < 0) {
+        return NULL;
+    }
+    PyObject *trust = PyObject_GetAttrString(tracker->estimator, "trust_line");
+    PyObject *grouped = pyft_grouped_text(tracker->run.ledger.total);
+    PyObject *short_text = pyft_si_text(tracker->run.ledger.total);
+    PyObject *line = NULL;
+    if (trust != NULL && grouped != NULL && short_text != NULL) {
+        line =
+            PyUnicode_FromFormat("total %U FLOPs (%U)%s%S", grouped, short_text, PYFT_DOT, trust);
+    }
+    Py_XDECREF(trust);
+    Py_XDECREF(grouped);
+    Py_XDECREF(short_text);
+    return line;
+}
+
+PyObject *
+pyft_tracker_print_total(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    PyObject *line = pyft_tracker_trust_line((pyft_tracker *)self);
+    PyObject *done = line == NULL ? NULL : pyft_call_helper("builtins", "print", "(O)", line);
+    Py_XDECREF(line);
+    return done;
 }
 
 int

@@ -42,8 +42,8 @@ layerwise_setup(layerwise *self, const layerwise_arguments *given, bool cnn_only
         Py_XDECREF(factor);
         return -1;
     }
-    one = pyft_call_helper(PYFT_DRY_RUN, "check_arguments", "(OOO)", given->model, given->example,
-                           given->batch_dim == NULL ? Py_False : given->batch_dim);
+    one = pyft_call_helper("flops_tracker._example", "check_arguments", "(OOO)", given->model,
+                           given->example, given->batch_dim == NULL ? Py_False : given->batch_dim);
     rules = one == NULL ? NULL : PyDict_New();
     if (rules == NULL) {
         Py_XDECREF(one);

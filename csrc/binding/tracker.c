@@ -171,36 +171,6 @@ tracker_total_flops(PyObject *self, void *unused)
     return pyft_from_u128(((pyft_tracker *)self)->run.ledger.total);
 }
 
-PyObject *
-pyft_tracker_trust_line(pyft_tracker *tracker)
-{
-    if (pyft_tracker_check(tracker) < 0) {
-        return NULL;
-    }
-    PyObject *trust = PyObject_GetAttrString(tracker->estimator, "trust_line");
-    PyObject *grouped = pyft_grouped_text(tracker->run.ledger.total);
-    PyObject *short_text = pyft_si_text(tracker->run.ledger.total);
-    PyObject *line = NULL;
-    if (trust != NULL && grouped != NULL && short_text != NULL) {
-        line =
-            PyUnicode_FromFormat("total %U FLOPs (%U)%s%S", grouped, short_text, PYFT_DOT, trust);
-    }
-    Py_XDECREF(trust);
-    Py_XDECREF(grouped);
-    Py_XDECREF(short_text);
-    return line;
-}
-
-static PyObject *
-tracker_print_total(PyObject *self, PyObject *unused)
-{
-    (void)unused;
-    PyObject *line = pyft_tracker_trust_line((pyft_tracker *)self);
-    PyObject *done = line == NULL ? NULL : pyft_call_helper("builtins", "print", "(O)", line);
-    Py_XDECREF(line);
-    return done;
-}
-
 /* ---- the type ---- */
 
 static int
@@ -372,7 +342,7 @@ static PyMethodDef tracker_methods[] = {
      "update_batch($self, batch_size)\n--\n\nCounts one batch of that many samples."},
     {"on_epoch_end", tracker_on_epoch_end, METH_NOARGS,
      "on_epoch_end($self, /)\n--\n\nCloses the epoch."},
-    {"print_total_flops", tracker_print_total, METH_NOARGS,
+    {"print_total_flops", pyft_tracker_print_total, METH_NOARGS,
      "print_total_flops($self, /)\n--\n\nPrints the total and what it is made of, in one line."},
     {"save_batch_csv", pyft_tracker_save_batch_csv, METH_O,
      "save_batch_csv($self, path, /)\n--\n\nWrites all batches so far, replacing the file."},

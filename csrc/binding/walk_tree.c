@@ -195,8 +195,7 @@ pyft_walk_add_module(walk *self, const pyft_state *state, PyObject *module, PyOb
     target->module = Py_NewRef(module);
     target->path = Py_NewRef(path);
     target->parent = parent;
-    target->class_name = class_name_of(module);
-    if (target->class_name == NULL || count_own_parameters(module, &target->own_parameters) < 0 ||
+    if (name_class(target) < 0 || count_own_parameters(module, &target->own_parameters) < 0 ||
         find_rule(self, state, target) < 0) {
         return -1;
     }

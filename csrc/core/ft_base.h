@@ -11,14 +11,15 @@
 #define FT_COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 /* Every core function that can fail returns one of these; its results go through out-pointers. */
-#define FT_STATUS_LIST(X)                             \
-    X(OK, "ok")                                       \
-    X(NO_MEMORY, "out of memory")                     \
-    X(OVERFLOW, "the count does not fit in 128 bits") \
-    X(BAD_SHAPE, "a shape does not fit the rule")     \
-    X(EPOCH_OPEN, "an epoch is already open")         \
-    X(NO_EPOCH, "no epoch is open")                   \
-    X(UNKNOWN_NAME, "the name is not known")          \
+#define FT_STATUS_LIST(X)                                                 \
+    X(OK, "ok")                                                           \
+    X(NO_MEMORY, "out of memory")                                         \
+    X(OVERFLOW, "the count does not fit in 128 bits")                     \
+    X(TOO_MANY_SAMPLES, "the samples of the epoch do not fit in 64 bits") \
+    X(BAD_SHAPE, "a shape does not fit the rule")                         \
+    X(EPOCH_OPEN, "an epoch is already open")                             \
+    X(NO_EPOCH, "no epoch is open")                                       \
+    X(UNKNOWN_NAME, "the name is not known")                              \
     X(SINK_FAILED, "the output could not be written")
 
 typedef enum {

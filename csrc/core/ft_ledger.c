@@ -92,8 +92,11 @@ ft_ledger_add_step(ft_ledger *ledger, uint64_t batch_size, ft_u128 flops, double
                    ft_step *step)
 {
     ft_u128 total = ft_u128_add(ledger->total, flops);
-    if (ft_u128_overflowed(total) || batch_size > UINT64_MAX - ledger->current.samples) {
+    if (ft_u128_overflowed(total)) {
         return FT_OVERFLOW;
+    }
+    if (batch_size > UINT64_MAX - ledger->current.samples) {
+        return FT_TOO_MANY_SAMPLES;
     }
     if (ledger->keep_steps) {
         ft_status status = make_room_for_a_step(ledger);

@@ -117,7 +117,8 @@ check_attention(const attention_case *c)
                                          {.present = true, .shape = {key, ndim}},
                                          {.present = true, .shape = {value, ndim}}};
     for (size_t i = 0; i < FT_COUNT_OF(numbers); i++) {
-        operands[3 + i] = (ft_operand){.present = true, .is_number = true, .number = numbers[i]};
+        operands[3 + i] =
+            (ft_operand){.present = true, .is_number = true, .number = (uint64_t)numbers[i]};
     }
     ft_cost layer, softmax;
     tally count = count_attention(c);

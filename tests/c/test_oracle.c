@@ -19,7 +19,7 @@ draw(int64_t least, int64_t most)
 static ft_operand
 number_operand(int64_t number)
 {
-    return (ft_operand){.present = true, .is_number = true, .number = number};
+    return (ft_operand){.present = true, .is_number = true, .number = (uint64_t)number};
 }
 
 static ft_operand

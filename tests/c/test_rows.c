@@ -22,7 +22,7 @@ formula_of(const char *name)
 }
 
 static ft_operand
-number_operand(int64_t number)
+number_operand(uint64_t number)
 {
     return (ft_operand){.present = true, .is_number = true, .number = number};
 }
@@ -122,8 +122,6 @@ check_bad_operands(const ft_formula *formula, int role)
     ft_operand absent = {.present = false};
     ft_status bad = FT_BAD_SHAPE;
     CHECK_STATUS(replaced(formula, role, absent), kind == FT_FLAG ? FT_OK : bad);
-    CHECK_STATUS(replaced(formula, role, number_operand(-1)), bad);
-    CHECK_STATUS(replaced(formula, role, number_operand(INT64_MIN)), bad);
     CHECK_STATUS(replaced(formula, role, shape_operand(negative, 2)), bad);
     CHECK_STATUS(replaced(formula, role, shape_operand(NULL, -1)), bad);
     CHECK_STATUS(replaced(formula, role, shape_operand(zeros, FT_MAX_DIMS + 1)), bad);
@@ -159,7 +157,8 @@ test_absent_flag(void)
     static const int64_t output[] = {2, 10, 64};
     ft_operand operands[FT_MAX_ROLES] = {shape_operand(output, 3), number_operand(64)};
     ft_cost cost;
-    for (int left_behind = 0; left_behind < 2; left_behind++) { /* what it holds plays no part */
+    for (uint64_t left_behind = 0; left_behind < 2;
+         left_behind++) { /* what it holds plays no part */
         operands[2].number = left_behind;
         CHECK_STATUS(evaluate(linear, operands, &cost), FT_OK);
         CHECK_U128(cost.by_kind[FT_MAC], ft_u128_of(81920));
