@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from os import PathLike
-from typing import Any, Final, Literal, Self, SupportsIndex, final
+from typing import Any, Final, Literal, Self, SupportsIndex, TypedDict, Unpack, final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,21 @@ EPOCH_CSV_HEADER: Final[str]
 
 _Level = Literal["none", "epoch", "batch", "both"]
 _Overwrite = Literal["rename", "append", "replace", "error"]
+
+class _EpochOptions(TypedDict, total=False):
+    print_level: _Level
+    export: _Level
+    export_prefix: str | PathLike[str] | None
+    overwrite: _Overwrite
+    progress: bool
+    on_epoch_end: Callable[[FlopsTracker, int], object] | None
+    wandb: bool
+    wandb_project: str | None
+    wandb_run_name: str | None
+    wandb_config: dict[str, Any] | None
+    wandb_log: _Level
+    wandb_entity: str | None
+    wandb_only_rank0: bool
 
 def rules(pattern: str | None = None) -> list[Rule]: ...
 def formulas() -> list[Rule]: ...
@@ -190,41 +205,9 @@ class FlopsTracker:
     ) -> Self: ...
     def sklearn_bind(self, clf: Any, X: Any, y: Any, *, batch_size: int) -> Self: ...
     def __call__(
-        self,
-        epochs: int | Iterable[Any],
-        *,
-        print_level: _Level = "epoch",
-        export: _Level = "none",
-        export_prefix: str | PathLike[str] | None = None,
-        overwrite: _Overwrite = "rename",
-        progress: bool = False,
-        on_epoch_end: Callable[[FlopsTracker, int], object] | None = None,
-        wandb: bool = False,
-        wandb_project: str | None = None,
-        wandb_run_name: str | None = None,
-        wandb_config: dict[str, Any] | None = None,
-        wandb_log: _Level = "none",
-        wandb_entity: str | None = None,
-        wandb_only_rank0: bool = True,
+        self, epochs: int | Iterable[Any], **options: Unpack[_EpochOptions]
     ) -> EpochIterator: ...
-    def run(
-        self,
-        epochs: int | Iterable[Any],
-        *,
-        print_level: _Level = "none",
-        export: _Level = "none",
-        export_prefix: str | PathLike[str] | None = None,
-        overwrite: _Overwrite = "rename",
-        progress: bool = False,
-        on_epoch_end: Callable[[FlopsTracker, int], object] | None = None,
-        wandb: bool = False,
-        wandb_project: str | None = None,
-        wandb_run_name: str | None = None,
-        wandb_config: dict[str, Any] | None = None,
-        wandb_log: _Level = "none",
-        wandb_entity: str | None = None,
-        wandb_only_rank0: bool = True,
-    ) -> int: ...
+    def run(self, epochs: int | Iterable[Any], **options: Unpack[_EpochOptions]) -> int: ...
     def estimate(self, epochs: int, /) -> int: ...
     def on_epoch_start(self) -> None: ...
     def update_batch(self, batch_size: int) -> None: ...
