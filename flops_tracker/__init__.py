@@ -4,6 +4,14 @@
 when they are used.
 """
 
+import importlib.util
+
+if importlib.util.find_spec("._core", __name__) is None:
+    raise ImportError(
+        "this is the source folder of flops_tracker, where its C core is not built: start Python "
+        "in another folder (or with -P), or install with `pip install -e .`"
+    )
+
 from ._core import (
     Convention,
     EpochLog,

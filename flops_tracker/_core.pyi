@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from os import PathLike
-from typing import Any, Final, Literal, Self, SupportsIndex, TypedDict, Unpack, final
+from typing import Any, ClassVar, Final, Literal, Self, SupportsIndex, TypedDict, Unpack, final
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,7 @@ class UncountedWarning(UserWarning): ...
 
 @final
 class Rule(tuple[Any, ...]):
+    _fields: ClassVar[tuple[str, ...]]
     name: str
     formula: str
     equation: str
@@ -48,6 +49,7 @@ class Rule(tuple[Any, ...]):
 
 @final
 class Convention(tuple[Any, ...]):
+    _fields: ClassVar[tuple[str, ...]]
     name: str
     text: str
     contractions: dict[str, int]
@@ -55,6 +57,7 @@ class Convention(tuple[Any, ...]):
 
 @final
 class StepLog(tuple[Any, ...]):
+    _fields: ClassVar[tuple[str, ...]]
     epoch: int
     step: int
     batch_size: int
@@ -65,6 +68,7 @@ class StepLog(tuple[Any, ...]):
 
 @final
 class EpochLog(tuple[Any, ...]):
+    _fields: ClassVar[tuple[str, ...]]
     epoch: int
     flops_epoch: int
     flops_total_cum: int
@@ -76,6 +80,7 @@ class EpochLog(tuple[Any, ...]):
 
 @final
 class Layer(tuple[Any, ...]):
+    _fields: ClassVar[tuple[str, ...]]
     path: str
     module_class: str
     status: Literal["counted", "neglected", "uncounted", "uncalled", "inside", "container"]
@@ -208,13 +213,13 @@ class FlopsTracker:
         self, epochs: int | Iterable[Any], **options: Unpack[_EpochOptions]
     ) -> EpochIterator: ...
     def run(self, epochs: int | Iterable[Any], **options: Unpack[_EpochOptions]) -> int: ...
-    def estimate(self, epochs: int, /) -> int: ...
+    def estimate(self, epochs: int) -> int: ...
     def on_epoch_start(self) -> None: ...
     def update_batch(self, batch_size: int) -> None: ...
     def on_epoch_end(self) -> None: ...
     def print_total_flops(self) -> None: ...
-    def save_batch_csv(self, path: str | PathLike[str], /) -> None: ...
-    def save_epoch_csv(self, path: str | PathLike[str], /) -> None: ...
+    def save_batch_csv(self, path: str | PathLike[str]) -> None: ...
+    def save_epoch_csv(self, path: str | PathLike[str]) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *exc_info: object) -> Literal[False]: ...
     @property

@@ -5,6 +5,7 @@ Where forward reads data, on a real example in eval mode, without gradients, on 
 Either way every module's attributes, mode and hooks, and the random generators, are put back.
 """
 
+import logging
 import random
 import sys
 import warnings
@@ -252,7 +253,13 @@ def trace(
         return 2
 
     with ExitStack() as stack:
-        for context in (random_as_before(), _plain_paths(), _modules_as_before(model)):
+        contexts = (
+            random_as_before(),
+            _plain_paths(),
+            _quiet_fake_tensors(),
+            _modules_as_before(model),
+        )
+        for context in contexts:
             stack.enter_context(context)
         stack.callback(walk.detach)
         walk.attach()
@@ -267,12 +274,14 @@ def trace(
         try:
             return batch, passes(_call_real), f"real: fake copies would not do ({reason})"
         except Exception as error:
-            _explain(error, spec)
+            _explain(error, spec, model)
             raise
 
 
-def _explain(error: Exception, spec: Any) -> None:
-    """Add a hint where an integer input was probably meant."""
+def _explain(error: Exception, spec: Any, model: Any) -> None:
+    """Add what the example was: most often it is the example that does not fit."""
+    shapes = ", ".join(f"{tuple(leaf.shape)}" for leaf in leaves(spec))
+    error.add_note(f"{type(model).__name__} failed on input_example {shapes}")
     floats = [leaf for leaf in leaves(spec) if isinstance(leaf, Spec) and leaf.dtype is None]
     if floats and "indices" in str(error):
         error.add_note(
@@ -281,11 +290,27 @@ def _explain(error: Exception, spec: Any) -> None:
         )
 
 
+@contextmanager
+def _quiet_fake_tensors() -> Iterator[None]:
+    """Keep torch from logging what fails on fake copies: it is tried again on real ones."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    disabled = logger.disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = disabled
+
+
 def uncounted_message(layers: list[Any]) -> str:
     """Say which layers have no rule, in one sentence that names the first few."""
-    names = ", ".join(f"{x.module_class} at {x.path or 'the model itself'!r}" for x in layers[:3])
+    names = ", ".join(
+        f"{x.module_class} at {x.path or 'the model itself'!r}" + (f" ({x.note})" if x.note else "")
+        for x in layers[:3]
+    )
     more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
     return (
-        f"{len(layers)} layer(s) with parameters have no rule, so their FLOPs are missing: {names}"
-        f"{more}. See estimator.uncounted; estimator.register(Class, fn) adds a rule."
+        f"{len(layers)} layer(s) with parameters have no rule, so what is computed with them is not "
+        f"counted: {names}{more}. "
+        "See estimator.uncounted; for a layer, estimator.register(Class, fn) adds a rule."
     )

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from ._frameworks import need
+
 
 class Spec(NamedTuple):
     """A tensor to make: its shape, and its dtype where one was given."""
@@ -91,7 +93,7 @@ def arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 def check_arguments(model: Any, example: Any, batch_dim: Any) -> int | None:
     """Check what an estimator was given; returns batch_dim (False stands for the default, 0)."""
-    import torch
+    torch = need("torch", "torch")
 
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
@@ -118,6 +120,19 @@ def batch_of(example: Any, batch_dim: int | None) -> int:
     if shape[batch_dim] == 0:
         raise ValueError(f"the example {shape} has an empty batch (dimension {batch_dim})")
     return int(shape[batch_dim])
+
+
+def sample_shape(example: Any, batch_dim: int | None) -> tuple[int, ...]:
+    """Shape of the first tensor of an example, or of a batch, without its batch dimension."""
+    return without_batch(next(leaves(parse(example))).shape, batch_dim)
+
+
+def without_batch(shape: Any, batch_dim: int | None) -> tuple[int, ...]:
+    """Leave the batch dimension out of a shape."""
+    sizes = list(shape)
+    if batch_dim is not None and -len(sizes) <= batch_dim < len(sizes):
+        del sizes[batch_dim]
+    return tuple(sizes)
 
 
 def twice(example: Any, batch_dim: int, batch: int) -> Any:

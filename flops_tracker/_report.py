@@ -11,6 +11,7 @@ def layer_report(estimator: Any) -> str:
     with random_as_before():  # importing rich draws a random number
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
     for title in ("layer", "class", "calls", "forward FLOPs", "formula"):
@@ -19,12 +20,15 @@ def layer_report(estimator: Any) -> str:
         if layer.status == "counted":
             name = layer.path or "(model)"
             rule = f"{layer.rule} ({layer.note})" if layer.note else layer.rule
-            table.add_row(name, layer.module_class, str(layer.calls), f"{layer.flops:,}", rule)
+            cells = (name, layer.module_class, str(layer.calls), f"{layer.flops:,}", rule)
+            table.add_row(*(Text(cell) for cell in cells))  # a name may look like markup
     total = f"{estimator.forward_flops:,}"
     table.add_row("total", "", "", total, f"batch of {estimator.example_batch}")
 
     text = io.StringIO()
-    console = Console(file=text, width=160, no_color=True, highlight=False)
+    console = Console(
+        file=text, width=160, no_color=True, force_terminal=False, force_jupyter=False
+    )
     console.print(table)
     lines = [line.rstrip() for line in text.getvalue().splitlines()]
     lines.append("")
@@ -34,7 +38,10 @@ def layer_report(estimator: Any) -> str:
         ("never called by forward", estimator.uncalled),
     ):
         if layers:
-            names = ", ".join(f"{x.path or '(model)'}: {x.module_class}" for x in layers)
+            names = ", ".join(
+                f"{x.path or '(model)'}: {x.module_class}" + (f" ({x.note})" if x.note else "")
+                for x in layers
+            )
             lines.append(f"{title}: {names}")
     neglected = sorted({x.module_class for x in estimator.layers if x.status == "neglected"})
     if neglected:

@@ -1,8 +1,11 @@
 """What ``sklearn_bind`` trains: ``partial_fit`` on consecutive batches of rows."""
 
 import operator
+import warnings
 from collections.abc import Iterator
 from typing import Any
+
+from ._frameworks import need
 
 
 class SklearnTraining:
@@ -56,8 +59,28 @@ def _width(X: Any) -> int | None:
     return len(X[0]) if len(X) > 0 and hasattr(X[0], "__len__") else None
 
 
-def bind(estimator: Any, clf: Any, X: Any, y: Any, *, batch_size: int) -> SklearnTraining:
+def _warn_of_hyperplanes(estimator: Any, clf: Any, y: Any) -> None:
+    """Say where the estimator counts another number of hyperplanes than will be fitted."""
+    from sklearn.base import is_classifier
+
+    counted = getattr(estimator, "n_classes", None)
+    if counted is None or not is_classifier(clf):
+        return
+    import numpy as np
+
+    classes = len(np.unique(np.asarray(y)))
+    fitted = 1 if classes == 2 else classes
+    if counted != fitted:
+        warnings.warn(
+            f"the estimator counts {counted} hyperplane(s), but for the {classes} classes of y "
+            f"scikit-learn fits {fitted}: SklearnSGDEstimator(n_features, {fitted})",
+            stacklevel=2,
+        )
+
+
+def sklearn_bind(estimator: Any, clf: Any, X: Any, y: Any, *, batch_size: int) -> SklearnTraining:
     """Check what ``FlopsTracker.sklearn_bind`` was given."""
+    need("sklearn", "sklearn")
     if isinstance(clf, type):
         raise TypeError(f"clf must be an estimator, not the class {clf.__name__}: {clf.__name__}()")
     if not hasattr(clf, "partial_fit"):
@@ -85,4 +108,5 @@ def bind(estimator: Any, clf: Any, X: Any, y: Any, *, batch_size: int) -> Sklear
             f"the estimator counts {n_features} features, but X has {width}: "
             f"SklearnSGDEstimator({width}, ...)"
         )
+    _warn_of_hyperplanes(estimator, clf, y)
     return training

@@ -1,10 +1,14 @@
 """What ``torch_bind`` trains: zero_grad, forward, loss, backward, step, on the user's loader."""
 
 import operator
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from ._core import UncountedWarning
 from ._dry_run import unwrap
+from ._example import sample_shape, without_batch
+from ._frameworks import need
 
 _ASK_FOR_LOSS = (
     "pass loss_fn to torch_bind: loss_fn(output, target) -> scalar tensor. Without it the output "
@@ -66,6 +70,7 @@ def _default_loss(output: Any, target: Any) -> Any:
         isinstance(output, torch.Tensor)
         and isinstance(target, torch.Tensor)
         and output.ndim == 2
+        and output.shape[1] > 1
         and output.is_floating_point()
         and target.ndim == 1
         and target.shape[0] == output.shape[0]
@@ -95,6 +100,8 @@ class TorchTraining:
         device: Any,
         step_fn: Callable[..., Any] | None,
         zero_grad_kwargs: dict[str, Any],
+        batch_dim: int | None,
+        counted_shape: tuple[int, ...] | None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -103,6 +110,9 @@ class TorchTraining:
         self.device = device
         self.step_fn = step_fn
         self.zero_grad_kwargs = zero_grad_kwargs
+        self.batch_dim = batch_dim
+        self._warned_of_target = False
+        self.counted_shape = counted_shape  # of a sample, in the estimator's example; or unknown
         self._forget_losses()
 
     def _forget_losses(self) -> None:
@@ -125,6 +135,7 @@ class TorchTraining:
         batch = _to_device(batch, self.device)
         self.optimizer.zero_grad(**self.zero_grad_kwargs)
         loss, size = self._own_step(batch) if self.step_fn else self._usual_step(batch)
+        _check_loss(loss)
         loss.backward()
         self.optimizer.step()
         self._losses.append(loss.detach().clone())  # its memory may be used again
@@ -160,17 +171,18 @@ class TorchTraining:
                 "a batch must be (data, target) or a dict for model(**batch), not "
                 f"{_describe(batch)}: {_ASK_FOR_STEP}"
             )
-        size = _batch_size(data)
+        size = self._batch_size(data)
         output = _call_model(self.model, data)
-        if self.loss_fn is None:
-            return _default_loss(output, target), size
-        return self.loss_fn(output, target), size
+        loss = self.loss_fn(output, target) if self.loss_fn else _default_loss(output, target)
+        self._compare_with_example(data)
+        self._compare_with_target(size, target)
+        return loss, size
 
     def _own_step(self, batch: Any) -> tuple[Any, int]:
         assert self.step_fn is not None
         result = self.step_fn(self.model, batch)
         if not isinstance(result, tuple):
-            return result, _batch_size(batch)
+            return result, self._batch_size(batch)
         if len(result) != 2:
             raise TypeError(f"step_fn gave {len(result)} values: {_ASK_FOR_STEP}")
         loss, size = result
@@ -180,7 +192,37 @@ class TorchTraining:
 
     def batch_sizes(self) -> list[tuple[int, int]]:
         """Sizes of the batches of one epoch and how often each occurs; draws no batch."""
-        return loader_batch_sizes(self.loader)
+        return loader_batch_sizes(self.loader, self.batch_dim)
+
+    def _batch_size(self, data: Any) -> int:
+        return batch_size(data, self.batch_dim)
+
+    def _compare_with_example(self, data: Any) -> None:
+        """Warn once where the batches have another shape than what was counted."""
+        if self.counted_shape is None:
+            return
+        shape = without_batch(_first_tensor(data).shape, self.batch_dim)
+        if shape != self.counted_shape:
+            warnings.warn(
+                f"a sample of this batch has the shape {shape}, and that of input_example "
+                f"{self.counted_shape}: FLOPs are counted for input_example",
+                UncountedWarning,
+                stacklevel=2,
+            )
+            self.counted_shape = None
+
+    def _compare_with_target(self, size: int, target: Any) -> None:
+        """Warn once where the batch seems to lie along another dimension."""
+        length = getattr(target, "shape", (size,))[:1]
+        if length and length[0] != size and not self._warned_of_target:
+            self._warned_of_target = True
+            warnings.warn(
+                f"the batch has {size} samples along dimension {self.batch_dim} and its target "
+                f"{length[0]}: FLOPs are counted for {size}; the estimator's batch_dim says which "
+                "dimension of the input is the batch",
+                UncountedWarning,
+                stacklevel=2,
+            )
 
 
 def _describe(batch: Any) -> str:
@@ -189,19 +231,43 @@ def _describe(batch: Any) -> str:
     return f"a {type(batch).__name__}"
 
 
-def _batch_size(data: Any) -> int:
+def batch_size(data: Any, batch_dim: int | None) -> int:
+    """Size of a batch along batch_dim of its first tensor; 1 where samples come one by one."""
     tensor = _first_tensor(data)
-    if tensor is None or tensor.ndim == 0:
-        raise TypeError(f"the size of {_describe(data)} can't be told: {_ASK_FOR_STEP}")
-    return int(tensor.shape[0])
+    if tensor is None:
+        raise TypeError(
+            f"the size of {_describe(data)} can't be told, since it holds no tensor: convert the "
+            f"batch to tensors, or {_ASK_FOR_STEP}"
+        )
+    if batch_dim is None:
+        return 1
+    if not -tensor.ndim <= batch_dim < tensor.ndim:
+        raise TypeError(
+            f"the size of a batch can't be told: its first tensor {tuple(tensor.shape)} has no "
+            f"dimension {batch_dim}: {_ASK_FOR_STEP}"
+        )
+    return int(tensor.shape[batch_dim])
 
 
-def loader_batch_sizes(loader: Any) -> list[tuple[int, int]]:
+def _check_loss(loss: Any) -> None:
+    import torch
+
+    if isinstance(loss, torch.Tensor) and loss.numel() == 1 and loss.requires_grad:
+        return
+    what = (
+        f"a tensor {tuple(loss.shape)} with requires_grad={loss.requires_grad}"
+        if isinstance(loss, torch.Tensor)
+        else repr(loss)
+    )
+    raise TypeError(f"the loss must be a scalar tensor that requires grad, and is {what}")
+
+
+def loader_batch_sizes(loader: Any, batch_dim: int | None) -> list[tuple[int, int]]:
     """Sizes of the batches of one epoch and how often each occurs, from the loader's own sizes."""
     from torch.utils.data import BatchSampler, IterableDataset
 
     if isinstance(loader, list | tuple):
-        sizes = [_batch_size(b[0] if isinstance(b, tuple | list) else b) for b in loader]
+        sizes = [batch_size(b[0] if isinstance(b, tuple | list) else b, batch_dim) for b in loader]
         return [(size, sizes.count(size)) for size in dict.fromkeys(sizes)]
     sampler: Any = getattr(loader, "batch_sampler", None)
     of_fixed_size = (
@@ -219,16 +285,26 @@ def loader_batch_sizes(loader: Any) -> list[tuple[int, int]]:
     return [(sampler.batch_size, full)] * bool(full) + [(rest, 1)] * bool(rest)
 
 
+def _check_parameters(model: Any, optimizer: Any) -> None:
+    """Refuse an optimizer that would leave the model as it is."""
+    trained = {id(p) for group in getattr(optimizer, "param_groups", ()) for p in group["params"]}
+    if trained and not any(id(p) in trained for p in model.parameters()):
+        raise ValueError(
+            "the optimizer has none of the model's parameters: make it from this model"
+        )
+
+
 def _check_same_model(estimator: Any, model: Any) -> None:
     counted = getattr(estimator, "model", None)
     if counted is not None and unwrap(counted) is not unwrap(model):
         raise ValueError(
-            f"the estimator was made for another model ({type(counted).__name__}) than the one "
-            f"to train ({type(model).__name__}): make it from the same object"
+            f"the estimator was made for another model than the one to train, a "
+            f"{type(model).__name__}: make it from the same object (and again, when the model is "
+            "made anew)"
         )
 
 
-def bind(
+def torch_bind(
     estimator: Any,
     model: Any,
     optimizer: Any,
@@ -240,12 +316,20 @@ def bind(
     zero_grad_kwargs: dict[str, Any] | None = None,
 ) -> TorchTraining:
     """Check what ``FlopsTracker.torch_bind`` was given."""
-    import torch
+    torch = need("torch", "torch")
 
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
     if train_loader is None:
         raise TypeError("torch_bind needs train_loader, the batches to train on")
+    map_style = isinstance(train_loader, torch.utils.data.Dataset) and not isinstance(
+        train_loader, torch.utils.data.IterableDataset
+    )
+    if map_style:
+        raise TypeError(
+            f"train_loader is a Dataset ({type(train_loader).__name__}), which gives single "
+            "samples: wrap it, DataLoader(dataset, batch_size=...)"
+        )
     if not hasattr(train_loader, "__iter__") and not hasattr(train_loader, "__getitem__"):
         raise TypeError(f"train_loader must be iterable, not {type(train_loader).__name__}")
     has_both = hasattr(optimizer, "step") and hasattr(optimizer, "zero_grad")
@@ -253,6 +337,7 @@ def bind(
         raise TypeError(
             f"optimizer needs step() and zero_grad(); this is no such object: {optimizer!r}"
         )
+    _check_parameters(model, optimizer)
     if isinstance(optimizer, torch.optim.LBFGS):
         raise TypeError(
             "LBFGS runs the model inside its step: write the loop yourself, with on_epoch_start, "
@@ -261,9 +346,15 @@ def bind(
     for name, function in (("loss_fn", loss_fn), ("step_fn", step_fn)):
         if function is not None and not callable(function):
             raise TypeError(f"{name} must be callable, not {function!r}")
+        if isinstance(function, type):
+            raise TypeError(f"{name} is the class {function.__name__}: write {function.__name__}()")
     if loss_fn is not None and step_fn is not None:
         raise TypeError("step_fn computes the loss itself: pass either loss_fn or step_fn")
     _check_same_model(estimator, model)
+    example, batch_dim = (
+        getattr(estimator, "input_example", None),
+        getattr(estimator, "batch_dim", 0),
+    )
     if device is None:
         first = next(model.parameters(), None)
         device = torch.device("cpu") if first is None else first.device
@@ -275,4 +366,6 @@ def bind(
         torch.device(device),
         step_fn,
         {"set_to_none": True} if zero_grad_kwargs is None else zero_grad_kwargs,
+        batch_dim,
+        sample_shape(example, batch_dim) if example is not None and step_fn is None else None,
     )

@@ -196,3 +196,24 @@ pyft_new_record(PyTypeObject *type, PyObject **fields, Py_ssize_t count)
     }
     return record;
 }
+
+PyTypeObject *
+pyft_new_record_type(PyStructSequence_Desc *desc)
+{
+    PyTypeObject *type = PyStructSequence_NewType(desc);
+    PyObject *fields = type == NULL ? NULL : PyTuple_New(desc->n_in_sequence);
+    for (Py_ssize_t i = 0; fields != NULL && i < desc->n_in_sequence; i++) {
+        PyObject *name = PyUnicode_FromString(desc->fields[i].name);
+        if (name == NULL) {
+            Py_CLEAR(fields);
+            break;
+        }
+        PyTuple_SET_ITEM(fields, i, name);
+    }
+    /* As namedtuple has it: pandas.DataFrame(ft.epoch_logs) finds its columns by this. */
+    if (fields == NULL || PyObject_SetAttrString((PyObject *)type, "_fields", fields) < 0) {
+        Py_CLEAR(type);
+    }
+    Py_XDECREF(fields);
+    return type;
+}

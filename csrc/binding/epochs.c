@@ -215,18 +215,19 @@ call_on_epoch_end(epoch_iterator *self)
     return done == NULL ? -1 : 0;
 }
 
-/* A generator gives its batches once; to go on without any would look like training. */
+/* To go on without any batch would look like training. Said once in a loop. */
 static int
-warn_if_exhausted(epoch_iterator *self)
+warn_if_empty(epoch_iterator *self)
 {
     const ft_epoch *epoch = &self->tracker->run.ledger.current;
-    bool exhausted = epoch->batches == 0 && self->had_batches;
-    self->had_batches = self->had_batches || epoch->batches > 0;
-    return exhausted ? PyErr_WarnFormat(PyExc_UserWarning, 1,
-                                        "the loader gave no batch in epoch %u: a generator can be "
-                                        "read only once; bind a DataLoader or a list",
-                                        epoch->epoch)
-                     : 0;
+    if (epoch->batches > 0 || self->warned_of_no_batch) {
+        return 0;
+    }
+    self->warned_of_no_batch = true;
+    return PyErr_WarnFormat(PyExc_UserWarning, 1,
+                            "the loader gave no batch in epoch %u, so nothing was trained (a "
+                            "generator can be read only once: bind a DataLoader or a list)",
+                            epoch->epoch);
 }
 
 static int
@@ -241,7 +242,7 @@ train_epoch(epoch_iterator *self)
     }
     self->epoch_cum = FT_U128_ZERO;
     if (train_batches(self) < 0 || mean_loss(tracker->training, &loss) < 0 ||
-        finish_epoch(self, true, loss) < 0 || warn_if_exhausted(self) < 0) {
+        finish_epoch(self, true, loss) < 0 || warn_if_empty(self) < 0) {
         return -1;
     }
     return call_on_epoch_end(self);
@@ -291,9 +292,10 @@ iterator_finalize(PyObject *object)
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     if (!self->started && !self->closed &&
-        PyErr_ResourceWarning(object, 1,
-                              "ft(...) was never looped over, so nothing was trained: write "
-                              "`for _ in ft(epochs): ...`, or call ft.run(epochs)") < 0) {
+        PyErr_WarnEx(PyExc_RuntimeWarning,
+                     "ft(...) was never looped over, so nothing was trained: write "
+                     "`for _ in ft(epochs): ...`, or call ft.run(epochs)",
+                     1) < 0) {
         PyErr_WriteUnraisable(object);
     }
     if (pyft_epochs_close(object) < 0) {

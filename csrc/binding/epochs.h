@@ -8,14 +8,15 @@
 enum { AT_EPOCH = 1, AT_BATCH = 2 };
 
 typedef struct {
-    PyObject_HEAD pyft_tracker *tracker;
+    PyObject_HEAD
+    pyft_tracker *tracker;
     PyObject *items; /* the iterator over what the user gave as epochs */
     int print_at, export_at;
     PyObject *batch_file, *epoch_file; /* NULL where not exported */
     PyObject *progress;                /* NULL without a progress bar */
     PyObject *on_epoch_end;            /* NULL without a callback */
     ft_u128 epoch_cum;
-    bool had_batches;                /* in some epoch of this loop */
+    bool warned_of_no_batch;
     bool started, closed, displaced; /* displaced: ended by another use of its tracker */
 } epoch_iterator;
 

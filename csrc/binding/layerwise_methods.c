@@ -103,9 +103,10 @@ get_trust_line(PyObject *object, void *unused)
         (convention = get_convention(object, unused)) != NULL &&
         (counted = pyft_layers_with_status(self, "counted")) != NULL &&
         (uncounted = pyft_layers_with_status(self, "uncounted")) != NULL) {
-        line = PyUnicode_FromFormat("%U%s%zd layers counted, %zd without a rule%soperations "
+        line = PyUnicode_FromFormat("%U%s%zd layer%s counted, %zd without a rule%soperations "
                                     "outside modules not seen",
                                     convention, PYFT_DOT, PyList_GET_SIZE(counted),
+                                    PyList_GET_SIZE(counted) == 1 ? "" : "s",
                                     PyList_GET_SIZE(uncounted), PYFT_DOT);
     }
     Py_XDECREF(convention);

@@ -40,6 +40,7 @@ int pyft_to_dims(PyObject *sequence, int64_t *dims, int *ndim);
 int pyft_to_ratio(PyObject *object, const char *what, uint64_t *numerator, uint64_t *denominator);
 PyObject *pyft_grouped_text(ft_u128 count);
 PyObject *pyft_si_text(ft_u128 count);
+PyTypeObject *pyft_new_record_type(PyStructSequence_Desc *desc);
 /* A struct sequence; steals the fields, of which some may be NULL with an exception set. */
 PyObject *pyft_new_record(PyTypeObject *type, PyObject **fields, Py_ssize_t count);
 /* Calls `name` of one of the package's Python modules, imported on first use. */
@@ -48,8 +49,8 @@ PyObject *pyft_call_helper(const char *module, const char *name, const char *for
 /* An estimator whose batches cost the same whenever they are of one size keeps the last answer. */
 typedef struct pyft_estimator {
     PyObject_HEAD
-        /* NULL for estimators written in Python, which are asked through their method. */
-        int (*evaluate)(struct pyft_estimator *self, uint64_t batch_size, ft_u128 *flops);
+    /* NULL for estimators written in Python, which are asked through their method. */
+    int (*evaluate)(struct pyft_estimator *self, uint64_t batch_size, ft_u128 *flops);
     bool remembered;
     uint64_t remembered_batch;
     ft_u128 remembered_flops;
@@ -78,7 +79,8 @@ int pyft_add_tracker(PyObject *module, pyft_state *state);
 int pyft_add_epochs(PyObject *module, pyft_state *state);
 
 typedef struct {
-    PyObject_HEAD PyObject *estimator;
+    PyObject_HEAD
+    PyObject *estimator;
     PyObject *run_name;
     PyObject *training; /* what torch_bind or sklearn_bind made; NULL before */
     PyObject *written;  /* dict: the CSV files that are its own, as it left them */
@@ -103,7 +105,7 @@ PyObject *pyft_tracker_torch_bind(PyObject *tracker, PyObject *args, PyObject *k
 PyObject *pyft_tracker_sklearn_bind(PyObject *tracker, PyObject *args, PyObject *kwargs);
 PyObject *pyft_tracker_call(PyObject *tracker, PyObject *args, PyObject *kwargs);
 PyObject *pyft_tracker_run(PyObject *tracker, PyObject *args, PyObject *kwargs);
-PyObject *pyft_tracker_estimate(PyObject *tracker, PyObject *epochs);
+PyObject *pyft_tracker_estimate(PyObject *tracker, PyObject *args, PyObject *kwargs);
 
 /* records.c */
 int pyft_add_records(PyObject *module, pyft_state *state);
@@ -112,8 +114,8 @@ PyObject *pyft_tracker_step_logs(PyObject *tracker, void *unused);
 PyObject *pyft_tracker_epoch_logs(PyObject *tracker, void *unused);
 PyObject *pyft_tracker_history(PyObject *tracker, void *unused);
 PyObject *pyft_tracker_step_block(PyObject *tracker, PyObject *unused);
-PyObject *pyft_tracker_save_batch_csv(PyObject *tracker, PyObject *path);
-PyObject *pyft_tracker_save_epoch_csv(PyObject *tracker, PyObject *path);
+PyObject *pyft_tracker_save_batch_csv(PyObject *tracker, PyObject *args, PyObject *kwargs);
+PyObject *pyft_tracker_save_epoch_csv(PyObject *tracker, PyObject *args, PyObject *kwargs);
 /* A sink that hands every line to the `write` method of `file`. */
 ft_sink pyft_file_sink(PyObject *file);
 

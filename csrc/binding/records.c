@@ -179,9 +179,15 @@ pyft_file_sink(PyObject *file)
 }
 
 static PyObject *
-save_csv(PyObject *object, PyObject *path, ft_status (*write_all)(ft_sink, const ft_ledger *))
+save_csv(PyObject *object, PyObject *args, PyObject *kwargs,
+         ft_status (*write_all)(ft_sink, const ft_ledger *))
 {
+    static char *names[] = {"path", NULL};
     pyft_tracker *self = (pyft_tracker *)object;
+    PyObject *path;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:save_csv", names, &path)) {
+        return NULL;
+    }
     PyObject *file = pyft_call_helper("builtins", "open", "(Os)", path, "wb");
     if (file == NULL) {
         return NULL;
@@ -201,21 +207,21 @@ save_csv(PyObject *object, PyObject *path, ft_status (*write_all)(ft_sink, const
 }
 
 PyObject *
-pyft_tracker_save_batch_csv(PyObject *self, PyObject *path)
+pyft_tracker_save_batch_csv(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     const ft_ledger *ledger = &((pyft_tracker *)self)->run.ledger;
     return require_kept(ledger->keep_steps, "keep_batch_logs") == NULL
                ? NULL
-               : save_csv(self, path, ft_csv_all_steps);
+               : save_csv(self, args, kwargs, ft_csv_all_steps);
 }
 
 PyObject *
-pyft_tracker_save_epoch_csv(PyObject *self, PyObject *path)
+pyft_tracker_save_epoch_csv(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     const ft_ledger *ledger = &((pyft_tracker *)self)->run.ledger;
     return require_kept(ledger->keep_epochs, "keep_epoch_logs") == NULL
                ? NULL
-               : save_csv(self, path, ft_csv_all_epochs);
+               : save_csv(self, args, kwargs, ft_csv_all_epochs);
 }
 
 PyObject *
@@ -251,8 +257,8 @@ pyft_tracker_print_total(PyObject *self, PyObject *unused)
 int
 pyft_add_records(PyObject *module, pyft_state *state)
 {
-    state->step_log_type = PyStructSequence_NewType(&step_desc);
-    state->epoch_log_type = PyStructSequence_NewType(&epoch_desc);
+    state->step_log_type = pyft_new_record_type(&step_desc);
+    state->epoch_log_type = pyft_new_record_type(&epoch_desc);
     if (state->step_log_type == NULL || state->epoch_log_type == NULL ||
         PyModule_AddType(module, state->step_log_type) < 0) {
         return -1;

@@ -144,8 +144,8 @@ pyft_conventions(PyObject *module, PyObject *unused)
 int
 pyft_add_registry(PyObject *module, pyft_state *state)
 {
-    state->rule_type = PyStructSequence_NewType(&rule_desc);
-    state->convention_type = PyStructSequence_NewType(&convention_desc);
+    state->rule_type = pyft_new_record_type(&rule_desc);
+    state->convention_type = pyft_new_record_type(&convention_desc);
     if (state->rule_type == NULL || state->convention_type == NULL ||
         PyModule_AddType(module, state->rule_type) < 0) {
         return -1;

@@ -173,11 +173,27 @@ tracker_total_flops(PyObject *self, void *unused)
 
 /* ---- the type ---- */
 
+/* A subclass without the one method would fail at its first batch. */
+static int
+check_method(PyObject *estimator, const pyft_state *state)
+{
+    PyObject *own = PyObject_GetAttrString((PyObject *)Py_TYPE(estimator), "flops_for_batch");
+    PyObject *base = PyObject_GetAttrString((PyObject *)state->estimator_type, "flops_for_batch");
+    bool missing = own != NULL && own == base;
+    if (missing) {
+        PyErr_Format(PyExc_TypeError, "%s does not define flops_for_batch(self, batch_size) -> int",
+                     Py_TYPE(estimator)->tp_name);
+    }
+    Py_XDECREF(own);
+    Py_XDECREF(base);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
 static int
 check_estimator(PyObject *estimator, const pyft_state *state)
 {
     if (PyObject_TypeCheck(estimator, state->estimator_type)) {
-        return 0;
+        return check_method(estimator, state);
     }
     PyErr_Format(PyExc_TypeError,
                  "FlopsTracker needs an estimator, not %s: for a PyTorch model "
@@ -332,8 +348,8 @@ static PyMethodDef tracker_methods[] = {
      "run($self, epochs, **options)\n--\n\n"
      "Trains all epochs and returns the total FLOPs of the run, an int. Options as for ft(epochs),\n"
      "but print_level is 'none' by default."},
-    {"estimate", pyft_tracker_estimate, METH_O,
-     "estimate($self, epochs, /)\n--\n\n"
+    {"estimate", PYFT_METHOD(pyft_tracker_estimate), METH_VARARGS | METH_KEYWORDS,
+     "estimate($self, epochs)\n--\n\n"
      "The exact FLOPs of that many epochs, an int, from the sizes of the batches; nothing is\n"
      "trained and no batch is drawn."},
     {"on_epoch_start", tracker_on_epoch_start, METH_NOARGS,
@@ -344,10 +360,10 @@ static PyMethodDef tracker_methods[] = {
      "on_epoch_end($self, /)\n--\n\nCloses the epoch."},
     {"print_total_flops", pyft_tracker_print_total, METH_NOARGS,
      "print_total_flops($self, /)\n--\n\nPrints the total and what it is made of, in one line."},
-    {"save_batch_csv", pyft_tracker_save_batch_csv, METH_O,
-     "save_batch_csv($self, path, /)\n--\n\nWrites all batches so far, replacing the file."},
-    {"save_epoch_csv", pyft_tracker_save_epoch_csv, METH_O,
-     "save_epoch_csv($self, path, /)\n--\n\nWrites all epochs so far, replacing the file."},
+    {"save_batch_csv", PYFT_METHOD(pyft_tracker_save_batch_csv), METH_VARARGS | METH_KEYWORDS,
+     "save_batch_csv($self, path)\n--\n\nWrites all batches so far, replacing the file."},
+    {"save_epoch_csv", PYFT_METHOD(pyft_tracker_save_epoch_csv), METH_VARARGS | METH_KEYWORDS,
+     "save_epoch_csv($self, path)\n--\n\nWrites all epochs so far, replacing the file."},
     {"_step_block", pyft_tracker_step_block, METH_NOARGS, "Internal: the records, for _numpy."},
     {"__enter__", tracker_enter, METH_NOARGS, NULL},
     {"__exit__", tracker_exit, METH_VARARGS, NULL},

@@ -3,7 +3,7 @@
 #include "pyft.h"
 
 static PyObject *
-bind(pyft_tracker *self, const char *module, PyObject *args, PyObject *kwargs)
+bind(pyft_tracker *self, const char *module, const char *name, PyObject *args, PyObject *kwargs)
 {
     PyObject *result = NULL, *bound = NULL, *function = NULL, *all = NULL, *first = NULL;
     if (self->training_now) {
@@ -14,7 +14,7 @@ bind(pyft_tracker *self, const char *module, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     PyObject *helper = PyImport_ImportModule(module);
-    if (helper == NULL || (function = PyObject_GetAttrString(helper, "bind")) == NULL ||
+    if (helper == NULL || (function = PyObject_GetAttrString(helper, name)) == NULL ||
         (first = PyTuple_Pack(1, self->estimator)) == NULL ||
         (all = PySequence_Concat(first, args)) == NULL ||
         (bound = PyObject_Call(function, all, kwargs)) == NULL || pyft_tracker_prepare(self) < 0) {
@@ -34,13 +34,14 @@ done:
 PyObject *
 pyft_tracker_torch_bind(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    return bind((pyft_tracker *)self, "flops_tracker._torch_training", args, kwargs);
+    return bind((pyft_tracker *)self, "flops_tracker._torch_training", "torch_bind", args, kwargs);
 }
 
 PyObject *
 pyft_tracker_sklearn_bind(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    return bind((pyft_tracker *)self, "flops_tracker._sklearn_training", args, kwargs);
+    return bind((pyft_tracker *)self, "flops_tracker._sklearn_training", "sklearn_bind", args,
+                kwargs);
 }
 
 PyObject *
@@ -76,11 +77,16 @@ add_estimate(pyft_tracker *self, PyObject *pair, uint64_t epochs, ft_u128 *total
 }
 
 PyObject *
-pyft_tracker_estimate(PyObject *object, PyObject *argument)
+pyft_tracker_estimate(PyObject *object, PyObject *args, PyObject *kwargs)
 {
+    static char *names[] = {"epochs", NULL};
     pyft_tracker *self = (pyft_tracker *)object;
+    PyObject *argument;
     uint64_t epochs;
     ft_u128 total = FT_U128_ZERO;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:estimate", names, &argument)) {
+        return NULL;
+    }
     if (self->training == NULL) {
         PyErr_SetString(PyExc_RuntimeError,
                         "estimate needs the batches: call torch_bind(model, "

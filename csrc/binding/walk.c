@@ -409,7 +409,7 @@ int
 pyft_add_walk(PyObject *module, pyft_state *state)
 {
     state->walk_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &walk_spec, NULL);
-    state->layer_type = PyStructSequence_NewType(&layer_desc);
+    state->layer_type = pyft_new_record_type(&layer_desc);
     if (state->walk_type == NULL || state->layer_type == NULL ||
         PyModule_AddType(module, state->walk_type) < 0) {
         return -1;

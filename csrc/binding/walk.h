@@ -22,7 +22,8 @@ typedef struct {
 } layer;
 
 typedef struct {
-    PyObject_HEAD layer *layers;
+    PyObject_HEAD
+    layer *layers;
     Py_ssize_t count, capacity;
     PyObject *index;      /* id of the module: position in layers */
     PyObject *user_rules; /* class: callable */

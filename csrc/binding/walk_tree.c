@@ -221,5 +221,11 @@ pyft_walk_add_module(walk *self, const pyft_state *state, PyObject *module, PyOb
     }
     Py_LeaveRecursiveCall();
     Py_DECREF(children);
+    target = &self->layers[position]; /* it may have moved */
+    bool holder = self->count > position + 1 && target->own_parameters > 0;
+    if (result == 0 && holder && !pyft_has_rule(target) && target->note == NULL) {
+        target->note = PyUnicode_FromString("parameters of its own, beside its layers");
+        result = target->note == NULL ? -1 : 0;
+    }
     return result;
 }
