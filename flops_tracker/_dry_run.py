@@ -310,7 +310,7 @@ def uncounted_message(layers: list[Any]) -> str:
     )
     more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
     return (
-        f"{len(layers)} layer(s) with parameters have no rule, so what is computed with them is not "
-        f"counted: {names}{more}. "
+        f"{len(layers)} layer(s) with parameters have no rule, so what is computed with them is "
+        f"not counted: {names}{more}. "
         "See estimator.uncounted; for a layer, estimator.register(Class, fn) adds a rule."
     )

@@ -343,10 +343,10 @@ def test_an_exception_of_iter_comes_through_unchanged():
 # ---- never looped over ----
 
 
-def test_a_loop_that_never_ran_gives_a_resource_warning():
+def test_a_loop_that_never_ran_is_warned_of():
     bound = toy()
     before = state_of(bound.model)
-    with pytest.warns(ResourceWarning, match=r"never looped over.*run\("):
+    with pytest.warns(RuntimeWarning, match=r"never looped over.*run\("):
         bound.tracker(range(3))
     assert same_state(state_of(bound.model), before)
     assert bound.tracker.run(1) == 720

@@ -178,8 +178,10 @@ def test_an_estimator_without_its_method_says_what_to_define():
 
     with pytest.raises(NotImplementedError, match=r"Empty must define flops_for_batch"):
         Empty().flops_for_batch(1)
-    with pytest.raises(NotImplementedError, match=r"Empty must define flops_for_batch"):
-        total_of_one_batch(Empty())
+    with pytest.raises(
+        TypeError, match=r"Empty does not define flops_for_batch\(self, batch_size\)"
+    ):
+        FlopsTracker(Empty())
 
 
 @pytest.mark.parametrize(

@@ -183,8 +183,10 @@ def fails_in_step():
 
 def cycle():
     one = toy()
-    one.tracker.torch_bind(one.model, one.optimizer, train_loader=[],
-                           step_fn=lambda model, batch: one)
+    def step(model, batch):
+        assert one.tracker is not None  # holds what holds it
+        return model(batch[0]).sum()
+    one.tracker.torch_bind(one.model, one.optimizer, train_loader=toy_batches(), step_fn=step)
     loop = one.tracker(2, print_level="none")
     next(loop)
 

@@ -7,10 +7,12 @@ import pytest
 from training_models import (
     EPOCH_COLUMNS,
     STEP_COLUMNS,
+    TOY_EPOCH,
     OneAfterTheOther,
     PerSample,
     column,
     read_csv,
+    toy,
 )
 
 from flops_tracker import FlopsTracker
@@ -275,3 +277,22 @@ def test_saving_where_it_is_not_possible(save, tmp_path):
 def test_saving_on_a_full_disk_is_an_error(save):
     with pytest.raises(OSError, match="No space left"):
         getattr(two_epochs(), save)("/dev/full")
+
+
+def test_saving_by_name(tmp_path):
+    ft = toy().tracker
+    ft.run(1)
+    ft.save_epoch_csv(path=tmp_path / "epochs.csv")
+    assert column(tmp_path / "epochs.csv", "flops_epoch") == [TOY_EPOCH]
+    with pytest.raises(TypeError, match=r"save_batch_csv\(\) missing required argument 'path'"):
+        ft.save_batch_csv(folder=tmp_path)
+
+
+def test_logs_are_tables_for_pandas():
+    pandas = pytest.importorskip("pandas")
+    ft = toy().tracker
+    ft.run(2)
+    table = pandas.DataFrame(ft.epoch_logs)
+    assert list(table.columns) == list(ft.epoch_logs[0]._fields)
+    assert table.flops_epoch.tolist() == [720, 720]
+    assert pandas.DataFrame(ft.step_logs).batch_size.tolist() == [4, 4, 2] * 2

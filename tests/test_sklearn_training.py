@@ -236,3 +236,16 @@ def test_an_error_of_partial_fit_comes_through_and_the_batches_before_it_count()
         ft.run(1)
     assert ft.total_flops == 48
     assert [(e.flops_epoch, e.complete) for e in ft.epoch_logs] == [(48, False)]
+
+
+@pytest.mark.parametrize(("counted", "fitted"), [(1, 3), (2, 1), (5, 3)])
+def test_another_number_of_hyperplanes_than_counted_is_warned_of(counted, fitted):
+    data, target, _ = rows(12)
+    target = target if fitted == 1 else np.arange(12) % fitted
+    ft = FlopsTracker(SklearnSGDEstimator(3, counted))
+    words = (
+        rf"counts {counted} hyperplane.*fits {fitted}: SklearnSGDEstimator\(n_features, {fitted}\)"
+    )
+    with pytest.warns(UserWarning, match=words):
+        ft.sklearn_bind(SGDClassifier(), data, target, batch_size=4)
+    assert ft.run(1) == 4 * 12 * 3 * counted  # what was asked for

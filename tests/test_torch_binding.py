@@ -38,6 +38,11 @@ def tracker(model):
         ({"optimizer": torch.optim.SGD}, "optimizer"),
         ({"train_loader": None}, "train_loader"),
         ({"train_loader": 3}, "train_loader must be iterable"),
+        (
+            {"train_loader": TensorDataset(torch.zeros(3, 4))},
+            r"Dataset.*DataLoader\(dataset, batch",
+        ),
+        ({"loss_fn": nn.CrossEntropyLoss}, r"loss_fn is the class.*write CrossEntropyLoss\(\)"),
         ({"loss_fn": "nll"}, "loss_fn must be callable"),
         ({"step_fn": 3}, "step_fn must be callable"),
         ({"loss_fn": max, "step_fn": max}, "either loss_fn or step_fn"),
@@ -72,6 +77,13 @@ def test_lbfgs_is_refused_with_the_way_out():
     model, _ = parts()
     with pytest.raises(TypeError, match=r"LBFGS.*update_batch"):
         tracker(model).torch_bind(model, torch.optim.LBFGS(model.parameters()), train_loader=[])
+
+
+def test_the_optimizer_of_another_model_is_refused():
+    model, _ = parts()
+    _, other = parts()
+    with pytest.raises(ValueError, match="none of the model's parameters"):
+        tracker(model).torch_bind(model, other, train_loader=toy_batches())
 
 
 def test_the_estimator_of_another_model_is_refused():
@@ -185,7 +197,6 @@ def data():
         ({"batch_size": 5}, 720),
         ({"batch_size": 5, "drop_last": True}, 720),
         ({"batch_size": 11}, 720),
-        ({"batch_size": 11, "drop_last": True}, 0),
         ({}, 720),  # batches of one
         ({"batch_size": 4, "sampler": RandomSampler(range(10), num_samples=7)}, 504),
         ({"batch_sampler": BatchSampler(SequentialSampler(range(6)), 4, False)}, 432),
@@ -196,6 +207,14 @@ def test_the_estimate_is_what_run_gives(options, epoch):
     assert ft.estimate(3) == 3 * epoch
     assert ft.total_flops == 0
     assert ft.run(3) == 3 * epoch
+
+
+def test_the_estimate_of_a_loader_that_drops_its_only_batch():
+    ft = toy(loader=DataLoader(data(), batch_size=11, drop_last=True)).tracker
+    assert ft.estimate(3) == 0
+    with pytest.warns(UserWarning, match="no batch in epoch 1, so nothing was trained") as caught:
+        assert ft.run(3) == 0
+    assert len(caught) == 1  # once in a loop, not once in an epoch
 
 
 def test_the_estimate_of_a_list_of_batches():

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 from training_models import PerSample, same_state, state_of, toy, toy_batches
 
-from flops_tracker import FlopsTracker
+from flops_tracker import FlopsTracker, TorchAutoEstimator, UncountedWarning
 
 
 def train(model, loader, epochs=1, **bind):
@@ -184,7 +184,8 @@ def test_a_loss_whose_memory_is_used_again():
 
 def test_an_epoch_without_batches_has_no_loss():
     ft = toy(loader=[]).tracker
-    assert ft.run(1) == 0
+    with pytest.warns(UserWarning, match="no batch in epoch 1"):
+        assert ft.run(1) == 0
     assert [(e.loss, e.batches) for e in ft.epoch_logs] == [(None, 0)]
 
 
@@ -388,3 +389,88 @@ def test_the_device_is_the_models_where_none_is_given(device):
 
     train(nn.Linear(4, 3, device=device), toy_batches(), step_fn=step)
     assert devices == [device] * 3
+
+
+# ---- what differs from the estimator's example ----
+
+
+def test_a_batch_of_another_shape_is_warned_of_once():
+    torch.manual_seed(0)
+    model = nn.Linear(4, 3)
+    wide = [(torch.randn(2, 5, 4), torch.zeros(2, dtype=torch.int64)) for _ in range(3)]
+    ft = FlopsTracker(TorchAutoEstimator(model, (1, 4)))
+    ft.torch_bind(
+        model,
+        torch.optim.SGD(model.parameters(), lr=0.1),
+        train_loader=wide,
+        loss_fn=lambda output, target: output.mean(),
+    )
+    with pytest.warns(UncountedWarning, match=r"the shape \(5, 4\), and that.*\(4,\)") as caught:
+        ft.run(2)
+    assert len(caught) == 1
+    # What was counted is the example: 2 epochs of 3 batches of 2 samples of 72.
+    assert ft.total_flops == 864
+
+
+class Sequence(nn.Module):
+    """An LSTM with time before batch, and a linear on its last step."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(4, 5)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.head(self.lstm(x)[0][-1])
+
+
+def sequences(batch_dim, batch_size=12):
+    torch.manual_seed(0)
+    model = Sequence()
+    loader = [(torch.randn(7, batch_size, 4), torch.arange(batch_size) % 3)]
+    estimator = TorchAutoEstimator(model, (7, batch_size, 4), batch_dim=batch_dim)
+    ft = FlopsTracker(estimator)
+    return ft.torch_bind(model, torch.optim.SGD(model.parameters(), lr=0.1), train_loader=loader)
+
+
+def test_the_batch_lies_where_the_estimator_says():
+    # For one sample the LSTM multiplies 4·5·(4 + 5) = 180 pairs a step, 7 steps: 2·1260 = 2520;
+    # the head 2·5·3 = 30. 2550·12 samples·3 for training = 91,800.
+    ft = sequences(batch_dim=1)
+    assert ft.estimate(1) == 91_800
+    assert ft.run(1) == 91_800
+    assert ft.step_logs[0].batch_size == 12
+
+
+def test_a_target_of_another_length_is_warned_of_once():
+    with pytest.warns(UncountedWarning, match=r"7 samples along dimension 0 and its target 12"):
+        sequences(batch_dim=0).run(2)
+
+
+# ---- losses that can't be trained with ----
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (lambda output, target: output, r"a tensor \(4, 3\) with requires_grad=True"),
+        (lambda output, target: output.sum().detach(), r"requires_grad=False"),
+        (lambda output, target: 0.5, r"and is 0\.5"),
+        (lambda output, target: None, r"and is None"),
+    ],
+)
+def test_what_is_no_loss_is_an_error_before_a_step(loss, words):
+    bound = toy(loss_fn=loss)
+    before = state_of(bound.model)
+    with pytest.raises(TypeError, match=words):
+        bound.tracker.run(1)
+    assert same_state(state_of(bound.model), before)
+    assert bound.tracker.total_flops == 0
+
+
+def test_one_output_has_no_cross_entropy():
+    model = nn.Linear(4, 1)
+    ft = FlopsTracker(TorchAutoEstimator(model, (1, 4)))
+    ft.torch_bind(model, torch.optim.SGD(model.parameters(), lr=0.1), train_loader=toy_batches())
+    with pytest.raises(TypeError, match="loss_fn"):
+        ft.run(1)

@@ -179,13 +179,13 @@ pyft_file_sink(PyObject *file)
 }
 
 static PyObject *
-save_csv(PyObject *object, PyObject *args, PyObject *kwargs,
+save_csv(PyObject *object, PyObject *args, PyObject *kwargs, const char *format,
          ft_status (*write_all)(ft_sink, const ft_ledger *))
 {
     static char *names[] = {"path", NULL};
     pyft_tracker *self = (pyft_tracker *)object;
     PyObject *path;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:save_csv", names, &path)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, names, &path)) {
         return NULL;
     }
     PyObject *file = pyft_call_helper("builtins", "open", "(Os)", path, "wb");
@@ -212,7 +212,7 @@ pyft_tracker_save_batch_csv(PyObject *self, PyObject *args, PyObject *kwargs)
     const ft_ledger *ledger = &((pyft_tracker *)self)->run.ledger;
     return require_kept(ledger->keep_steps, "keep_batch_logs") == NULL
                ? NULL
-               : save_csv(self, args, kwargs, ft_csv_all_steps);
+               : save_csv(self, args, kwargs, "O:save_batch_csv", ft_csv_all_steps);
 }
 
 PyObject *
@@ -221,7 +221,7 @@ pyft_tracker_save_epoch_csv(PyObject *self, PyObject *args, PyObject *kwargs)
     const ft_ledger *ledger = &((pyft_tracker *)self)->run.ledger;
     return require_kept(ledger->keep_epochs, "keep_epoch_logs") == NULL
                ? NULL
-               : save_csv(self, args, kwargs, ft_csv_all_epochs);
+               : save_csv(self, args, kwargs, "O:save_epoch_csv", ft_csv_all_epochs);
 }
 
 PyObject *
