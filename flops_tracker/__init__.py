@@ -15,6 +15,7 @@ if importlib.util.find_spec("._core", __name__) is None:
 from ._core import (
     Convention,
     EpochLog,
+    FlopCounter,
     FlopsEstimator,
     FlopsTracker,
     Layer,
@@ -34,6 +35,7 @@ from ._core import (
 __all__ = [
     "Convention",
     "EpochLog",
+    "FlopCounter",
     "FlopsEstimator",
     "FlopsTracker",
     "Layer",

@@ -1,6 +1,6 @@
 /* The extension module flops_tracker._core: its state, its slots, and what it exposes. */
 /* SPDX-License-Identifier: MIT */
-#include "pyft.h"
+#include "counting.h"
 
 pyft_state *
 pyft_state_of(PyTypeObject *type)
@@ -47,7 +47,8 @@ module_exec(PyObject *module)
         pyft_add_registry(module, state) < 0 || pyft_add_estimators(module, state) < 0 ||
         pyft_add_walk(module, state) < 0 || pyft_add_torch_estimators(module, state) < 0 ||
         pyft_add_records(module, state) < 0 || pyft_add_tracker(module, state) < 0 ||
-        pyft_add_epochs(module, state) < 0) {
+        pyft_add_epochs(module, state) < 0 || pyft_add_counts(module, state) < 0 ||
+        pyft_add_counter(module, state) < 0) {
         return -1;
     }
     if (PyModule_AddStringConstant(module, "STEP_CSV_HEADER", FT_CSV_STEP_HEADER) < 0 ||
@@ -71,6 +72,10 @@ module_exec(PyObject *module)
     DO((state)->layer_type);          \
     DO((state)->rule_type);           \
     DO((state)->convention_type);     \
+    DO((state)->operation_row_type);  \
+    DO((state)->counts_type);         \
+    DO((state)->counter_type);        \
+    DO((state)->mode_type);           \
     DO((state)->uncounted_warning)
 
 static int
@@ -78,7 +83,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
 {
     pyft_state *state = PyModule_GetState(module);
     FOR_EACH_OBJECT(state, Py_VISIT);
-    return 0;
+    return state->counting == NULL ? 0 : pyft_counting_visit(state->counting, visit, arg);
 }
 
 static int
@@ -86,6 +91,9 @@ module_clear(PyObject *module)
 {
     pyft_state *state = PyModule_GetState(module);
     FOR_EACH_OBJECT(state, Py_CLEAR);
+    if (state->counting != NULL) {
+        pyft_counting_clear(state->counting);
+    }
     return 0;
 }
 
@@ -93,7 +101,10 @@ static void
 module_free(void *module)
 {
     module_clear(module);
-    ft_registry_clear(&((pyft_state *)PyModule_GetState(module))->registry);
+    pyft_state *state = PyModule_GetState(module);
+    PyMem_Free(state->counting);
+    state->counting = NULL;
+    ft_registry_clear(&state->registry);
 }
 
 static PyModuleDef_Slot module_slots[] = {

@@ -14,11 +14,14 @@
 /* Between the parts of a printed line. An argument, since formats must be ASCII. */
 #define PYFT_DOT " · "
 
-typedef struct {
+typedef struct pyft_state {
     ft_registry registry;
+    struct pyft_counting *counting; /* NULL until operations are counted */
     PyTypeObject *estimator_type, *sgd_type, *torch_layer_type, *torch_auto_type, *torch_cnn_type;
     PyTypeObject *walk_type, *tracker_type, *epoch_iterator_type;
-    PyTypeObject *step_log_type, *epoch_log_type, *layer_type, *rule_type, *convention_type;
+    PyTypeObject *counter_type, *counts_type, *mode_type;
+    PyTypeObject *step_log_type, *epoch_log_type, *layer_type, *rule_type, *convention_type,
+        *operation_row_type;
     PyObject *uncounted_warning;
 } pyft_state;
 
@@ -132,5 +135,7 @@ int pyft_add_registry(PyObject *module, pyft_state *state);
 PyObject *pyft_rules(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *pyft_conventions(PyObject *module, PyObject *unused);
 PyObject *pyft_formulas(PyObject *module, PyObject *unused);
+/* NULL with an exception that lists them where there is no such convention. */
+const ft_convention *pyft_convention_named(const char *name);
 
 #endif

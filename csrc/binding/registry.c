@@ -117,6 +117,19 @@ weights_dict(const int8_t *weights)
     return dict;
 }
 
+const ft_convention *
+pyft_convention_named(const char *name)
+{
+    const ft_convention *found = ft_convention_find(name);
+    if (found == NULL) {
+        PyErr_Format(PyExc_ValueError,
+                     "convention must be 'standard', 'exact', 'matmul', 'macs' or 'layerwise', "
+                     "not '%s'",
+                     name);
+    }
+    return found;
+}
+
 PyObject *
 pyft_conventions(PyObject *module, PyObject *unused)
 {

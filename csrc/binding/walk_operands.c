@@ -124,6 +124,8 @@ pyft_read_operand(const pyft_call *made, const ft_source *source, int64_t *dims,
     case FT_FROM_CONSTANT:
         operand->number = (uint64_t)source->index;
         break;
+    default: /* operations only */
+        return 0;
     }
     operand->present = operand->is_number = true;
     return 0;

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-/* Weights in the order of FT_KIND_LIST: mac dot bias arith compare special. */
+/* Weights in the order of FT_KIND_LIST: mac dot bias arith compare special; bytes weigh 0. */
 static const ft_convention conventions[] = {
     {"standard",
      "a multiply-accumulate is 2; additions, special functions and biases are 1",
@@ -96,6 +96,17 @@ ft_cost_add(ft_cost *sum, const ft_cost *cost)
 {
     for (int kind = 0; kind < FT_KIND_COUNT; kind++) {
         sum->by_kind[kind] = ft_u128_add(sum->by_kind[kind], cost->by_kind[kind]);
+    }
+}
+
+void
+ft_cost_complex(ft_cost *cost, bool products)
+{
+    const uint64_t times[FT_KIND_COUNT] = {
+        [FT_MAC] = 4,     [FT_DOT] = 2,     [FT_BIAS] = 2, [FT_ARITH] = products ? 6 : 2,
+        [FT_COMPARE] = 1, [FT_SPECIAL] = 1, [FT_BYTES] = 1};
+    for (int kind = 0; kind < FT_KIND_COUNT; kind++) {
+        cost->by_kind[kind] = ft_u128_multiply(cost->by_kind[kind], ft_u128_of(times[kind]));
     }
 }
 

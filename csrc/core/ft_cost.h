@@ -13,7 +13,8 @@
     X(BIAS, bias, "additions of a bias to a dot product")                                   \
     X(ARITH, arith, "add, subtract, multiply, divide, negate")                              \
     X(COMPARE, compare, "max, min, abs, sign, comparisons, ReLU")                           \
-    X(SPECIAL, special, "exp, log, sqrt, tanh, erf, sigmoid, pow, trigonometry")
+    X(SPECIAL, special, "exp, log, sqrt, tanh, erf, sigmoid, pow, trigonometry")            \
+    X(BYTES, bytes, "read and written, from shapes and dtypes; no FLOPs")
 
 typedef enum {
 #define FT_KIND_MEMBER(upper, lower, text) FT_##upper,
@@ -29,6 +30,9 @@ typedef struct {
 const char *ft_kind_name(ft_kind kind);
 const char *ft_kind_text(ft_kind kind);
 void ft_cost_add(ft_cost *sum, const ft_cost *cost);
+/* Of real numbers, from a cost counted in complex ones: a multiplication is 4 and 2 additions, a
+ * dot product two of twice the length, an addition 2; `products`: its arithmetic multiplies. */
+void ft_cost_complex(ft_cost *cost, bool products);
 
 /* Name, and whether the class is a contraction: work that is made of dot products. */
 #define FT_CLASS_LIST(X)             \
@@ -40,9 +44,17 @@ void ft_cost_add(ft_cost *sum, const ft_cost *cost);
     X(SOFTMAX, softmax, false)       \
     X(POOL, pool, false)             \
     X(ACTIVATION, activation, false) \
+    X(POINTWISE, pointwise, false)   \
+    X(REDUCTION, reduction, false)   \
     X(EMBEDDING, embedding, false)   \
     X(RESAMPLE, resample, false)     \
-    X(DATA, data, false)
+    X(LOSS, loss, false)             \
+    X(OPTIMIZER, optimizer, false)   \
+    X(FFT, fft, false)               \
+    X(LINALG, linalg, false)         \
+    X(SPARSE, sparse, false)         \
+    X(DATA, data, false)             \
+    X(UNKNOWN, unknown, false)
 
 typedef enum {
 #define FT_CLASS_MEMBER(upper, lower, contraction) FT_CLASS_##upper,

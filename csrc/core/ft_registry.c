@@ -19,19 +19,37 @@ compare_rows(const void *left, const void *right)
     return (a > b) - (a < b); /* rows of one name stand in one table: keep its order */
 }
 
+/* All tables; the names of one table occur in no other. */
+static const struct {
+    const ft_map_row *rows;
+    const size_t *count;
+} tables[] = {
+    {ft_map_torch_nn, &ft_map_torch_nn_count},
+    {ft_map_aten_contractions, &ft_map_aten_contractions_count},
+    {ft_map_aten_pointwise, &ft_map_aten_pointwise_count},
+    {ft_map_aten_reductions, &ft_map_aten_reductions_count},
+    {ft_map_aten_data, &ft_map_aten_data_count},
+};
+
 ft_status
 ft_registry_init(ft_registry *registry, ft_allocator allocator)
 {
     registry->allocator = allocator;
-    registry->count = ft_map_torch_nn_count;
+    registry->count = 0;
+    for (size_t i = 0; i < FT_COUNT_OF(tables); i++) {
+        registry->count += *tables[i].count;
+    }
     registry->rows =
         allocator.resize(allocator.context, NULL, registry->count * sizeof *registry->rows);
     if (registry->rows == NULL) {
         registry->count = 0;
         return FT_NO_MEMORY;
     }
-    for (size_t i = 0; i < ft_map_torch_nn_count; i++) {
-        registry->rows[i] = &ft_map_torch_nn[i];
+    const ft_map_row **next = registry->rows;
+    for (size_t i = 0; i < FT_COUNT_OF(tables); i++) {
+        for (size_t row = 0; row < *tables[i].count; row++) {
+            *next++ = &tables[i].rows[row];
+        }
     }
     qsort(registry->rows, registry->count, sizeof *registry->rows, compare_rows);
     return FT_OK;

@@ -8,6 +8,7 @@
 
 static const ft_formula *const formulas[] = {
     &ft_linear,
+    &ft_matmul,
     &ft_bilinear,
     &ft_sgd_linear,
     &ft_conv,
@@ -24,6 +25,14 @@ static const ft_formula *const formulas[] = {
     &ft_activation_free,
     &ft_embedding_free,
     &ft_data_free,
+    &ft_pointwise,
+    &ft_activation,
+    &ft_norm,
+    &ft_softmax,
+    &ft_loss,
+    &ft_resample,
+    &ft_update,
+    &ft_reduction,
 };
 
 const ft_formula *const *

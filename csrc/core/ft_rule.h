@@ -56,13 +56,20 @@ int ft_formula_role_count(const ft_formula *formula);
  * overflow into FT_OVERFLOW. */
 ft_status ft_formula_evaluate(const ft_formula *formula, const ft_operand *operands, ft_cost *cost);
 
-/* Where a name map finds the operand for a role. */
+/* Where a name map finds the operand for a role. Layers have attributes and are called with
+ * arguments by position; operations have a schema, which names all of their arguments. */
 typedef enum {
     FT_FROM_INPUT,     /* argument `index`, or the keyword argument `name`: its shape */
-    FT_FROM_OUTPUT,    /* the first tensor of the result: its shape */
+    FT_FROM_OUTPUT,    /* tensor `index` of the result: its shape */
     FT_FROM_ATTRIBUTE, /* attribute `name` of the layer: a number or a list of them */
-    FT_FROM_PRESENCE,  /* 1 if attribute `name` is there and neither None nor False */
+    FT_FROM_PRESENCE,  /* 1 if attribute or argument `name` is there, neither None nor False */
     FT_FROM_CONSTANT,  /* `index` itself */
+    FT_FROM_VALUE,     /* argument `name`: an integer, a boolean or a list of these */
+    FT_FROM_SCALE,     /* 1 if argument `name` is a number other than 1 */
+    FT_FROM_NONZERO,   /* 1 if argument `name` is a number other than 0 */
+    FT_FROM_ENTRIES,   /* how many values the sparse tensor `name` holds */
+    FT_FROM_LENGTH,    /* how many elements the list `name` has */
+    FT_FROM_OPTION,    /* 1 if the counter's option `name` is on */
 } ft_source_kind;
 
 typedef struct {
@@ -71,7 +78,7 @@ typedef struct {
     const char *name;
 } ft_source;
 
-/* One row of a name map. A layer that does two kinds of work has two rows in a row. */
+/* One row of a name map. What does two kinds of work has two rows in a row. */
 typedef struct {
     const char *name; /* the framework's own, fully qualified */
     const ft_formula *formula;
@@ -80,8 +87,11 @@ typedef struct {
 } ft_map_row;
 
 enum {
-    FT_ROW_UNIT = 1, /* its children run inside of it and are not counted again */
-    FT_ROW_CNN = 2,  /* one of the two layers that the CNN estimator counts */
+    FT_ROW_UNIT = 1,       /* its children run inside of it and are not counted again */
+    FT_ROW_CNN = 2,        /* one of the two layers that the CNN estimator counts */
+    FT_ROW_RECOMPUTED = 4, /* forward work that a backward operation does again */
+    FT_ROW_EACH = 8,       /* works on lists of tensors, element by element */
+    FT_ROW_PRODUCTS = 16,  /* its arithmetic are multiplications: for complex numbers 6 each */
 };
 
 /* Shorthands in which the tables are written. */

@@ -6,7 +6,10 @@
 #include "../ft_rule.h"
 
 /* matmul.c */
-extern const ft_formula ft_linear, ft_bilinear, ft_sgd_linear;
+extern const ft_formula ft_linear, ft_bilinear, ft_sgd_linear, ft_matmul;
+/* elementwise.c, reduction.c */
+extern const ft_formula ft_pointwise, ft_activation, ft_norm, ft_softmax, ft_loss, ft_resample,
+    ft_update, ft_reduction;
 /* conv.c */
 extern const ft_formula ft_conv, ft_conv_transpose_output;
 /* recurrent.c */

@@ -106,3 +106,52 @@ const ft_formula ft_sgd_linear = {
             },
         },
 };
+
+static ft_status
+matmul(const ft_operand *operands, ft_cost *cost)
+{
+    ft_u128 outputs = ft_numel(&operands[0]);
+    ft_shape left = operands[1].shape;
+    if (left.ndim == 0) {
+        return FT_BAD_SHAPE;
+    }
+    ft_add_dots(cost, outputs, ft_u128_of((uint64_t)left.dims[left.ndim - 1]));
+    if (ft_flag(&operands[2])) {
+        ft_add_kind(cost, FT_BIAS, outputs);
+    }
+    for (int scale = 3; scale <= 4; scale++) {
+        ft_add_kind(cost, FT_ARITH, ft_flag(&operands[scale]) ? outputs : FT_U128_ZERO);
+    }
+    return FT_OK;
+}
+
+const ft_formula ft_matmul = {
+    .name = "matmul",
+    .equation = "mac = numel(output)*k, dot = bias = numel(output), k = last dimension of left; "
+                "arith = numel(output) for each scale other than 1",
+    .source = "definition of the matrix product, one dot product of length k per output element",
+    .op_class = FT_CLASS_MATMUL,
+    .evaluate = matmul,
+    .roles = {{"output", FT_TENSOR},
+              {"left", FT_TENSOR},
+              {"bias", FT_FLAG},
+              {"alpha", FT_FLAG},
+              {"beta", FT_FLAG}},
+    .examples =
+        {
+            {
+                .text = "(4,5) times (5,6): 24 results of 5 products each: mac = 120, dot = 24",
+                .operands = {FT_SHAPE_OF(4, 6), FT_SHAPE_OF(4, 5)},
+                .cost = {{[FT_MAC] = FT_COUNT(120), [FT_DOT] = FT_COUNT(24)}},
+            },
+            {
+                .text = "2*(3,2)(2,2) + b: 6 results: mac 12, dot 6, bias 6, and 6 for the scale",
+                .operands = {FT_SHAPE_OF(3, 2), FT_SHAPE_OF(3, 2), FT_NUMBER_OF(1),
+                             FT_NUMBER_OF(1)},
+                .cost = {{[FT_MAC] = FT_COUNT(12),
+                          [FT_DOT] = FT_COUNT(6),
+                          [FT_BIAS] = FT_COUNT(6),
+                          [FT_ARITH] = FT_COUNT(6)}},
+            },
+        },
+};

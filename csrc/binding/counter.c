@@ -1,0 +1,334 @@
+/* FlopCounter: a block in which every operation is counted, and the threads it counts in. */
+/* SPDX-License-Identifier: MIT */
+#include "counting.h"
+
+#include <stddef.h>
+#include <structmember.h>
+
+/* ---- threads ---- */
+
+static pyft_thread *
+current_thread(const pyft_counter *self)
+{
+    unsigned long id = PyThread_get_thread_ident();
+    for (int i = self->thread_count - 1; i >= 0; i--) {
+        if (self->threads[i]->id == id) {
+            return self->threads[i];
+        }
+    }
+    return NULL;
+}
+
+/* A mode for the calling thread; Python enters it. */
+static PyObject *
+counter_new_mode(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    pyft_counter *self = (pyft_counter *)object;
+    size_t size = ((size_t)self->thread_count + 1) * sizeof(pyft_thread *);
+    pyft_thread **threads = PyMem_Realloc(self->threads, size);
+    if (threads == NULL) {
+        return PyErr_NoMemory();
+    }
+    self->threads = threads;
+    pyft_thread *thread = PyMem_Calloc(1, sizeof *thread);
+    if (thread == NULL) {
+        return PyErr_NoMemory();
+    }
+    thread->counter = self;
+    thread->id = PyThread_get_thread_ident();
+    thread->mode = pyft_mode_new(self->state, thread);
+    if (thread->mode == NULL) {
+        pyft_thread_free(thread);
+        return NULL;
+    }
+    self->threads[self->thread_count++] = thread;
+    return Py_NewRef(thread->mode);
+}
+
+/* Modes that are still somewhere on a stack pass everything through from now on. */
+static void
+forget_threads(pyft_counter *self)
+{
+    for (int i = 0; i < self->thread_count; i++) {
+        pyft_mode_forget(self->threads[i]->mode);
+        pyft_thread_free(self->threads[i]);
+    }
+    PyMem_Free(self->threads);
+    self->threads = NULL;
+    self->thread_count = 0;
+}
+
+/* ---- hooks, called for every module of the process ---- */
+
+static PyObject *
+counter_enter_module(PyObject *object, PyObject *const *args, Py_ssize_t count)
+{
+    pyft_thread *thread = current_thread((pyft_counter *)object);
+    if (thread != NULL && count > 0 && pyft_scope_enter(thread, args[0]) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+counter_leave_module(PyObject *object, PyObject *const *args, Py_ssize_t count)
+{
+    pyft_thread *thread = current_thread((pyft_counter *)object);
+    if (thread != NULL && count > 0 && pyft_scope_leave(thread, args[0]) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---- the block ---- */
+
+static PyObject *
+counter_enter(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    pyft_counter *self = (pyft_counter *)object;
+    if (self->active) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "this FlopCounter is counting already; use another one inside");
+        return NULL;
+    }
+    self->active = true;
+    self->session = pyft_call_helper("flops_tracker._counting", "open_session", "(O)", object);
+    if (self->session == NULL) {
+        self->active = false;
+        forget_threads(self);
+        return NULL;
+    }
+    return Py_NewRef(object);
+}
+
+static PyObject *
+counter_exit(PyObject *object, PyObject *const *args, Py_ssize_t count)
+{
+    (void)args;
+    (void)count;
+    pyft_counter *self = (pyft_counter *)object;
+    PyObject *session = self->session;
+    self->session = NULL;
+    PyObject *closed =
+        session == NULL ? Py_NewRef(Py_None) : PyObject_CallMethod(session, "close", NULL);
+    forget_threads(self);
+    self->active = false;
+    Py_XDECREF(session);
+    Py_XDECREF(closed);
+    return closed == NULL ? NULL : Py_NewRef(Py_False);
+}
+
+static int
+start_afresh(pyft_counter *self)
+{
+    ft_tally_clear(&self->tally);
+    pyft_modules_clear(&self->modules);
+    self->operations = self->unknown_operations = 0;
+    Py_XSETREF(self->unknown, PyDict_New());
+    if (self->unknown == NULL || pyft_modules_init(&self->modules) < 0) {
+        return -1;
+    }
+    return self->model == NULL ? 0 : pyft_modules_add_tree(&self->modules, self->model);
+}
+
+static PyObject *
+counter_reset(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    pyft_counter *self = (pyft_counter *)object;
+    if (self->active) {
+        PyErr_SetString(PyExc_RuntimeError, "reset() a FlopCounter outside of its block");
+        return NULL;
+    }
+    if (start_afresh(self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---- results: a FlopCounter reads like the FlopCount of what it has seen so far ---- */
+
+static PyObject *
+counter_counts(PyObject *object, void *unused)
+{
+    (void)unused;
+    return pyft_counts_new((pyft_counter *)object);
+}
+
+static PyObject *
+counter_getattro(PyObject *object, PyObject *name)
+{
+    PyObject *value = PyObject_GenericGetAttr(object, name);
+    const char *text = value == NULL ? PyUnicode_AsUTF8(name) : NULL;
+    if (value != NULL || text == NULL || text[0] == '_' ||
+        !PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        return value;
+    }
+    PyErr_Clear();
+    PyObject *counts = pyft_counts_new((pyft_counter *)object);
+    value = counts == NULL ? NULL : PyObject_GetAttr(counts, name);
+    Py_XDECREF(counts);
+    return value;
+}
+
+static PyObject *
+counter_repr(PyObject *object)
+{
+    PyObject *counts = pyft_counts_new((pyft_counter *)object);
+    PyObject *line = counts == NULL ? NULL : PyObject_GetAttrString(counts, "trust_line");
+    PyObject *text =
+        line == NULL ? NULL : PyUnicode_FromFormat("<flops_tracker.FlopCounter: %U>", line);
+    Py_XDECREF(counts);
+    Py_XDECREF(line);
+    return text;
+}
+
+/* ---- the type ---- */
+
+static int
+counter_init(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"model", "convention", "strict", "causal", NULL};
+    pyft_counter *self = (pyft_counter *)object;
+    PyObject *model = Py_None;
+    const char *convention = "standard", *causal = "full";
+    int strict = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$sps:FlopCounter", names, &model, &convention,
+                                     &strict, &causal)) {
+        return -1;
+    }
+    if (self->active) {
+        PyErr_SetString(PyExc_RuntimeError, "this FlopCounter is counting");
+        return -1;
+    }
+    const ft_convention *found = pyft_convention_named(convention);
+    if (found == NULL) {
+        return -1;
+    }
+    self->causal = strcmp(causal, "exact") == 0;
+    if (!self->causal && strcmp(causal, "full") != 0) {
+        PyErr_Format(PyExc_ValueError, "causal must be 'full' or 'exact', not '%s'", causal);
+        return -1;
+    }
+    self->state = pyft_state_of(Py_TYPE(object));
+    if (self->state == NULL || pyft_counting_of(self->state) == NULL) {
+        return -1;
+    }
+    self->convention = found;
+    self->strict = strict;
+    Py_XSETREF(self->model, model == Py_None ? NULL : Py_NewRef(model));
+    return start_afresh(self);
+}
+
+static PyObject *
+counter_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    (void)args;
+    (void)kwargs;
+    pyft_counter *self = (pyft_counter *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        ft_tally_init(&self->tally, ft_allocator_libc());
+        self->convention = ft_convention_find("standard");
+        self->state = pyft_state_of(type);
+    }
+    return (PyObject *)self;
+}
+
+static int
+counter_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    pyft_counter *self = (pyft_counter *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->unknown);
+    Py_VISIT(self->model);
+    Py_VISIT(self->session);
+    for (int i = 0; i < self->thread_count; i++) {
+        Py_VISIT(self->threads[i]->mode);
+    }
+    return 0;
+}
+
+static int
+counter_clear(PyObject *object)
+{
+    pyft_counter *self = (pyft_counter *)object;
+    Py_CLEAR(self->unknown);
+    Py_CLEAR(self->model);
+    Py_CLEAR(self->session);
+    return 0;
+}
+
+static void
+counter_dealloc(PyObject *object)
+{
+    pyft_counter *self = (pyft_counter *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    if (self->weak_references != NULL) {
+        PyObject_ClearWeakRefs(object);
+    }
+    forget_threads(self);
+    counter_clear(object);
+    ft_tally_clear(&self->tally);
+    pyft_modules_clear(&self->modules);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static PyMethodDef counter_methods[] = {
+    {"__enter__", counter_enter, METH_NOARGS, "Starts to count in this thread."},
+    {"__exit__", PYFT_METHOD(counter_exit), METH_FASTCALL, "Ends it."},
+    {"reset", counter_reset, METH_NOARGS, "reset($self, /)\n--\n\nForgets what was counted."},
+    {"_new_mode", counter_new_mode, METH_NOARGS, NULL},
+    {"_enter_module", PYFT_METHOD(counter_enter_module), METH_FASTCALL, NULL},
+    {"_leave_module", PYFT_METHOD(counter_leave_module), METH_FASTCALL, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef counter_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(pyft_counter, weak_references), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef counter_getset[] = {
+    {"counts", counter_counts, NULL, "What was counted so far, as a FlopCount.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot counter_slots[] = {
+    {Py_tp_doc,
+     "FlopCounter(model=None, *, convention='standard', strict=False, causal='full')\n--\n\n"
+     "Counts every PyTorch operation of a block: `with FlopCounter() as c: ...`.\n\n"
+     "Afterwards, and inside, it reads like a FlopCount: c.total, c.by_op(), c.table().\n"
+     "The same counter entered again goes on. `model` gives names to its modules from the\n"
+     "start and lists those that never ran; without it, modules are named when they run.\n"
+     "strict: an operation without a rule raises RuntimeError before it runs. causal='exact'\n"
+     "counts the lower triangle of causal attention only."},
+    {Py_tp_new, counter_new},
+    {Py_tp_init, counter_init},
+    {Py_tp_repr, counter_repr},
+    {Py_tp_getattro, counter_getattro},
+    {Py_tp_traverse, counter_traverse},
+    {Py_tp_clear, counter_clear},
+    {Py_tp_dealloc, counter_dealloc},
+    {Py_tp_methods, counter_methods},
+    {Py_tp_members, counter_members},
+    {Py_tp_getset, counter_getset},
+    {0, NULL},
+};
+
+static PyType_Spec counter_spec = {
+    .name = "flops_tracker.FlopCounter",
+    .basicsize = sizeof(pyft_counter),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
+    .slots = counter_slots,
+};
+
+int
+pyft_add_counter(PyObject *module, pyft_state *state)
+{
+    state->counter_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &counter_spec, NULL);
+    return state->counter_type == NULL ? -1 : PyModule_AddType(module, state->counter_type);
+}

@@ -1,0 +1,253 @@
+/* What the files of the operation counter share: operations, tensors seen, modules, threads. */
+/* SPDX-License-Identifier: MIT */
+#ifndef PYFT_COUNTING_H
+#define PYFT_COUNTING_H
+
+#include "pyft.h"
+
+/* ---- operations: what one overload is and how it is counted; resolved once (ops.c) ---- */
+
+typedef enum {
+    PYFT_OP_COUNTED,   /* by its rows or by a user's rule */
+    PYFT_OP_VIEW,      /* gives a view of its argument: moves no byte */
+    PYFT_OP_UNKNOWN,   /* no rule */
+    PYFT_OP_COMPOSITE, /* made of other operations, which are counted instead */
+    PYFT_OP_CONTROL,   /* a higher-order operator that runs a function of the user */
+    PYFT_OP_RECORD_ENTER,
+    PYFT_OP_RECORD_EXIT, /* bounds of an optimizer's step */
+} pyft_op_kind;
+
+enum { PYFT_MAX_OP_ROWS = 3 };
+
+/* Where a call of this overload has the argument that a source names. */
+typedef struct {
+    int position; /* in args; -1 where the schema has no such argument */
+    PyObject *name, *fallback;
+} pyft_argument;
+
+typedef struct {
+    PyObject *overload, *call, *name; /* call(*args, **kwargs) computes it */
+    pyft_op_kind kind;
+    const ft_map_row *rows[PYFT_MAX_OP_ROWS];
+    pyft_argument arguments[PYFT_MAX_OP_ROWS][FT_MAX_ROLES];
+    int row_count;
+    PyObject *user_rule; /* a callable, or NULL */
+    bool each;           /* works on lists of tensors, element by element */
+} pyft_op;
+
+typedef struct {
+    pyft_op **items; /* by number; they stay where they are */
+    uint32_t count, capacity;
+    uint32_t *slots; /* by address of the overload, open addressing: 0 is free, else number + 1 */
+    PyObject *user_rules; /* name or module class: callable */
+} pyft_ops;
+
+/* The operation of an overload, resolved on first sight; NULL with an exception. */
+pyft_op *pyft_op_of(pyft_state *state, PyObject *overload, uint32_t *number);
+void pyft_ops_clear(pyft_ops *ops);
+int pyft_ops_visit(pyft_ops *ops, visitproc visit, void *arg);
+PyObject *pyft_register_rule(PyObject *module, PyObject *args, PyObject *kwargs);
+
+/* ---- torch's functions and types, looked up once (torch.c) ---- */
+
+#define PYFT_TORCH_LIST(X)                                                              \
+    X(tensor_type, "torch", "Tensor")                                                   \
+    X(graph_task, "torch._C", "_current_graph_task_id")                                 \
+    X(grad_enabled, "torch", "is_grad_enabled")                                         \
+    X(sequence, "torch._C._autograd", "_get_sequence_nr")                               \
+    X(node, "torch._C", "_current_autograd_node")                                       \
+    X(saved_hooks, "torch._C._autograd", "_top_saved_tensors_default_hooks")            \
+    X(push_mode, "torch._C", "_push_on_torch_dispatch_stack")                           \
+    X(pop_mode, "torch._C", "_pop_torch_dispatch_stack")                                \
+    X(is_wrapper, "torch.utils._python_dispatch", "is_traceable_wrapper_subclass_type") \
+    X(operation_type, "torch._ops", "OpOverload")
+
+typedef struct pyft_torch {
+    PyObject *shape_name, *dtype_name, *sequence_name; /* interned */
+#define PYFT_TORCH_MEMBER(name, module, attribute) PyObject *name;
+    PYFT_TORCH_LIST(PYFT_TORCH_MEMBER)
+#undef PYFT_TORCH_MEMBER
+} pyft_torch;
+
+int pyft_torch_load(pyft_torch *torch);
+/* What a function of torch without arguments returns, as an integer; -2 with an exception. */
+long long pyft_torch_number(PyObject *function);
+
+/* ---- what one call did (tensors.c, operands.c) ---- */
+
+typedef enum { PYFT_REAL, PYFT_COMPLEX, PYFT_INTEGER } pyft_number_kind;
+
+typedef struct {
+    PyObject *dtype, *name;
+    pyft_number_kind kind;
+    uint8_t size; /* bytes of an element */
+} pyft_dtype;
+
+enum { PYFT_MAX_DTYPES = 64, PYFT_NO_DTYPE = 0 };
+
+typedef struct pyft_dtypes {
+    pyft_dtype items[PYFT_MAX_DTYPES]; /* number 0 stands for none */
+    int count;
+} pyft_dtypes;
+
+/* A tensor as far as counting goes; borrowed. */
+typedef struct {
+    PyObject *object;
+    int dtype, ndim;
+    int64_t dims[FT_MAX_DIMS];
+} pyft_tensor;
+
+enum { PYFT_MAX_TENSORS = 16 };
+
+/* A call of an operation, or of element number `element` of one that works on lists. */
+typedef struct {
+    pyft_state *state;
+    const pyft_op *op;
+    PyObject *args, *kwargs, *result; /* borrowed; kwargs may be NULL */
+    Py_ssize_t element;               /* -1 where the operation does not work on lists */
+    bool causal;                      /* the option causal="exact" */
+    int tensor_count, first_result;   /* the first of them, in `tensors` */
+    pyft_tensor tensors[PYFT_MAX_TENSORS];
+    ft_u128 bytes; /* of all tensors, also of those beyond PYFT_MAX_TENSORS */
+} pyft_made;
+
+bool pyft_is_tensor(const pyft_torch *torch, PyObject *object);
+int pyft_read_tensor(pyft_state *state, PyObject *object, pyft_tensor *tensor);
+/* The elements of the list arguments; -1 with an exception. */
+Py_ssize_t pyft_made_elements(const pyft_made *made);
+/* Reads all tensors of the call into `made`. */
+int pyft_made_read(pyft_made *made);
+/* The dtype of the first tensor of the result, or else of the arguments. */
+int pyft_made_dtype(const pyft_made *made);
+/* Reads the operand of a role; dims has room for FT_MAX_DIMS. */
+int pyft_made_operand(const pyft_made *made, int row, int role, int64_t *dims, ft_operand *operand);
+
+/* Everything that is the same for all counters of the process. */
+typedef struct pyft_counting {
+    pyft_torch torch;
+    pyft_ops ops;
+    pyft_dtypes dtypes;
+} pyft_counting;
+
+/* counting.c: made on first use. */
+pyft_counting *pyft_counting_of(pyft_state *state);
+int pyft_counting_visit(pyft_counting *counting, visitproc visit, void *arg);
+void pyft_counting_clear(pyft_counting *counting);
+
+/* ---- modules and where the program is in them (scopes.c) ---- */
+
+typedef struct {
+    PyObject *reference;         /* weak */
+    PyObject *name, *class_name; /* its path below the root */
+    PyObject *aliases;           /* list of further paths, or NULL */
+    uint32_t parent;
+    uint64_t calls;
+    bool own_parameters, has_forward;
+} pyft_module_entry;
+
+/* Number 0 is the outside of all modules. */
+typedef struct {
+    pyft_module_entry *items;
+    uint32_t count, capacity;
+    PyObject *numbers; /* address: number */
+    PyObject *roots;   /* class name: how many roots have it */
+} pyft_modules;
+
+typedef struct {
+    uint32_t module;
+    long graph_task;
+    PyObject *object; /* borrowed: only compared */
+} pyft_scope;
+
+/* Nodes with a sequence number of at least `start` belong to `module`, until the next interval. */
+typedef struct {
+    uint64_t start;
+    uint32_t module;
+} pyft_interval;
+
+struct pyft_counter;
+
+enum { PYFT_MAX_STEPS = 8 };
+
+/* One thread that is being counted; owned by its counter. */
+typedef struct pyft_thread {
+    struct pyft_counter *counter;
+    PyObject *mode; /* owned; knows this thread until it is left */
+    unsigned long id;
+    pyft_scope *scopes;
+    int depth, scope_capacity;
+    pyft_interval *intervals; /* a ring once it has its full size */
+    uint64_t interval_first, interval_count, interval_capacity;
+    long long graph_task; /* the last one in which nodes were made, and */
+    uint64_t sequence;    /* autograd's number after that */
+    bool after_backward;  /* and before the next call of a module */
+    int records;          /* open record_function blocks */
+    struct {
+        int depth;
+        long graph_task;
+    } steps[PYFT_MAX_STEPS]; /* optimizer steps among them */
+    int step_count;
+} pyft_thread;
+
+typedef struct pyft_counter {
+    PyObject_HEAD
+    PyObject *weak_references;
+    pyft_state *state;
+    ft_tally tally;
+    pyft_modules modules;
+    pyft_thread **threads;
+    int thread_count;
+    const ft_convention *convention;
+    PyObject *unknown;         /* op name: (calls, shapes of the first call) as text */
+    PyObject *model, *session; /* session: what Python has to undo on leaving */
+    bool strict, causal, active;
+    uint64_t operations, unknown_operations;
+} pyft_counter;
+
+int pyft_modules_init(pyft_modules *modules);
+/* Adds a model with all modules below it, named after its class. */
+int pyft_modules_add_tree(pyft_modules *modules, PyObject *root);
+/* The number of a module; one that is not known becomes a root. */
+int pyft_modules_find(pyft_modules *modules, PyObject *module, uint32_t *number);
+void pyft_modules_clear(pyft_modules *modules);
+int pyft_scope_enter(pyft_thread *thread, PyObject *module);
+int pyft_scope_leave(pyft_thread *thread, PyObject *module);
+/* Nodes from `start` on are made in `module`. */
+int pyft_scope_note(pyft_thread *thread, uint64_t start, uint32_t module);
+uint32_t pyft_scope_of_forward(const pyft_thread *thread);
+/* The module that made an autograd node. */
+int pyft_scope_of_node(const pyft_thread *thread, const pyft_torch *torch, PyObject *node,
+                       uint32_t *module);
+void pyft_thread_free(pyft_thread *thread);
+
+/* ---- where an operation happens (phases.c) ---- */
+
+typedef struct {
+    ft_phase phase;
+    uint32_t module;
+} pyft_place;
+
+int pyft_record_enter(pyft_thread *thread, PyObject *args, const pyft_torch *torch);
+void pyft_record_exit(pyft_thread *thread);
+int pyft_place_of(pyft_thread *thread, const pyft_torch *torch, pyft_place *place);
+
+/* ---- counting.c: adds a call to the tally of its counter ---- */
+
+int pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *kwargs,
+                    PyObject *result);
+/* Refuses an operation without a rule, before it runs, where the counter is strict. */
+int pyft_check_known(const pyft_counter *counter, const pyft_op *op);
+
+/* ---- mode.c: the dispatch mode ---- */
+
+/* The mode that counts for a thread; it passes everything through once the thread is forgotten. */
+PyObject *pyft_mode_new(pyft_state *state, pyft_thread *thread);
+void pyft_mode_forget(PyObject *mode);
+
+/* ---- counts.c: results ---- */
+
+PyObject *pyft_counts_new(pyft_counter *counter);
+int pyft_add_counts(PyObject *module, pyft_state *state);
+int pyft_add_counter(PyObject *module, pyft_state *state);
+
+#endif

@@ -1,0 +1,426 @@
+/* OperationCounts: the frozen result of counting; FlopCount, its Python subclass, prints it. */
+/* SPDX-License-Identifier: MIT */
+#include "counting.h"
+
+typedef struct {
+    PyObject_HEAD
+    ft_tally tally;
+    const ft_convention *convention;
+    pyft_state *state;
+    PyObject *modules; /* list of tuples, see modules_list */
+    PyObject *unknown; /* dict: name of an operation without a rule: shapes of its first call */
+    uint64_t operations, unknown_operations;
+} counts;
+
+/* ---- making one ---- */
+
+/* (name, class, parent, calls, other names, has parameters, has a forward) by number. */
+static PyObject *
+modules_list(const pyft_modules *modules)
+{
+    PyObject *list = PyList_New(modules->count);
+    for (uint32_t i = 0; list != NULL && i < modules->count; i++) {
+        const pyft_module_entry *entry = &modules->items[i];
+        PyObject *row = Py_BuildValue(
+            "(OOIKNOO)", entry->name, entry->class_name, entry->parent,
+            (unsigned long long)entry->calls, PyList_AsTuple(entry->aliases),
+            entry->own_parameters ? Py_True : Py_False, entry->has_forward ? Py_True : Py_False);
+        if (row == NULL) {
+            Py_CLEAR(list);
+            break;
+        }
+        PyList_SET_ITEM(list, i, row);
+    }
+    return list;
+}
+
+static counts *
+empty_like(PyTypeObject *type, pyft_state *state, const ft_convention *convention)
+{
+    counts *self = (counts *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        ft_tally_init(&self->tally, ft_allocator_libc());
+        self->state = state;
+        self->convention = convention;
+    }
+    return self;
+}
+
+static int
+take_tally(counts *self, const ft_tally *tally)
+{
+    ft_status status = ft_tally_merge(&self->tally, tally);
+    return status == FT_OK ? 0 : (pyft_raise(status, "copying counts"), -1);
+}
+
+PyObject *
+pyft_counts_new(pyft_counter *counter)
+{
+    PyObject *module = PyImport_ImportModule("flops_tracker._counts");
+    PyObject *type = module == NULL ? NULL : PyObject_GetAttrString(module, "FlopCount");
+    counts *self =
+        type == NULL ? NULL : empty_like((PyTypeObject *)type, counter->state, counter->convention);
+    Py_XDECREF(module);
+    Py_XDECREF(type);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->operations = counter->operations;
+    self->unknown_operations = counter->unknown_operations;
+    self->modules = modules_list(&counter->modules);
+    self->unknown = PyDict_Copy(counter->unknown);
+    if (self->modules == NULL || self->unknown == NULL || take_tally(self, &counter->tally) < 0) {
+        Py_CLEAR(self);
+    }
+    return (PyObject *)self;
+}
+
+static PyObject *
+counts_under(PyObject *object, PyObject *argument)
+{
+    counts *self = (counts *)object;
+    const char *name = PyUnicode_AsUTF8(argument);
+    const ft_convention *convention = name == NULL ? NULL : pyft_convention_named(name);
+    counts *other =
+        convention == NULL ? NULL : empty_like(Py_TYPE(object), self->state, convention);
+    if (other == NULL) {
+        return NULL;
+    }
+    other->operations = self->operations;
+    other->unknown_operations = self->unknown_operations;
+    other->modules = Py_NewRef(self->modules);
+    other->unknown = Py_NewRef(self->unknown);
+    PyObject *attributes = PyObject_GetAttrString(object, "__dict__");
+    PyObject *others = PyObject_GetAttrString((PyObject *)other, "__dict__");
+    if (attributes == NULL || others == NULL || PyDict_Update(others, attributes) < 0 ||
+        take_tally(other, &self->tally) < 0) {
+        Py_CLEAR(other);
+    }
+    Py_XDECREF(attributes);
+    Py_XDECREF(others);
+    return (PyObject *)other;
+}
+
+/* ---- sums ---- */
+
+static PyObject *
+name_on_axis(const counts *self, ft_axis axis, size_t at)
+{
+    const pyft_counting *counting = self->state->counting;
+    switch (axis) {
+    case FT_BY_OP:
+        return Py_NewRef(counting->ops.items[at]->name);
+    case FT_BY_MODULE:
+        return Py_NewRef(PyTuple_GET_ITEM(PyList_GET_ITEM(self->modules, at), 0));
+    case FT_BY_PHASE:
+        return PyUnicode_FromString(ft_phase_name((ft_phase)at));
+    case FT_BY_DTYPE:
+        return at == PYFT_NO_DTYPE ? PyUnicode_FromString("none")
+                                   : Py_NewRef(counting->dtypes.items[at].name);
+    default:
+        return PyUnicode_FromString(ft_class_name((ft_class)at));
+    }
+}
+
+/* The FLOPs of each position on an axis; *size receives their number. To be freed. */
+static ft_u128 *
+sums_on_axis(const counts *self, ft_axis axis, size_t *size)
+{
+    *size = 0;
+    for (size_t i = 0; i < self->tally.count; i++) {
+        size_t at = ft_work_position(&self->tally.rows[i], axis);
+        *size = at >= *size ? at + 1 : *size;
+    }
+    ft_u128 *sums = PyMem_Calloc(*size + 1, sizeof *sums);
+    if (sums == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    ft_tally_sum(&self->tally, self->convention, axis, sums, *size);
+    return sums;
+}
+
+static int
+set_count(PyObject *dict, PyObject *name, ft_u128 count)
+{
+    PyObject *number = name == NULL ? NULL : pyft_from_u128(count);
+    int result = number == NULL ? -1 : PyDict_SetItem(dict, name, number);
+    Py_XDECREF(name);
+    Py_XDECREF(number);
+    return result;
+}
+
+static int
+axis_named(PyObject *argument, ft_axis *axis)
+{
+    static const char *const names[] = {"op", "module", "phase", "dtype", "class"};
+    for (size_t i = 0; i < FT_COUNT_OF(names); i++) {
+        if (PyUnicode_Check(argument) &&
+            PyUnicode_CompareWithASCIIString(argument, names[i]) == 0) {
+            *axis = (ft_axis)i;
+            return 0;
+        }
+    }
+    PyErr_Format(PyExc_ValueError, "the axis must be op, module, phase, dtype or class, not %R",
+                 argument);
+    return -1;
+}
+
+/* Every name that occurs, in the order of its first appearance. */
+static PyObject *
+counts_sums(PyObject *object, PyObject *argument)
+{
+    counts *self = (counts *)object;
+    ft_axis axis;
+    size_t size;
+    ft_u128 *sums = axis_named(argument, &axis) < 0 ? NULL : sums_on_axis(self, axis, &size);
+    PyObject *dict = sums == NULL ? NULL : PyDict_New();
+    for (size_t i = 0; dict != NULL && i < self->tally.count; i++) {
+        size_t at = ft_work_position(&self->tally.rows[i], axis);
+        if (set_count(dict, name_on_axis(self, axis, at), sums[at]) < 0) {
+            Py_CLEAR(dict);
+        }
+    }
+    PyMem_Free(sums);
+    return dict;
+}
+
+/* A list of (own, inclusive) FLOPs by module number; number 0 is the outside. */
+static PyObject *
+counts_module_sums(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    counts *self = (counts *)object;
+    Py_ssize_t count = PyList_GET_SIZE(self->modules);
+    ft_u128 *own = PyMem_Calloc(2 * (size_t)count, sizeof *own), *inclusive = own + count;
+    PyObject *list = own == NULL ? PyErr_NoMemory() : PyList_New(count);
+    if (list != NULL) {
+        ft_tally_sum(&self->tally, self->convention, FT_BY_MODULE, own, (size_t)count);
+        for (Py_ssize_t i = count - 1; i >= 0; i--) { /* children come after their parents */
+            inclusive[i] = ft_u128_add(inclusive[i], own[i]);
+            PyObject *row = PyList_GET_ITEM(self->modules, i);
+            long parent = PyLong_AsLong(PyTuple_GET_ITEM(row, 2));
+            if (i > 0 && parent > 0) {
+                inclusive[parent] = ft_u128_add(inclusive[parent], inclusive[i]);
+            }
+        }
+    }
+    for (Py_ssize_t i = 0; list != NULL && i < count; i++) {
+        PyObject *pair =
+            Py_BuildValue("(NN)", pyft_from_u128(own[i]), pyft_from_u128(inclusive[i]));
+        if (pair == NULL) {
+            Py_CLEAR(list);
+            break;
+        }
+        PyList_SET_ITEM(list, i, pair);
+    }
+    PyMem_Free(own);
+    return list;
+}
+
+/* ---- rows ---- */
+
+static PyStructSequence_Field row_fields[] = {
+    {"op", "the operation, with its overload"},
+    {"module", "the path of its module; '' outside of all"},
+    {"phase", "forward, backward, recompute or optimizer"},
+    {"dtype", "of its result"},
+    {"op_class", "matmul, conv, attention, ..."},
+    {"calls", "how often it was called"},
+    {"flops", "under the convention of the counts"},
+    {"cost", "dict: counts by kind of work"},
+    {NULL, NULL},
+};
+static PyStructSequence_Desc row_desc = {"flops_tracker.OperationRow",
+                                         "One operation in one module and phase.", row_fields, 8};
+
+static PyObject *
+cost_dict(const ft_cost *cost)
+{
+    PyObject *dict = PyDict_New();
+    for (int kind = 0; dict != NULL && kind < FT_KIND_COUNT; kind++) {
+        if (set_count(dict, PyUnicode_FromString(ft_kind_name((ft_kind)kind)),
+                      cost->by_kind[kind]) < 0) {
+            Py_CLEAR(dict);
+        }
+    }
+    return dict;
+}
+
+static PyObject *
+counts_rows(PyObject *object, void *unused)
+{
+    (void)unused;
+    counts *self = (counts *)object;
+    PyObject *list = PyList_New((Py_ssize_t)self->tally.count);
+    for (size_t i = 0; list != NULL && i < self->tally.count; i++) {
+        const ft_work *work = &self->tally.rows[i];
+        ft_class op_class = (ft_class)work->key.op_class;
+        PyObject *fields[] = {
+            name_on_axis(self, FT_BY_OP, work->key.op),
+            name_on_axis(self, FT_BY_MODULE, work->key.module),
+            name_on_axis(self, FT_BY_PHASE, work->key.phase),
+            name_on_axis(self, FT_BY_DTYPE, work->key.dtype),
+            name_on_axis(self, FT_BY_CLASS, work->key.op_class),
+            PyLong_FromUnsignedLongLong(work->calls),
+            pyft_from_u128(ft_cost_read(&work->cost, op_class, self->convention)),
+            cost_dict(&work->cost),
+        };
+        PyObject *row = pyft_new_record(self->state->operation_row_type, fields,
+                                        (Py_ssize_t)FT_COUNT_OF(fields));
+        if (row == NULL) {
+            Py_CLEAR(list);
+            break;
+        }
+        PyList_SET_ITEM(list, (Py_ssize_t)i, row);
+    }
+    return list;
+}
+
+/* ---- attributes ---- */
+
+static PyObject *
+counts_total(PyObject *object, void *unused)
+{
+    (void)unused;
+    counts *self = (counts *)object;
+    return pyft_from_u128(ft_tally_total(&self->tally, self->convention));
+}
+
+static PyObject *
+counts_phase(PyObject *object, void *phase)
+{
+    counts *self = (counts *)object;
+    ft_u128 sums[FT_PHASE_COUNT] = {{0, 0}};
+    ft_tally_sum(&self->tally, self->convention, FT_BY_PHASE, sums, FT_PHASE_COUNT);
+    return pyft_from_u128(sums[(intptr_t)phase]);
+}
+
+static PyObject *
+counts_bytes(PyObject *object, void *unused)
+{
+    (void)unused;
+    return pyft_from_u128(ft_tally_kind(&((counts *)object)->tally, FT_BYTES));
+}
+
+static PyObject *
+counts_convention(PyObject *object, void *unused)
+{
+    (void)unused;
+    return PyUnicode_FromString(((counts *)object)->convention->name);
+}
+
+static PyObject *
+counts_operations(PyObject *object, void *unused)
+{
+    (void)unused;
+    return PyLong_FromUnsignedLongLong(((counts *)object)->operations);
+}
+
+static PyObject *
+counts_unknown_operations(PyObject *object, void *unused)
+{
+    (void)unused;
+    return PyLong_FromUnsignedLongLong(((counts *)object)->unknown_operations);
+}
+
+static PyObject *
+counts_modules(PyObject *object, void *unused)
+{
+    (void)unused;
+    return Py_NewRef(((counts *)object)->modules);
+}
+
+static PyObject *
+counts_unknown(PyObject *object, void *unused)
+{
+    (void)unused;
+    return PyDict_Copy(((counts *)object)->unknown);
+}
+
+static int
+counts_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    counts *self = (counts *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->modules);
+    Py_VISIT(self->unknown);
+    return 0;
+}
+
+static int
+counts_clear(PyObject *object)
+{
+    counts *self = (counts *)object;
+    Py_CLEAR(self->modules);
+    Py_CLEAR(self->unknown);
+    return 0;
+}
+
+static void
+counts_dealloc(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    counts_clear(object);
+    ft_tally_clear(&((counts *)object)->tally);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static PyMethodDef counts_methods[] = {
+    {"under", counts_under, METH_O,
+     "under($self, convention, /)\n--\n\nThe same counts under another convention."},
+    {"_sums", counts_sums, METH_O, NULL},
+    {"_module_sums", counts_module_sums, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef counts_getset[] = {
+    {"total", counts_total, NULL, "FLOPs of all phases, an int.", NULL},
+    {"forward", counts_phase, NULL, "FLOPs of the forward pass.", (void *)FT_PHASE_FORWARD},
+    {"backward", counts_phase, NULL, "FLOPs of the backward pass, as it ran.",
+     (void *)FT_PHASE_BACKWARD},
+    {"recompute", counts_phase, NULL, "FLOPs of forward work that backward did again.",
+     (void *)FT_PHASE_RECOMPUTE},
+    {"optimizer", counts_phase, NULL, "FLOPs of optimizer steps and other updates.",
+     (void *)FT_PHASE_OPTIMIZER},
+    {"bytes", counts_bytes, NULL, "Read and written, from shapes and dtypes.", NULL},
+    {"convention", counts_convention, NULL, "The name of the convention.", NULL},
+    {"operations", counts_operations, NULL, "Operations that ran.", NULL},
+    {"unknown_operations", counts_unknown_operations, NULL, "Those that have no rule.", NULL},
+    {"unknown", counts_unknown, NULL,
+     "dict: operations without a rule, and the shapes of the first call of each.", NULL},
+    {"rows", counts_rows, NULL, "All rows, a list of OperationRow.", NULL},
+    {"_modules", counts_modules, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot counts_slots[] = {
+    {Py_tp_doc, "Counts by operation, module, phase and dtype; see FlopCount."},
+    {Py_tp_traverse, counts_traverse},
+    {Py_tp_clear, counts_clear},
+    {Py_tp_dealloc, counts_dealloc},
+    {Py_tp_methods, counts_methods},
+    {Py_tp_getset, counts_getset},
+    {0, NULL},
+};
+
+static PyType_Spec counts_spec = {
+    .name = "flops_tracker._core.OperationCounts",
+    .basicsize = sizeof(counts),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE |
+             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = counts_slots,
+};
+
+int
+pyft_add_counts(PyObject *module, pyft_state *state)
+{
+    state->operation_row_type = pyft_new_record_type(&row_desc);
+    state->counts_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &counts_spec, NULL);
+    return state->operation_row_type == NULL || state->counts_type == NULL ||
+                   PyModule_AddType(module, state->operation_row_type) < 0
+               ? -1
+               : PyModule_AddType(module, state->counts_type);
+}

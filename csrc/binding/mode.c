@@ -1,0 +1,199 @@
+/* The dispatch mode: a C subclass of torch's TorchDispatchMode that counts what passes through. */
+/* SPDX-License-Identifier: MIT */
+#include "counting.h"
+
+/* Made by PyType_FromModuleAndSpec and not by a class statement: that would run the base's
+ * __init_subclass__, which wraps the method and breaks one that is written in C. The instance is
+ * the base's, and behind it one pointer. */
+
+static pyft_thread **
+thread_of(PyObject *mode, const PyTypeObject *type)
+{
+    return (pyft_thread **)((char *)mode + type->tp_base->tp_basicsize);
+}
+
+static PyObject *
+call_operation(PyObject *call, PyObject *args, PyObject *kwargs)
+{
+    return PyObject_Call(call, args, kwargs);
+}
+
+/* Local operations of a wrapper subclass, such as DTensor, come back one by one. */
+static int
+has_wrapper(const pyft_torch *torch, PyObject *types)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(types); i++) {
+        PyObject *answer = PyObject_CallOneArg(torch->is_wrapper, PyTuple_GET_ITEM(types, i));
+        int found = answer == NULL ? -1 : PyObject_IsTrue(answer);
+        Py_XDECREF(answer);
+        if (found != 0) {
+            return found;
+        }
+    }
+    return 0;
+}
+
+/* Runs a composite operation with the mode back in force, so that its parts are counted. */
+static PyObject *
+decompose(const pyft_torch *torch, PyObject *mode, const pyft_op *op, PyObject *args,
+          PyObject *kwargs)
+{
+    PyObject *pushed = PyObject_CallOneArg(torch->push_mode, mode);
+    if (pushed == NULL) {
+        return NULL;
+    }
+    Py_DECREF(pushed);
+    PyObject *result = call_operation(op->call, args, kwargs);
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *popped = PyObject_CallOneArg(torch->pop_mode, Py_None);
+    if (popped == NULL) {
+        Py_CLEAR(result);
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(traceback);
+        return NULL;
+    }
+    Py_DECREF(popped);
+    PyErr_Restore(type, value, traceback);
+    return result;
+}
+
+static PyObject *
+run_control(PyObject *mode, PyObject *operator, PyObject *args)
+{
+    return pyft_call_helper("flops_tracker._operations", "run_control", "(OOO)", mode, operator,
+                            args);
+}
+
+static PyObject *
+count_operation(PyObject *mode, pyft_thread *thread, PyObject *overload, PyObject *args,
+                PyObject *kwargs)
+{
+    pyft_counter *counter = thread->counter;
+    const pyft_torch *torch = &counter->state->counting->torch;
+    uint32_t number;
+    const pyft_op *op = pyft_op_of(counter->state, overload, &number);
+    if (op == NULL || pyft_check_known(counter, op) < 0) {
+        return NULL;
+    }
+    if (op->kind == PYFT_OP_COMPOSITE) {
+        return decompose(torch, mode, op, args, kwargs);
+    }
+    if (op->kind == PYFT_OP_CONTROL) {
+        return run_control(mode, overload, args);
+    }
+    PyObject *result = call_operation(op->call, args, kwargs);
+    int counted = result == NULL ? -1 : 0;
+    /* The call may have run anything, and so have ended the counting of this thread. */
+    if (counted == 0 && *thread_of(mode, counter->state->mode_type) == thread) {
+        if (op->kind == PYFT_OP_RECORD_ENTER) {
+            counted = pyft_record_enter(thread, args, torch);
+        }
+        else if (op->kind == PYFT_OP_RECORD_EXIT) {
+            pyft_record_exit(thread);
+        }
+        else {
+            counted = pyft_count_call(thread, number, args, kwargs, result);
+        }
+    }
+    if (counted < 0) {
+        Py_CLEAR(result);
+    }
+    return result;
+}
+
+static PyObject *
+mode_dispatch(PyObject *self, PyTypeObject *type, PyObject *const *args, Py_ssize_t count,
+              PyObject *names)
+{
+    if (count < 2 || count > 4 || (names != NULL && PyTuple_GET_SIZE(names) > 0) ||
+        !PyTuple_Check(args[1])) {
+        PyErr_SetString(PyExc_TypeError,
+                        "__torch_dispatch__ takes func, types, args and kwargs, by position");
+        return NULL;
+    }
+    PyObject *arguments = count > 2 ? Py_NewRef(args[2]) : PyTuple_New(0);
+    PyObject *kwargs = count > 3 && args[3] != Py_None ? args[3] : NULL;
+    pyft_thread *thread = *thread_of(self, type);
+    PyObject *result = NULL;
+    if (arguments == NULL) {
+        return NULL;
+    }
+    if (thread == NULL) {
+        result = PyObject_Call(args[0], arguments, kwargs);
+    }
+    else {
+        pyft_counter *counter = thread->counter;
+        Py_INCREF(counter);
+        int wrapped = has_wrapper(&counter->state->counting->torch, args[1]);
+        if (wrapped > 0) {
+            result = Py_NewRef(Py_NotImplemented);
+        }
+        else if (wrapped == 0) {
+            result = count_operation(self, thread, args[0], arguments, kwargs);
+        }
+        Py_DECREF(counter);
+    }
+    Py_DECREF(arguments);
+    return result;
+}
+
+static PyMethodDef mode_methods[] = {
+    {"__torch_dispatch__", PYFT_METHOD(mode_dispatch), METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+     "Runs the operation and counts it."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyTypeObject *
+make_type(void)
+{
+    PyObject *base = NULL, *torch_module = PyImport_ImportModule("torch.utils._python_dispatch");
+    PyTypeObject *type = NULL;
+    PyObject *core = PyImport_ImportModule("flops_tracker._core");
+    if (torch_module != NULL && core != NULL) {
+        base = PyObject_GetAttrString(torch_module, "TorchDispatchMode");
+    }
+    if (base != NULL) {
+        PyType_Slot slots[] = {
+            {Py_tp_doc, "Counts the operations of one thread."},
+            {Py_tp_methods, mode_methods},
+            {0, NULL},
+        };
+        PyType_Spec spec = {
+            .name = "flops_tracker._core.CountingMode",
+            .basicsize =
+                (int)(((PyTypeObject *)base)->tp_basicsize + (Py_ssize_t)sizeof(pyft_thread *)),
+            .flags = Py_TPFLAGS_DEFAULT,
+            .slots = slots,
+        };
+        type = (PyTypeObject *)PyType_FromModuleAndSpec(core, &spec, base);
+    }
+    if (type != NULL &&
+        PyObject_SetAttrString((PyObject *)type, "supports_higher_order_operators", Py_True) < 0) {
+        Py_CLEAR(type);
+    }
+    Py_XDECREF(base);
+    Py_XDECREF(core);
+    Py_XDECREF(torch_module);
+    return type;
+}
+
+PyObject *
+pyft_mode_new(pyft_state *state, pyft_thread *thread)
+{
+    if (state->mode_type == NULL && (state->mode_type = make_type()) == NULL) {
+        return NULL;
+    }
+    PyObject *mode = PyObject_CallNoArgs((PyObject *)state->mode_type);
+    if (mode != NULL) {
+        *thread_of(mode, state->mode_type) = thread;
+    }
+    return mode;
+}
+
+void
+pyft_mode_forget(PyObject *mode)
+{
+    *thread_of(mode, Py_TYPE(mode)) = NULL;
+}

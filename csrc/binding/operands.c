@@ -1,0 +1,180 @@
+/* Reads the operands of an operation's rule from a call: shapes, numbers, flags. */
+/* SPDX-License-Identifier: MIT */
+#include "counting.h"
+
+#include <string.h>
+
+/* The argument, its default where it was not given, or NULL; borrowed. Of a list, for an operation
+ * on each, the element. */
+static PyObject *
+argument_of(const pyft_made *made, const pyft_argument *argument)
+{
+    PyObject *value = argument->fallback;
+    if (argument->position >= 0 && argument->position < PyTuple_GET_SIZE(made->args)) {
+        value = PyTuple_GET_ITEM(made->args, argument->position);
+    }
+    else if (made->kwargs != NULL && argument->name != NULL) {
+        PyObject *given = PyDict_GetItem(made->kwargs, argument->name);
+        value = given != NULL ? given : value;
+    }
+    if (made->element >= 0 && value != NULL && (PyTuple_Check(value) || PyList_Check(value))) {
+        return made->element < PySequence_Fast_GET_SIZE(value)
+                   ? PySequence_Fast_GET_ITEM(value, made->element)
+                   : NULL;
+    }
+    return value;
+}
+
+static int
+tensor_operand(const pyft_made *made, PyObject *value, int64_t *dims, ft_operand *operand)
+{
+    if (value != NULL && (PyTuple_Check(value) || PyList_Check(value)) &&
+        PySequence_Fast_GET_SIZE(value) > 0) {
+        value = PySequence_Fast_GET_ITEM(value, 0);
+    }
+    if (value == NULL || !pyft_is_tensor(&made->state->counting->torch, value)) {
+        return 0;
+    }
+    operand->present = true;
+    for (int i = 0; i < made->tensor_count; i++) {
+        if (made->tensors[i].object == value) {
+            operand->shape = (ft_shape){made->tensors[i].dims, made->tensors[i].ndim};
+            return 0;
+        }
+    }
+    pyft_tensor tensor;
+    if (pyft_read_tensor(made->state, value, &tensor) < 0) {
+        return -1;
+    }
+    memcpy(dims, tensor.dims, (size_t)tensor.ndim * sizeof *dims);
+    operand->shape = (ft_shape){dims, tensor.ndim};
+    return 0;
+}
+
+/* The result's tensor number `index`; what works in place and returns nothing changed its first
+ * argument. */
+static int
+output_operand(const pyft_made *made, int index, int64_t *dims, ft_operand *operand)
+{
+    PyObject *result = made->result;
+    if (made->element >= 0) {
+        pyft_argument first = {.position = 0};
+        bool listed = PyTuple_Check(result) || PyList_Check(result);
+        PyObject *value = listed && made->element < PySequence_Fast_GET_SIZE(result)
+                              ? PySequence_Fast_GET_ITEM(result, made->element)
+                              : argument_of(made, &first);
+        return tensor_operand(made, value, dims, operand);
+    }
+    if (PyTuple_Check(result) || PyList_Check(result)) {
+        bool there = index < PySequence_Fast_GET_SIZE(result);
+        return tensor_operand(made, there ? PySequence_Fast_GET_ITEM(result, index) : NULL, dims,
+                              operand);
+    }
+    return tensor_operand(made, index == 0 ? result : NULL, dims, operand);
+}
+
+static int
+value_operand(PyObject *value, int64_t *dims, ft_operand *operand)
+{
+    if (value == NULL || value == Py_None) {
+        return 0;
+    }
+    if (PyLong_Check(value)) {
+        operand->present = operand->is_number = true;
+        operand->number = PyLong_AsUnsignedLongLong(value);
+        if (PyErr_Occurred()) { /* a negative one, such as an axis: no operand */
+            PyErr_Clear();
+            operand->present = false;
+        }
+        return 0;
+    }
+    if (!PyTuple_Check(value) && !PyList_Check(value)) {
+        return 0;
+    }
+    Py_ssize_t length = PySequence_Fast_GET_SIZE(value);
+    for (Py_ssize_t i = 0; i < length && i < FT_MAX_DIMS; i++) {
+        dims[i] = (int64_t)PyNumber_AsSsize_t(PySequence_Fast_GET_ITEM(value, i), NULL);
+        if (dims[i] == -1 && PyErr_Occurred()) {
+            return -1;
+        }
+    }
+    operand->present = length <= FT_MAX_DIMS;
+    operand->shape = (ft_shape){dims, (int)length};
+    return 0;
+}
+
+/* Whether the argument is a number other than `neutral`; a tensor is taken to be. */
+static int
+differs(PyObject *value, long neutral)
+{
+    if (value == NULL || value == Py_None) {
+        return 0;
+    }
+    if (!PyLong_Check(value) && !PyFloat_Check(value)) {
+        return 1;
+    }
+    double number = PyFloat_AsDouble(value);
+    if (number == -1 && PyErr_Occurred()) { /* an integer too large for a double */
+        PyErr_Clear();
+        return 1;
+    }
+    return number != (double)neutral;
+}
+
+static int
+entries_operand(PyObject *value, ft_operand *operand)
+{
+    PyObject *count = value == NULL ? NULL : PyObject_CallMethod(value, "_nnz", NULL);
+    if (count == NULL) { /* not sparse */
+        PyErr_Clear();
+        return 0;
+    }
+    operand->number = PyLong_AsUnsignedLongLong(count);
+    operand->present = operand->is_number = true;
+    Py_DECREF(count);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+int
+pyft_made_operand(const pyft_made *made, int row, int role, int64_t *dims, ft_operand *operand)
+{
+    const ft_source *source = &made->op->rows[row]->sources[role];
+    PyObject *value = argument_of(made, &made->op->arguments[row][role]);
+    uint64_t number = 0;
+    memset(operand, 0, sizeof *operand);
+    switch (source->kind) {
+    case FT_FROM_INPUT:
+        return tensor_operand(made, value, dims, operand);
+    case FT_FROM_OUTPUT:
+        return output_operand(made, source->index, dims, operand);
+    case FT_FROM_VALUE:
+        return value_operand(value, dims, operand);
+    case FT_FROM_ENTRIES:
+        return entries_operand(value, operand);
+    case FT_FROM_PRESENCE:
+        number = value != NULL && value != Py_None && value != Py_False;
+        break;
+    case FT_FROM_SCALE:
+        number = (uint64_t)differs(value, 1);
+        break;
+    case FT_FROM_NONZERO:
+        number = (uint64_t)differs(value, 0);
+        break;
+    case FT_FROM_LENGTH:
+        number = value != NULL && (PyTuple_Check(value) || PyList_Check(value))
+                     ? (uint64_t)PySequence_Fast_GET_SIZE(value)
+                     : 1;
+        break;
+    case FT_FROM_OPTION:
+        number = made->causal;
+        break;
+    case FT_FROM_CONSTANT:
+        number = (uint64_t)source->index;
+        break;
+    case FT_FROM_ATTRIBUTE: /* layers only */
+        return 0;
+    }
+    operand->present = operand->is_number = true;
+    operand->number = number;
+    return 0;
+}

@@ -1,0 +1,262 @@
+/* Operations: which rows of the name maps count an overload, and where its arguments are. */
+/* SPDX-License-Identifier: MIT */
+#include "counting.h"
+
+#include <string.h>
+
+enum { NAME_SIZE = 160 };
+
+/* What flops_tracker._operations.describe says; all borrowed from its result. */
+typedef struct {
+    PyObject *call, *name, *packet, *kind, *arguments;
+} description;
+
+/* The names under which a map may have the operation, from the narrowest to the widest: the
+ * overload, all its overloads, the same not in place, the same not on lists. */
+static const ft_map_row *const *
+find_rows(const ft_registry *registry, const char *name, const char *packet, size_t *found,
+          bool *each)
+{
+    const ft_map_row *const *rows = ft_registry_find(registry, name, found);
+    char base[NAME_SIZE];
+    size_t length = strlen(packet);
+    *each = false;
+    if (*found > 0 || length >= NAME_SIZE) {
+        return rows;
+    }
+    memcpy(base, packet, length + 1);
+    rows = ft_registry_find(registry, base, found);
+    if (*found == 0 && length > 0 && base[length - 1] == '_') {
+        base[length - 1] = '\0';
+        rows = ft_registry_find(registry, base, found);
+    }
+    static const char on_lists[] = "aten._foreach_";
+    if (*found == 0 && strncmp(base, on_lists, sizeof on_lists - 1) == 0) {
+        memmove(base + 5, base + sizeof on_lists - 1, strlen(base + sizeof on_lists - 1) + 1);
+        rows = ft_registry_find(registry, base, found);
+        *each = true;
+    }
+    *each = *each || (*found > 0 && (rows[0]->flags & FT_ROW_EACH));
+    return rows;
+}
+
+static int
+locate_argument(PyObject *arguments, const char *name, pyft_argument *argument)
+{
+    argument->position = -1;
+    if (name == NULL) {
+        return 0;
+    }
+    PyObject *place = PyDict_GetItemString(arguments, name);
+    argument->name = PyUnicode_InternFromString(name);
+    if (place == NULL || argument->name == NULL) {
+        return argument->name == NULL ? -1 : 0;
+    }
+    argument->position = (int)PyLong_AsLong(PyTuple_GET_ITEM(place, 0));
+    argument->fallback = Py_NewRef(PyTuple_GET_ITEM(place, 1));
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static int
+attach_rows(pyft_op *op, const ft_map_row *const *rows, size_t found, PyObject *arguments)
+{
+    for (size_t i = 0; i < found && i < PYFT_MAX_OP_ROWS; i++) {
+        op->rows[i] = rows[i];
+        op->row_count = (int)i + 1;
+        int roles = ft_formula_role_count(rows[i]->formula);
+        for (int role = 0; role < roles; role++) {
+            const ft_source *source = &rows[i]->sources[role];
+            const char *name = source->kind == FT_FROM_OPTION ? NULL : source->name;
+            if (locate_argument(arguments, name, &op->arguments[i][role]) < 0) {
+                return -1;
+            }
+        }
+    }
+    return 0;
+}
+
+static pyft_op_kind
+kind_of(PyObject *text)
+{
+    static const struct {
+        const char *text;
+        pyft_op_kind kind;
+    } kinds[] = {
+        {"record_enter", PYFT_OP_RECORD_ENTER}, {"record_exit", PYFT_OP_RECORD_EXIT},
+        {"composite", PYFT_OP_COMPOSITE},       {"view", PYFT_OP_VIEW},
+        {"control", PYFT_OP_CONTROL},
+    };
+    for (size_t i = 0; i < FT_COUNT_OF(kinds); i++) {
+        if (PyUnicode_CompareWithASCIIString(text, kinds[i].text) == 0) {
+            return kinds[i].kind;
+        }
+    }
+    return PYFT_OP_UNKNOWN;
+}
+
+static int
+resolve(pyft_state *state, const description *known, pyft_op *op)
+{
+    const char *name = PyUnicode_AsUTF8(known->name), *packet = PyUnicode_AsUTF8(known->packet);
+    if (name == NULL || packet == NULL) {
+        return -1;
+    }
+    op->call = Py_NewRef(known->call);
+    op->name = Py_NewRef(known->name);
+    op->kind = kind_of(known->kind);
+    PyObject *rules = state->counting->ops.user_rules;
+    PyObject *user = PyDict_GetItemWithError(rules, known->name);
+    if (user == NULL) {
+        user = PyDict_GetItemWithError(rules, known->packet);
+    }
+    if (user != NULL) {
+        op->user_rule = Py_NewRef(user);
+        op->kind = PYFT_OP_COUNTED;
+        return 0;
+    }
+    if (PyErr_Occurred()) {
+        return -1;
+    }
+    size_t found = 0;
+    const ft_map_row *const *rows = find_rows(&state->registry, name, packet, &found, &op->each);
+    if (found == 0 || op->kind == PYFT_OP_COMPOSITE) {
+        return 0;
+    }
+    if (op->kind == PYFT_OP_UNKNOWN) {
+        op->kind = PYFT_OP_COUNTED;
+    }
+    return op->kind == PYFT_OP_COUNTED ? attach_rows(op, rows, found, known->arguments) : 0;
+}
+
+static void
+op_free(pyft_op *op)
+{
+    if (op == NULL) {
+        return;
+    }
+    Py_CLEAR(op->overload);
+    Py_CLEAR(op->call);
+    Py_CLEAR(op->name);
+    Py_CLEAR(op->user_rule);
+    for (int row = 0; row < PYFT_MAX_OP_ROWS; row++) {
+        for (int role = 0; role < FT_MAX_ROLES; role++) {
+            Py_CLEAR(op->arguments[row][role].name);
+            Py_CLEAR(op->arguments[row][role].fallback);
+        }
+    }
+    PyMem_Free(op);
+}
+
+static pyft_op *
+new_op(pyft_state *state, PyObject *overload)
+{
+    PyObject *described =
+        pyft_call_helper("flops_tracker._operations", "describe", "(O)", overload);
+    description known;
+    if (described == NULL ||
+        !PyArg_ParseTuple(described, "OUUUO!", &known.call, &known.name, &known.packet, &known.kind,
+                          &PyDict_Type, &known.arguments)) {
+        Py_XDECREF(described);
+        return NULL;
+    }
+    pyft_op *op = PyMem_Calloc(1, sizeof *op);
+    if (op == NULL) {
+        PyErr_NoMemory();
+    }
+    else {
+        op->overload = Py_NewRef(overload);
+        if (resolve(state, &known, op) < 0) {
+            op_free(op);
+            op = NULL;
+        }
+    }
+    Py_DECREF(described);
+    return op;
+}
+
+/* The slot of an overload, or the free one where it belongs; there are 2 * capacity of them. */
+static uint32_t *
+slot_of(const pyft_ops *ops, PyObject *overload)
+{
+    size_t mask = 2 * (size_t)ops->capacity - 1;
+    size_t at = ((uintptr_t)overload >> 4) * 0x9e3779b97f4a7c15u >> 32 & mask;
+    while (ops->slots[at] != 0 && ops->items[ops->slots[at] - 1]->overload != overload) {
+        at = (at + 1) & mask;
+    }
+    return &ops->slots[at];
+}
+
+static int
+grow(pyft_ops *ops)
+{
+    uint32_t capacity = ops->capacity == 0 ? 512 : 2 * ops->capacity;
+    uint32_t *slots = PyMem_Calloc(2 * (size_t)capacity, sizeof *slots);
+    pyft_op **items =
+        slots == NULL ? NULL : PyMem_Realloc(ops->items, capacity * sizeof(pyft_op *));
+    if (items == NULL) {
+        PyMem_Free(slots);
+        PyErr_NoMemory();
+        return -1;
+    }
+    PyMem_Free(ops->slots);
+    ops->items = items;
+    ops->slots = slots;
+    ops->capacity = capacity;
+    for (uint32_t i = 0; i < ops->count; i++) {
+        *slot_of(ops, items[i]->overload) = i + 1;
+    }
+    return 0;
+}
+
+pyft_op *
+pyft_op_of(pyft_state *state, PyObject *overload, uint32_t *number)
+{
+    pyft_ops *ops = &state->counting->ops;
+    if (ops->count == ops->capacity && grow(ops) < 0) {
+        return NULL;
+    }
+    uint32_t slot = *slot_of(ops, overload);
+    if (slot == 0) {
+        pyft_op *op = new_op(state, overload);
+        if (op == NULL || (ops->count == ops->capacity && grow(ops) < 0)) {
+            op_free(op);
+            return NULL;
+        }
+        slot = *slot_of(ops, overload);
+        if (slot != 0) {
+            op_free(op); /* what ran meanwhile has resolved it */
+        }
+        else {
+            ops->items[ops->count++] = op;
+            slot = *slot_of(ops, overload) = ops->count;
+        }
+    }
+    *number = slot - 1;
+    return ops->items[slot - 1];
+}
+
+int
+pyft_ops_visit(pyft_ops *ops, visitproc visit, void *arg)
+{
+    Py_VISIT(ops->user_rules);
+    for (uint32_t i = 0; i < ops->count; i++) {
+        Py_VISIT(ops->items[i]->overload);
+        Py_VISIT(ops->items[i]->call);
+        Py_VISIT(ops->items[i]->user_rule);
+    }
+    return 0;
+}
+
+void
+pyft_ops_clear(pyft_ops *ops)
+{
+    for (uint32_t i = 0; i < ops->count; i++) {
+        op_free(ops->items[i]);
+    }
+    PyMem_Free(ops->items);
+    PyMem_Free(ops->slots);
+    Py_CLEAR(ops->user_rules);
+    ops->items = NULL;
+    ops->slots = NULL;
+    ops->count = ops->capacity = 0;
+}

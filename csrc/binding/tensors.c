@@ -1,0 +1,176 @@
+/* Tensors as counting sees them: shape, dtype, bytes. */
+/* SPDX-License-Identifier: MIT */
+#include "counting.h"
+
+bool
+pyft_is_tensor(const pyft_torch *torch, PyObject *object)
+{
+    return PyObject_TypeCheck(object, (PyTypeObject *)torch->tensor_type);
+}
+
+/* ---- dtypes ---- */
+
+static int
+read_dtype(PyObject *dtype, pyft_dtype *entry)
+{
+    PyObject *floating = PyObject_GetAttrString(dtype, "is_floating_point");
+    PyObject *complex = PyObject_GetAttrString(dtype, "is_complex");
+    PyObject *size = PyObject_GetAttrString(dtype, "itemsize");
+    PyObject *text = PyObject_Str(dtype); /* torch.float32 */
+    int result = -1;
+    if (floating != NULL && complex != NULL && size != NULL && text != NULL) {
+        entry->kind = floating == Py_True  ? PYFT_REAL
+                      : complex == Py_True ? PYFT_COMPLEX
+                                           : PYFT_INTEGER;
+        entry->size = (uint8_t)PyLong_AsLong(size);
+        Py_ssize_t dot = PyUnicode_FindChar(text, '.', 0, PyUnicode_GET_LENGTH(text), 1);
+        entry->name = PyUnicode_Substring(text, dot + 1, PyUnicode_GET_LENGTH(text));
+        entry->dtype = Py_NewRef(dtype);
+        result = entry->name == NULL || PyErr_Occurred() ? -1 : 0;
+    }
+    Py_XDECREF(floating);
+    Py_XDECREF(complex);
+    Py_XDECREF(size);
+    Py_XDECREF(text);
+    return result;
+}
+
+/* The number of a dtype, 0 where there is no room for one more; -1 with an exception. */
+static int
+dtype_number(pyft_dtypes *dtypes, PyObject *dtype)
+{
+    for (int i = 1; i <= dtypes->count; i++) {
+        if (dtypes->items[i].dtype == dtype) {
+            return i;
+        }
+    }
+    if (dtypes->count + 1 == PYFT_MAX_DTYPES) {
+        return PYFT_NO_DTYPE;
+    }
+    pyft_dtype entry = {0};
+    if (read_dtype(dtype, &entry) < 0) {
+        Py_XDECREF(entry.dtype);
+        Py_XDECREF(entry.name);
+        return -1;
+    }
+    dtypes->items[++dtypes->count] = entry;
+    return dtypes->count;
+}
+
+/* ---- one tensor ---- */
+
+static int
+read_dims(PyObject *shape, pyft_tensor *tensor)
+{
+    Py_ssize_t length = PyTuple_Check(shape) ? PyTuple_GET_SIZE(shape) : FT_MAX_DIMS + 1;
+    if (length > FT_MAX_DIMS) {
+        PyErr_Format(PyExc_ValueError, "a tensor's shape must be a tuple of at most %d, not %R",
+                     FT_MAX_DIMS, shape);
+        return -1;
+    }
+    tensor->ndim = (int)length;
+    for (Py_ssize_t i = 0; i < length; i++) {
+        PyObject *size = PyTuple_GET_ITEM(shape, i);
+        tensor->dims[i] = PyLong_CheckExact(size) ? PyLong_AsLongLong(size)
+                                                  : (int64_t)PyNumber_AsSsize_t(size, NULL);
+        if (tensor->dims[i] == -1 && PyErr_Occurred()) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int
+pyft_read_tensor(pyft_state *state, PyObject *object, pyft_tensor *tensor)
+{
+    pyft_counting *counting = state->counting;
+    PyObject *shape = PyObject_GetAttr(object, counting->torch.shape_name);
+    PyObject *dtype = shape == NULL ? NULL : PyObject_GetAttr(object, counting->torch.dtype_name);
+    int result = -1;
+    tensor->object = object;
+    if (dtype != NULL && read_dims(shape, tensor) == 0) {
+        tensor->dtype = dtype_number(&counting->dtypes, dtype);
+        result = tensor->dtype < 0 ? -1 : 0;
+    }
+    Py_XDECREF(shape);
+    Py_XDECREF(dtype);
+    return result;
+}
+
+/* ---- all tensors of a call ---- */
+
+static int
+add_tensor(pyft_made *made, PyObject *object)
+{
+    pyft_tensor beyond;
+    pyft_tensor *tensor =
+        made->tensor_count < PYFT_MAX_TENSORS ? &made->tensors[made->tensor_count] : &beyond;
+    if (pyft_read_tensor(made->state, object, tensor) < 0) {
+        return -1;
+    }
+    made->tensor_count += tensor != &beyond;
+    ft_shape shape = {tensor->dims, tensor->ndim};
+    uint64_t size = made->state->counting->dtypes.items[tensor->dtype].size;
+    made->bytes =
+        ft_u128_add(made->bytes, ft_u128_multiply(ft_shape_numel(shape), ft_u128_of(size)));
+    return 0;
+}
+
+/* Lists: their one element for operations on each, else all of them. */
+static int
+add_tensors(pyft_made *made, PyObject *value)
+{
+    if (pyft_is_tensor(&made->state->counting->torch, value)) {
+        return add_tensor(made, value);
+    }
+    if (!PyTuple_Check(value) && !PyList_Check(value)) {
+        return 0;
+    }
+    Py_ssize_t first = made->element < 0 ? 0 : made->element;
+    Py_ssize_t last = PySequence_Fast_GET_SIZE(value);
+    if (made->element >= 0 && made->element + 1 < last) {
+        last = made->element + 1;
+    }
+    for (Py_ssize_t i = first; i < last; i++) {
+        PyObject *item = PySequence_Fast_GET_ITEM(value, i);
+        if (pyft_is_tensor(&made->state->counting->torch, item) && add_tensor(made, item) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int
+pyft_made_read(pyft_made *made)
+{
+    made->tensor_count = 0;
+    made->bytes = FT_U128_ZERO;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(made->args); i++) {
+        if (add_tensors(made, PyTuple_GET_ITEM(made->args, i)) < 0) {
+            return -1;
+        }
+    }
+    PyObject *key, *value;
+    Py_ssize_t position = 0;
+    while (made->kwargs != NULL && PyDict_Next(made->kwargs, &position, &key, &value)) {
+        if (add_tensors(made, value) < 0) {
+            return -1;
+        }
+    }
+    made->first_result = made->tensor_count;
+    return add_tensors(made, made->result);
+}
+
+int
+pyft_made_dtype(const pyft_made *made)
+{
+    int at = made->first_result < made->tensor_count ? made->first_result : 0;
+    return made->tensor_count > 0 ? made->tensors[at].dtype : PYFT_NO_DTYPE;
+}
+
+Py_ssize_t
+pyft_made_elements(const pyft_made *made)
+{
+    PyObject *first = PyTuple_GET_SIZE(made->args) > 0 ? PyTuple_GET_ITEM(made->args, 0) : Py_None;
+    return PyTuple_Check(first) || PyList_Check(first) ? PySequence_Fast_GET_SIZE(first) : 0;
+}

@@ -1,0 +1,189 @@
+/* Rows of work behind a hash index, and their sums under a convention. */
+/* SPDX-License-Identifier: MIT */
+#include "ft_tally.h"
+
+#include <string.h>
+
+static const char *const phase_names[] = {
+#define FT_PHASE_NAME(upper, lower) #lower,
+    FT_PHASE_LIST(FT_PHASE_NAME)
+#undef FT_PHASE_NAME
+};
+
+const char *
+ft_phase_name(ft_phase phase)
+{
+    return phase_names[phase];
+}
+
+void
+ft_tally_init(ft_tally *tally, ft_allocator allocator)
+{
+    memset(tally, 0, sizeof *tally);
+    tally->allocator = allocator;
+}
+
+void
+ft_tally_clear(ft_tally *tally)
+{
+    ft_allocator allocator = tally->allocator;
+    if (tally->rows != NULL) {
+        allocator.resize(allocator.context, tally->rows, 0);
+    }
+    if (tally->slots != NULL) {
+        allocator.resize(allocator.context, tally->slots, 0);
+    }
+    ft_tally_init(tally, allocator);
+}
+
+static uint64_t
+mix(uint64_t value)
+{
+    value ^= value >> 33;
+    value *= 0xff51afd7ed558ccdu;
+    value ^= value >> 33;
+    return value;
+}
+
+static size_t
+hash(ft_work_key key)
+{
+    uint64_t names = (uint64_t)key.op << 32 | key.module;
+    uint64_t rest = (uint64_t)key.dtype << 16 | (uint64_t)key.phase << 8 | key.op_class;
+    return (size_t)mix(names ^ mix(rest));
+}
+
+static bool
+same(ft_work_key a, ft_work_key b)
+{
+    return a.op == b.op && a.module == b.module && a.dtype == b.dtype && a.phase == b.phase &&
+           a.op_class == b.op_class;
+}
+
+/* The slot that holds the key, or the free one where it belongs; slot_count is a power of two. */
+static uint32_t *
+slot_of(const ft_tally *tally, ft_work_key key)
+{
+    size_t at = hash(key) & (tally->slot_count - 1);
+    while (tally->slots[at] != 0 && !same(tally->rows[tally->slots[at] - 1].key, key)) {
+        at = (at + 1) & (tally->slot_count - 1);
+    }
+    return &tally->slots[at];
+}
+
+/* Room for one row more, and an index at most half full. */
+static ft_status
+grow(ft_tally *tally)
+{
+    size_t capacity = tally->capacity == 0 ? 64 : 2 * tally->capacity;
+    ft_allocator allocator = tally->allocator;
+    if (capacity > UINT32_MAX / 2) {
+        return FT_NO_MEMORY;
+    }
+    ft_work *rows = allocator.resize(allocator.context, tally->rows, capacity * sizeof *rows);
+    if (rows == NULL) {
+        return FT_NO_MEMORY;
+    }
+    tally->rows = rows;
+    uint32_t *slots = allocator.resize(allocator.context, NULL, 2 * capacity * sizeof *slots);
+    if (slots == NULL) {
+        return FT_NO_MEMORY; /* more rows than `capacity` says do no harm */
+    }
+    if (tally->slots != NULL) {
+        allocator.resize(allocator.context, tally->slots, 0);
+    }
+    memset(slots, 0, 2 * capacity * sizeof *slots);
+    tally->slots = slots;
+    tally->slot_count = 2 * capacity;
+    tally->capacity = capacity;
+    for (size_t i = 0; i < tally->count; i++) {
+        *slot_of(tally, tally->rows[i].key) = (uint32_t)i + 1;
+    }
+    return FT_OK;
+}
+
+ft_status
+ft_tally_add(ft_tally *tally, ft_work_key key, const ft_cost *cost, uint64_t calls)
+{
+    if (tally->count == tally->capacity) {
+        ft_status status = grow(tally);
+        if (status != FT_OK) {
+            return status;
+        }
+    }
+    uint32_t *slot = slot_of(tally, key);
+    if (*slot == 0) {
+        tally->rows[tally->count] = (ft_work){.key = key};
+        *slot = (uint32_t)++tally->count;
+    }
+    ft_work *row = &tally->rows[*slot - 1];
+    row->calls += calls;
+    ft_cost_add(&row->cost, cost);
+    return FT_OK;
+}
+
+ft_status
+ft_tally_merge(ft_tally *tally, const ft_tally *from)
+{
+    ft_status status = FT_OK;
+    for (size_t i = 0; i < from->count && status == FT_OK; i++) {
+        const ft_work *row = &from->rows[i];
+        status = ft_tally_add(tally, row->key, &row->cost, row->calls);
+    }
+    return status;
+}
+
+size_t
+ft_work_position(const ft_work *row, ft_axis axis)
+{
+    switch (axis) {
+    case FT_BY_OP:
+        return row->key.op;
+    case FT_BY_MODULE:
+        return row->key.module;
+    case FT_BY_PHASE:
+        return row->key.phase;
+    case FT_BY_DTYPE:
+        return row->key.dtype;
+    default:
+        return row->key.op_class;
+    }
+}
+
+static ft_u128
+read_row(const ft_work *row, const ft_convention *convention)
+{
+    return ft_cost_read(&row->cost, (ft_class)row->key.op_class, convention);
+}
+
+void
+ft_tally_sum(const ft_tally *tally, const ft_convention *convention, ft_axis axis, ft_u128 *sums,
+             size_t size)
+{
+    for (size_t i = 0; i < tally->count; i++) {
+        size_t at = ft_work_position(&tally->rows[i], axis);
+        if (at < size) {
+            sums[at] = ft_u128_add(sums[at], read_row(&tally->rows[i], convention));
+        }
+    }
+}
+
+ft_u128
+ft_tally_total(const ft_tally *tally, const ft_convention *convention)
+{
+    ft_u128 total = FT_U128_ZERO;
+    for (size_t i = 0; i < tally->count; i++) {
+        total = ft_u128_add(total, read_row(&tally->rows[i], convention));
+    }
+    return total;
+}
+
+ft_u128
+ft_tally_kind(const ft_tally *tally, ft_kind kind)
+{
+    ft_u128 total = FT_U128_ZERO;
+    for (size_t i = 0; i < tally->count; i++) {
+        total = ft_u128_add(total, tally->rows[i].cost.by_kind[kind]);
+    }
+    return total;
+}

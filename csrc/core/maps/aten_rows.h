@@ -1,0 +1,49 @@
+/* The words in which the tables of operations are written. */
+/* SPDX-License-Identifier: MIT */
+#ifndef FT_ATEN_ROWS_H
+#define FT_ATEN_ROWS_H
+
+#include "../formulas/formulas.h"
+#include "maps.h"
+
+/* Arguments are named as in the operation's schema. A name without overload stands for all
+ * overloads, for those in place (add_) and for those on lists (_foreach_add, _foreach_add_). */
+#define TENSOR(argument) {FT_FROM_INPUT, 0, argument}
+#define OUT {FT_FROM_OUTPUT, 0, NULL}
+#define OUT_NUMBER(index) {FT_FROM_OUTPUT, index, NULL}
+#define VALUE(argument) {FT_FROM_VALUE, 0, argument}
+#define GIVEN(argument) {FT_FROM_PRESENCE, 0, argument}
+#define SCALED(argument) {FT_FROM_SCALE, 0, argument}
+#define NONZERO(argument) {FT_FROM_NONZERO, 0, argument}
+#define ENTRIES(argument) {FT_FROM_ENTRIES, 0, argument}
+#define LENGTH(argument) {FT_FROM_LENGTH, 0, argument}
+#define OPTION(option) {FT_FROM_OPTION, 0, option}
+#define IS(value) {FT_FROM_CONSTANT, value, NULL}
+
+/* So much arithmetic, so many comparisons and special functions per element of a tensor; further
+ * sources are options that cost one step more per element. */
+#define PER(formula, op, flags, tensor, arith, compare, special, ...) \
+    {                                                                 \
+        "aten." op, &formula, flags,                                  \
+        {                                                             \
+            tensor, IS(arith), IS(compare), IS(special), __VA_ARGS__  \
+        }                                                             \
+    }
+
+/* Per fold, per element and per result of a reduction. */
+#define FOLD(op, input, fold_arith, fold_compare, arith, compare, special, end_arith, end_special) \
+    {                                                                                              \
+        "aten." op, &ft_reduction, 0,                                                              \
+        {                                                                                          \
+            TENSOR(input), OUT, IS(fold_arith), IS(fold_compare), IS(arith), IS(compare),          \
+                IS(special), IS(end_arith), IS(end_special)                                        \
+        }                                                                                          \
+    }
+
+#define ZERO(op, formula)        \
+    {                            \
+        "aten." op, &formula, 0, \
+        {{0}}                    \
+    }
+
+#endif

@@ -1,0 +1,104 @@
+"""FlopCount: what was counted, to read, print and export; all sums come from the core."""
+
+from typing import Any, NamedTuple
+
+from . import _core
+
+
+class ModuleCount(NamedTuple):
+    """FLOPs of one module: of its own operations, and with those of the modules inside it."""
+
+    module_class: str
+    own: int
+    inclusive: int
+    calls: int
+    aliases: tuple[str, ...]
+
+
+class FlopCount(_core.OperationCounts):
+    """FLOPs by operation, module, phase and dtype, under one convention.
+
+    ``total``, ``forward``, ``backward``, ``recompute`` and ``optimizer`` are exact integers;
+    ``under(name)`` gives the same counts under another convention.
+    """
+
+    def by_op(self) -> dict[str, int]:
+        """FLOPs of each operation, the largest first."""
+        return _largest_first(self._sums("op"))
+
+    def by_class(self) -> dict[str, int]:
+        """FLOPs of each class of operations (matmul, conv, norm, ...), the largest first."""
+        return _largest_first(self._sums("class"))
+
+    def by_phase(self) -> dict[str, int]:
+        """FLOPs of forward, backward, recompute and optimizer."""
+        sums = self._sums("phase")
+        return {phase: sums.get(phase, 0) for phase in _PHASES}
+
+    def by_dtype(self) -> dict[str, int]:
+        """FLOPs by dtype of the result, the largest first."""
+        return {k: v for k, v in _largest_first(self._sums("dtype")).items() if k != "none" or v}
+
+    def by_module(self, depth: int | None = None) -> dict[str, ModuleCount]:
+        """Count of each module by path, down to ``depth`` levels below the roots.
+
+        The sum of ``own`` over all modules and ``outside`` is the total.
+        """
+        counts = {}
+        for (name, kind, _, calls, aliases, _, _), (own, inclusive) in zip(
+            self._modules[1:], self._module_sums()[1:], strict=True
+        ):
+            if depth is None or name.count(".") <= depth:
+                counts[name] = ModuleCount(kind, own, inclusive, calls, aliases)
+        return counts
+
+    @property
+    def outside(self) -> int:
+        """FLOPs outside of all modules."""
+        return self._module_sums()[0][0]
+
+    @property
+    def calls(self) -> int:
+        """Operations that ran."""
+        return self.operations
+
+    @property
+    def coverage(self) -> float:
+        """Share of the operations that a rule counted."""
+        if self.operations == 0:
+            return 1.0
+        return (self.operations - self.unknown_operations) / self.operations
+
+    @property
+    def uncounted(self) -> dict[str, str]:
+        """Operations without a rule, and the shapes of the first call of each."""
+        return self.unknown
+
+    @property
+    def uncalled(self) -> list[str]:
+        """Paths of modules with a forward of their own that never ran."""
+        return [name for name, _, _, calls, _, _, forward in self._modules[1:] if forward and not calls]
+
+    @property
+    def trust_line(self) -> str:
+        """Convention, operations, share counted, operations without a rule."""
+        return (
+            f"{self.convention} · {self.operations:,} operations, {_percent(self.coverage)} "
+            f"counted, {len(self.unknown)} unknown"
+        )
+
+    def __repr__(self) -> str:
+        return f"<FlopCount {_core.format_flops(self.total)} · {self.trust_line}>"
+
+
+_PHASES = ("forward", "backward", "recompute", "optimizer")
+
+
+def _largest_first(sums: dict[str, int]) -> dict[str, int]:
+    return dict(sorted(sums.items(), key=lambda item: -item[1]))
+
+
+def _percent(share: float) -> str:
+    """Never 100.0 % where something is missing."""
+    text = f"{100 * share:.1f}"
+    return "99.9 %" if text == "100.0" and share < 1 else f"{text} %"
