@@ -4,6 +4,7 @@ import importlib
 
 import numpy as np
 import pytest
+import torch
 
 from flops_tracker import Convention, Rule, conventions, format_flops, formulas, rules
 
@@ -72,11 +73,26 @@ def test_every_row_of_the_layer_table_has_a_rule(layer):
     assert f"torch.nn.modules.{layer}" in {rule.name for rule in rules()}
 
 
+LAYERS = sorted({rule.name for rule in rules() if rule.name.startswith("torch.")})
+OPERATIONS = sorted({rule.name for rule in rules()} - set(LAYERS))
+# Of other builds and devices, or of other releases.
+ELSEWHERE: set[str] = set()
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("name", sorted({rule.name for rule in rules()}))
+@pytest.mark.parametrize("name", LAYERS)
 def test_a_rule_names_a_class_that_there_is(name):
     module, _, class_name = name.rpartition(".")
     assert isinstance(getattr(importlib.import_module(module), class_name), type)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_rule_names_an_operation_that_there_is(name):
+    library, operation, *overload = name.split(".")
+    if name in ELSEWHERE:
+        pytest.skip("not in this build of PyTorch")
+    packet = getattr(getattr(torch.ops, library), operation)
+    assert not overload or overload[0] in packet.overloads()
 
 
 def test_every_formula_is_complete_and_named_once():

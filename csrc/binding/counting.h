@@ -244,8 +244,21 @@ int pyft_check_known(const pyft_counter *counter, const pyft_op *op);
 PyObject *pyft_mode_new(pyft_state *state, pyft_thread *thread);
 void pyft_mode_forget(PyObject *mode);
 
-/* ---- counts.c: results ---- */
+/* ---- counts.c, counts_sums.c: results ---- */
 
+typedef struct {
+    PyObject_HEAD
+    ft_tally tally;
+    const ft_convention *convention;
+    pyft_state *state;
+    PyObject *modules; /* list of tuples, see modules_list */
+    PyObject *unknown; /* dict: name of an operation without a rule: shapes of its first call */
+    uint64_t operations, unknown_operations;
+} pyft_counts;
+
+PyObject *pyft_counts_sums(PyObject *counts, PyObject *axis);
+PyObject *pyft_counts_module_sums(PyObject *counts, PyObject *unused);
+PyObject *pyft_counts_rows(PyObject *counts, void *unused);
 PyObject *pyft_counts_new(pyft_counter *counter);
 int pyft_add_counts(PyObject *module, pyft_state *state);
 int pyft_add_counter(PyObject *module, pyft_state *state);

@@ -2,16 +2,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "counting.h"
 
-typedef struct {
-    PyObject_HEAD
-    ft_tally tally;
-    const ft_convention *convention;
-    pyft_state *state;
-    PyObject *modules; /* list of tuples, see modules_list */
-    PyObject *unknown; /* dict: name of an operation without a rule: shapes of its first call */
-    uint64_t operations, unknown_operations;
-} counts;
-
 /* ---- making one ---- */
 
 /* (name, class, parent, calls, other names, has parameters, has a forward) by number. */
@@ -34,10 +24,10 @@ modules_list(const pyft_modules *modules)
     return list;
 }
 
-static counts *
+static pyft_counts *
 empty_like(PyTypeObject *type, pyft_state *state, const ft_convention *convention)
 {
-    counts *self = (counts *)type->tp_alloc(type, 0);
+    pyft_counts *self = (pyft_counts *)type->tp_alloc(type, 0);
     if (self != NULL) {
         ft_tally_init(&self->tally, ft_allocator_libc());
         self->state = state;
@@ -47,7 +37,7 @@ empty_like(PyTypeObject *type, pyft_state *state, const ft_convention *conventio
 }
 
 static int
-take_tally(counts *self, const ft_tally *tally)
+take_tally(pyft_counts *self, const ft_tally *tally)
 {
     ft_status status = ft_tally_merge(&self->tally, tally);
     return status == FT_OK ? 0 : (pyft_raise(status, "copying counts"), -1);
@@ -58,7 +48,7 @@ pyft_counts_new(pyft_counter *counter)
 {
     PyObject *module = PyImport_ImportModule("flops_tracker._counts");
     PyObject *type = module == NULL ? NULL : PyObject_GetAttrString(module, "FlopCount");
-    counts *self =
+    pyft_counts *self =
         type == NULL ? NULL : empty_like((PyTypeObject *)type, counter->state, counter->convention);
     Py_XDECREF(module);
     Py_XDECREF(type);
@@ -78,10 +68,10 @@ pyft_counts_new(pyft_counter *counter)
 static PyObject *
 counts_under(PyObject *object, PyObject *argument)
 {
-    counts *self = (counts *)object;
+    pyft_counts *self = (pyft_counts *)object;
     const char *name = PyUnicode_AsUTF8(argument);
     const ft_convention *convention = name == NULL ? NULL : pyft_convention_named(name);
-    counts *other =
+    pyft_counts *other =
         convention == NULL ? NULL : empty_like(Py_TYPE(object), self->state, convention);
     if (other == NULL) {
         return NULL;
@@ -101,196 +91,20 @@ counts_under(PyObject *object, PyObject *argument)
     return (PyObject *)other;
 }
 
-/* ---- sums ---- */
-
-static PyObject *
-name_on_axis(const counts *self, ft_axis axis, size_t at)
-{
-    const pyft_counting *counting = self->state->counting;
-    switch (axis) {
-    case FT_BY_OP:
-        return Py_NewRef(counting->ops.items[at]->name);
-    case FT_BY_MODULE:
-        return Py_NewRef(PyTuple_GET_ITEM(PyList_GET_ITEM(self->modules, at), 0));
-    case FT_BY_PHASE:
-        return PyUnicode_FromString(ft_phase_name((ft_phase)at));
-    case FT_BY_DTYPE:
-        return at == PYFT_NO_DTYPE ? PyUnicode_FromString("none")
-                                   : Py_NewRef(counting->dtypes.items[at].name);
-    default:
-        return PyUnicode_FromString(ft_class_name((ft_class)at));
-    }
-}
-
-/* The FLOPs of each position on an axis; *size receives their number. To be freed. */
-static ft_u128 *
-sums_on_axis(const counts *self, ft_axis axis, size_t *size)
-{
-    *size = 0;
-    for (size_t i = 0; i < self->tally.count; i++) {
-        size_t at = ft_work_position(&self->tally.rows[i], axis);
-        *size = at >= *size ? at + 1 : *size;
-    }
-    ft_u128 *sums = PyMem_Calloc(*size + 1, sizeof *sums);
-    if (sums == NULL) {
-        PyErr_NoMemory();
-        return NULL;
-    }
-    ft_tally_sum(&self->tally, self->convention, axis, sums, *size);
-    return sums;
-}
-
-static int
-set_count(PyObject *dict, PyObject *name, ft_u128 count)
-{
-    PyObject *number = name == NULL ? NULL : pyft_from_u128(count);
-    int result = number == NULL ? -1 : PyDict_SetItem(dict, name, number);
-    Py_XDECREF(name);
-    Py_XDECREF(number);
-    return result;
-}
-
-static int
-axis_named(PyObject *argument, ft_axis *axis)
-{
-    static const char *const names[] = {"op", "module", "phase", "dtype", "class"};
-    for (size_t i = 0; i < FT_COUNT_OF(names); i++) {
-        if (PyUnicode_Check(argument) &&
-            PyUnicode_CompareWithASCIIString(argument, names[i]) == 0) {
-            *axis = (ft_axis)i;
-            return 0;
-        }
-    }
-    PyErr_Format(PyExc_ValueError, "the axis must be op, module, phase, dtype or class, not %R",
-                 argument);
-    return -1;
-}
-
-/* Every name that occurs, in the order of its first appearance. */
-static PyObject *
-counts_sums(PyObject *object, PyObject *argument)
-{
-    counts *self = (counts *)object;
-    ft_axis axis;
-    size_t size;
-    ft_u128 *sums = axis_named(argument, &axis) < 0 ? NULL : sums_on_axis(self, axis, &size);
-    PyObject *dict = sums == NULL ? NULL : PyDict_New();
-    for (size_t i = 0; dict != NULL && i < self->tally.count; i++) {
-        size_t at = ft_work_position(&self->tally.rows[i], axis);
-        if (set_count(dict, name_on_axis(self, axis, at), sums[at]) < 0) {
-            Py_CLEAR(dict);
-        }
-    }
-    PyMem_Free(sums);
-    return dict;
-}
-
-/* A list of (own, inclusive) FLOPs by module number; number 0 is the outside. */
-static PyObject *
-counts_module_sums(PyObject *object, PyObject *unused)
-{
-    (void)unused;
-    counts *self = (counts *)object;
-    Py_ssize_t count = PyList_GET_SIZE(self->modules);
-    ft_u128 *own = PyMem_Calloc(2 * (size_t)count, sizeof *own), *inclusive = own + count;
-    PyObject *list = own == NULL ? PyErr_NoMemory() : PyList_New(count);
-    if (list != NULL) {
-        ft_tally_sum(&self->tally, self->convention, FT_BY_MODULE, own, (size_t)count);
-        for (Py_ssize_t i = count - 1; i >= 0; i--) { /* children come after their parents */
-            inclusive[i] = ft_u128_add(inclusive[i], own[i]);
-            PyObject *row = PyList_GET_ITEM(self->modules, i);
-            long parent = PyLong_AsLong(PyTuple_GET_ITEM(row, 2));
-            if (i > 0 && parent > 0) {
-                inclusive[parent] = ft_u128_add(inclusive[parent], inclusive[i]);
-            }
-        }
-    }
-    for (Py_ssize_t i = 0; list != NULL && i < count; i++) {
-        PyObject *pair =
-            Py_BuildValue("(NN)", pyft_from_u128(own[i]), pyft_from_u128(inclusive[i]));
-        if (pair == NULL) {
-            Py_CLEAR(list);
-            break;
-        }
-        PyList_SET_ITEM(list, i, pair);
-    }
-    PyMem_Free(own);
-    return list;
-}
-
-/* ---- rows ---- */
-
-static PyStructSequence_Field row_fields[] = {
-    {"op", "the operation, with its overload"},
-    {"module", "the path of its module; '' outside of all"},
-    {"phase", "forward, backward, recompute or optimizer"},
-    {"dtype", "of its result"},
-    {"op_class", "matmul, conv, attention, ..."},
-    {"calls", "how often it was called"},
-    {"flops", "under the convention of the counts"},
-    {"cost", "dict: counts by kind of work"},
-    {NULL, NULL},
-};
-static PyStructSequence_Desc row_desc = {"flops_tracker.OperationRow",
-                                         "One operation in one module and phase.", row_fields, 8};
-
-static PyObject *
-cost_dict(const ft_cost *cost)
-{
-    PyObject *dict = PyDict_New();
-    for (int kind = 0; dict != NULL && kind < FT_KIND_COUNT; kind++) {
-        if (set_count(dict, PyUnicode_FromString(ft_kind_name((ft_kind)kind)),
-                      cost->by_kind[kind]) < 0) {
-            Py_CLEAR(dict);
-        }
-    }
-    return dict;
-}
-
-static PyObject *
-counts_rows(PyObject *object, void *unused)
-{
-    (void)unused;
-    counts *self = (counts *)object;
-    PyObject *list = PyList_New((Py_ssize_t)self->tally.count);
-    for (size_t i = 0; list != NULL && i < self->tally.count; i++) {
-        const ft_work *work = &self->tally.rows[i];
-        ft_class op_class = (ft_class)work->key.op_class;
-        PyObject *fields[] = {
-            name_on_axis(self, FT_BY_OP, work->key.op),
-            name_on_axis(self, FT_BY_MODULE, work->key.module),
-            name_on_axis(self, FT_BY_PHASE, work->key.phase),
-            name_on_axis(self, FT_BY_DTYPE, work->key.dtype),
-            name_on_axis(self, FT_BY_CLASS, work->key.op_class),
-            PyLong_FromUnsignedLongLong(work->calls),
-            pyft_from_u128(ft_cost_read(&work->cost, op_class, self->convention)),
-            cost_dict(&work->cost),
-        };
-        PyObject *row = pyft_new_record(self->state->operation_row_type, fields,
-                                        (Py_ssize_t)FT_COUNT_OF(fields));
-        if (row == NULL) {
-            Py_CLEAR(list);
-            break;
-        }
-        PyList_SET_ITEM(list, (Py_ssize_t)i, row);
-    }
-    return list;
-}
-
 /* ---- attributes ---- */
 
 static PyObject *
 counts_total(PyObject *object, void *unused)
 {
     (void)unused;
-    counts *self = (counts *)object;
+    pyft_counts *self = (pyft_counts *)object;
     return pyft_from_u128(ft_tally_total(&self->tally, self->convention));
 }
 
 static PyObject *
 counts_phase(PyObject *object, void *phase)
 {
-    counts *self = (counts *)object;
+    pyft_counts *self = (pyft_counts *)object;
     ft_u128 sums[FT_PHASE_COUNT] = {{0, 0}};
     ft_tally_sum(&self->tally, self->convention, FT_BY_PHASE, sums, FT_PHASE_COUNT);
     return pyft_from_u128(sums[(intptr_t)phase]);
@@ -300,48 +114,48 @@ static PyObject *
 counts_bytes(PyObject *object, void *unused)
 {
     (void)unused;
-    return pyft_from_u128(ft_tally_kind(&((counts *)object)->tally, FT_BYTES));
+    return pyft_from_u128(ft_tally_kind(&((pyft_counts *)object)->tally, FT_BYTES));
 }
 
 static PyObject *
 counts_convention(PyObject *object, void *unused)
 {
     (void)unused;
-    return PyUnicode_FromString(((counts *)object)->convention->name);
+    return PyUnicode_FromString(((pyft_counts *)object)->convention->name);
 }
 
 static PyObject *
 counts_operations(PyObject *object, void *unused)
 {
     (void)unused;
-    return PyLong_FromUnsignedLongLong(((counts *)object)->operations);
+    return PyLong_FromUnsignedLongLong(((pyft_counts *)object)->operations);
 }
 
 static PyObject *
 counts_unknown_operations(PyObject *object, void *unused)
 {
     (void)unused;
-    return PyLong_FromUnsignedLongLong(((counts *)object)->unknown_operations);
+    return PyLong_FromUnsignedLongLong(((pyft_counts *)object)->unknown_operations);
 }
 
 static PyObject *
 counts_modules(PyObject *object, void *unused)
 {
     (void)unused;
-    return Py_NewRef(((counts *)object)->modules);
+    return Py_NewRef(((pyft_counts *)object)->modules);
 }
 
 static PyObject *
 counts_unknown(PyObject *object, void *unused)
 {
     (void)unused;
-    return PyDict_Copy(((counts *)object)->unknown);
+    return PyDict_Copy(((pyft_counts *)object)->unknown);
 }
 
 static int
 counts_traverse(PyObject *object, visitproc visit, void *arg)
 {
-    counts *self = (counts *)object;
+    pyft_counts *self = (pyft_counts *)object;
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->modules);
     Py_VISIT(self->unknown);
@@ -351,7 +165,7 @@ counts_traverse(PyObject *object, visitproc visit, void *arg)
 static int
 counts_clear(PyObject *object)
 {
-    counts *self = (counts *)object;
+    pyft_counts *self = (pyft_counts *)object;
     Py_CLEAR(self->modules);
     Py_CLEAR(self->unknown);
     return 0;
@@ -363,7 +177,7 @@ counts_dealloc(PyObject *object)
     PyTypeObject *type = Py_TYPE(object);
     PyObject_GC_UnTrack(object);
     counts_clear(object);
-    ft_tally_clear(&((counts *)object)->tally);
+    ft_tally_clear(&((pyft_counts *)object)->tally);
     type->tp_free(object);
     Py_DECREF(type);
 }
@@ -371,8 +185,8 @@ counts_dealloc(PyObject *object)
 static PyMethodDef counts_methods[] = {
     {"under", counts_under, METH_O,
      "under($self, convention, /)\n--\n\nThe same counts under another convention."},
-    {"_sums", counts_sums, METH_O, NULL},
-    {"_module_sums", counts_module_sums, METH_NOARGS, NULL},
+    {"_sums", pyft_counts_sums, METH_O, NULL},
+    {"_module_sums", pyft_counts_module_sums, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -391,7 +205,7 @@ static PyGetSetDef counts_getset[] = {
     {"unknown_operations", counts_unknown_operations, NULL, "Those that have no rule.", NULL},
     {"unknown", counts_unknown, NULL,
      "dict: operations without a rule, and the shapes of the first call of each.", NULL},
-    {"rows", counts_rows, NULL, "All rows, a list of OperationRow.", NULL},
+    {"rows", pyft_counts_rows, NULL, "All rows, a list of OperationRow.", NULL},
     {"_modules", counts_modules, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -408,11 +222,25 @@ static PyType_Slot counts_slots[] = {
 
 static PyType_Spec counts_spec = {
     .name = "flops_tracker._core.OperationCounts",
-    .basicsize = sizeof(counts),
+    .basicsize = sizeof(pyft_counts),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE |
              Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = counts_slots,
 };
+
+static PyStructSequence_Field row_fields[] = {
+    {"op", "the operation, with its overload"},
+    {"module", "the path of its module; '' outside of all"},
+    {"phase", "forward, backward, recompute or optimizer"},
+    {"dtype", "of its result"},
+    {"op_class", "matmul, conv, attention, ..."},
+    {"calls", "how often it was called"},
+    {"flops", "under the convention of the counts"},
+    {"cost", "dict: counts by kind of work"},
+    {NULL, NULL},
+};
+static PyStructSequence_Desc row_desc = {"flops_tracker.OperationRow",
+                                         "One operation in one module and phase.", row_fields, 8};
 
 int
 pyft_add_counts(PyObject *module, pyft_state *state)

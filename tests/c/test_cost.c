@@ -141,13 +141,35 @@ test_convention_names(void)
     }
 }
 
+/* (a + bi)(c + di) is 4 products and 2 sums; of k such products, 4k products go into two sums. */
+static void
+test_complex_numbers(void)
+{
+    ft_cost cost = cost_of(10, 5, 3);
+    cost.by_kind[FT_ARITH] = ft_u128_of(7);
+    cost.by_kind[FT_SPECIAL] = ft_u128_of(9);
+    cost.by_kind[FT_BYTES] = ft_u128_of(11);
+    ft_cost product = cost;
+    ft_cost_complex(&cost, false);
+    CHECK_U128(cost.by_kind[FT_MAC], ft_u128_of(40));
+    CHECK_U128(cost.by_kind[FT_DOT], ft_u128_of(10));
+    CHECK_U128(cost.by_kind[FT_BIAS], ft_u128_of(6));
+    CHECK_U128(cost.by_kind[FT_ARITH], ft_u128_of(14));
+    CHECK_U128(cost.by_kind[FT_SPECIAL], ft_u128_of(9));
+    CHECK_U128(cost.by_kind[FT_BYTES], ft_u128_of(11));
+    ft_cost_complex(&product, true);
+    CHECK_U128(product.by_kind[FT_ARITH], ft_u128_of(42));
+}
+
 static void
 test_classes_and_kinds(void)
 {
-    static const char *const classes[] = {"matmul",    "conv",     "attention", "recurrent",
-                                          "norm",      "softmax",  "pool",      "activation",
-                                          "embedding", "resample", "data"};
-    static const char *const kinds[] = {"mac", "dot", "bias", "arith", "compare", "special"};
+    static const char *const classes[] = {
+        "matmul",     "conv",      "attention", "recurrent", "norm",     "softmax", "pool",
+        "activation", "pointwise", "reduction", "embedding", "resample", "loss",    "optimizer",
+        "fft",        "linalg",    "sparse",    "data",      "unknown"};
+    static const char *const kinds[] = {"mac",     "dot",     "bias", "arith",
+                                        "compare", "special", "bytes"};
     CHECK_U64(FT_CLASS_COUNT, FT_COUNT_OF(classes));
     CHECK_U64(FT_KIND_COUNT, FT_COUNT_OF(kinds));
     for (size_t i = 0; i < FT_COUNT_OF(classes); i++) {
@@ -173,4 +195,5 @@ test_status_texts(void)
 }
 
 TEST_MAIN(test_linear_layer, test_linear_layer_and_arithmetic, test_each_kind, test_overflow,
-          test_add, test_convention_names, test_classes_and_kinds, test_status_texts)
+          test_add, test_convention_names, test_complex_numbers, test_classes_and_kinds,
+          test_status_texts)
