@@ -1,7 +1,8 @@
-"""What a FlopCounter changes while it counts, and how that is undone."""
+"""What counting changes in the process while it lasts, and how that is undone."""
 
 import sys
 import threading
+import warnings
 from contextlib import ExitStack
 from typing import Any
 
@@ -10,30 +11,62 @@ from torch.nn.modules import module as nn_module
 
 
 def open_session(counter: Any) -> ExitStack:
-    """Count in this thread, and in threads that it starts; closing the stack undoes all of it."""
+    """Count in this thread, and in threads that start meanwhile; closing the stack ends it."""
     with ExitStack() as stack:
-        if "torch._dynamo" in sys.modules:
-            # A compiled function that is first called under a mode would never be compiled.
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
         # Global hooks only: a hook on a module turns PyTorch's fused paths off.
         before = nn_module.register_module_forward_pre_hook(counter._enter_module)
         stack.callback(before.remove)
         after = nn_module.register_module_forward_hook(counter._leave_module, always_call=True)
         stack.callback(after.remove)
-        _follow_threads(counter, stack)
+        _process.add(counter)
+        stack.callback(_process.remove, counter)
         mode = counter._new_mode()
         mode.__enter__()
         stack.callback(_leave, mode)
         return stack.pop_all()
 
 
-def _follow_threads(counter: Any, stack: ExitStack) -> None:
+class _Process:
+    """What is set once for all counters, by the first that enters, until the last has left."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.counters: list[Any] = []
+        self.undo = ExitStack()
+        self.eager = False
+
+    def add(self, counter: Any) -> None:
+        with self.lock:
+            if not self.counters:
+                _follow_threads(self.undo)
+                _silence_dynamo(self.undo)
+            if "torch._dynamo" in sys.modules and not self.eager:
+                # A compiled function that is first called under a mode is never compiled.
+                self.eager = True
+                self.undo.enter_context(torch.compiler.set_stance("force_eager"))
+            self.counters.append(counter)
+
+    def remove(self, counter: Any) -> None:
+        with self.lock:
+            self.counters = [c for c in self.counters if c is not counter]
+            if not self.counters:
+                self.eager = False
+                self.undo.close()
+
+
+_process = _Process()
+
+
+def _follow_threads(undo: ExitStack) -> None:
     previous = threading.getprofile()
 
     def start_counting(frame: Any, event: str, argument: Any) -> None:
-        """Run as the profile function of a new thread, once: its first event starts counting."""
+        """Be the profile function of a new thread for one event."""
         sys.setprofile(previous)
-        counter._new_mode().__enter__()
+        with _process.lock:
+            counters = list(_process.counters)
+        for counter in counters:
+            counter._new_mode().__enter__()
 
     threading.setprofile(start_counting)
 
@@ -41,14 +74,25 @@ def _follow_threads(counter: Any, stack: ExitStack) -> None:
         if threading.getprofile() is start_counting:
             threading.setprofile(previous)  # type: ignore[arg-type]
 
-    stack.callback(restore)
+    undo.callback(restore)
+
+
+def _silence_dynamo(undo: ExitStack) -> None:
+    """Its warning of global hooks is about ours, and the hooks are gone when it matters."""
+    warnings.filterwarnings("ignore", message="Using `torch.compile.module.` when there are global")
+    entry = warnings.filters[0]
+
+    def restore() -> None:
+        if entry in warnings.filters:
+            warnings.filters.remove(entry)  # type: ignore[attr-defined]
+
+    undo.callback(restore)
 
 
 def _leave(mode: Any) -> None:
     """Take a mode off this thread's stack, wherever in it it is; others stay as they are."""
     size = torch._C._len_torch_dispatch_stack()
-    places = [torch._C._get_dispatch_stack_at(i) for i in range(size)]
-    if not any(place is mode for place in places):
+    if not any(torch._C._get_dispatch_stack_at(i) is mode for i in range(size)):
         return  # entered in another thread: there it passes everything through
     above = []
     while torch._C._get_dispatch_stack_at(torch._C._len_torch_dispatch_stack() - 1) is not mode:

@@ -56,6 +56,8 @@ def run_control(mode: Any, operator: Any, args: tuple[Any, ...]) -> Any:
 
 def module_tree(root: Any) -> list[tuple[Any, str, int, list[str], bool, bool]]:
     """Each module once: itself, path, parent's index, other paths, has parameters, has forward."""
+    if not isinstance(root, torch.nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, not {type(root).__name__}")
     rows: list[tuple[Any, str, int, list[str], bool, bool]] = []
     numbers: dict[int, int] = {}
 
