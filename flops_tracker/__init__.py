@@ -4,7 +4,9 @@
 when they are used.
 """
 
+import importlib
 import importlib.util
+from typing import TYPE_CHECKING, Any
 
 if importlib.util.find_spec("._core", __name__) is None:
     raise ImportError(
@@ -29,16 +31,40 @@ from ._core import (
     conventions,
     format_flops,
     formulas,
+    register_rule,
     rules,
 )
+
+if TYPE_CHECKING:
+    from ._count import count
+    from ._counts import FlopCount, ModuleCount
+    from ._explain import explain
+
+_LAZY = {"FlopCount": "_counts", "ModuleCount": "_counts", "count": "_count", "explain": "_explain"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs more than the core when it is first used."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
 
 __all__ = [
     "Convention",
     "EpochLog",
+    "FlopCount",
     "FlopCounter",
     "FlopsEstimator",
     "FlopsTracker",
     "Layer",
+    "ModuleCount",
     "Rule",
     "SklearnSGDEstimator",
     "StepLog",
@@ -47,7 +73,10 @@ __all__ = [
     "UncountedWarning",
     "__version__",
     "conventions",
+    "count",
+    "explain",
     "format_flops",
     "formulas",
+    "register_rule",
     "rules",
 ]

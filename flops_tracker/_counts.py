@@ -22,6 +22,9 @@ class FlopCount(_core.OperationCounts):
     ``under(name)`` gives the same counts under another convention.
     """
 
+    params: int = 0
+    on: str = "real"
+
     def by_op(self) -> dict[str, int]:
         """FLOPs of each operation, the largest first."""
         return _largest_first(self._sums("op"))

@@ -27,6 +27,8 @@ def _kind(overload: OpOverload, packet: str) -> str:
 
 def describe(overload: Any) -> tuple[Any, str, str, str, dict[str, tuple[int, Any]]]:
     """Callable, name, name without overload, kind, and each argument's position and default."""
+    if isinstance(overload, type):  # a class of modules that a user's rule counts as a whole
+        return overload, overload.__qualname__, overload.__qualname__, "operation", {}
     if not isinstance(overload, OpOverload):
         name = overload.name()
         kind = "control" if name in _CONTROL else "operation"

@@ -75,7 +75,7 @@ static PyObject *
 counter_leave_module(PyObject *object, PyObject *const *args, Py_ssize_t count)
 {
     pyft_thread *thread = current_thread((pyft_counter *)object);
-    if (thread != NULL && count > 0 && pyft_scope_leave(thread, args[0]) < 0) {
+    if (thread != NULL && count == 3 && pyft_scope_leave(thread, args[0], args[1], args[2]) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

@@ -102,15 +102,22 @@ pyft_check_known(const pyft_counter *counter, const pyft_op *op)
 
 /* ---- rules ---- */
 
-/* A user's rule returns FLOPs, or a dict of counts by kind. */
-static int
-user_cost(const pyft_made *made, ft_cost *cost, ft_class *op_class)
+static PyObject *
+call_user_rule(const pyft_made *made)
 {
-    PyObject *empty = made->kwargs == NULL ? PyDict_New() : Py_NewRef(made->kwargs);
-    PyObject *result = empty == NULL ? NULL
-                                     : PyObject_CallFunctionObjArgs(made->op->user_rule, made->args,
-                                                                    empty, made->result, NULL);
-    Py_XDECREF(empty);
+    PyObject *kwargs = made->kwargs == NULL ? PyDict_New() : Py_NewRef(made->kwargs);
+    PyObject *result = kwargs == NULL
+                           ? NULL
+                           : PyObject_CallFunctionObjArgs(made->op->user_rule, made->args, kwargs,
+                                                          made->result, NULL);
+    Py_XDECREF(kwargs);
+    return result;
+}
+
+/* A user's rule returns FLOPs, or a dict of counts by kind. Steals what it returned. */
+static int
+user_cost(PyObject *result, ft_cost *cost, ft_class *op_class)
+{
     *op_class = FT_CLASS_POINTWISE;
     if (result == NULL) {
         return -1;
@@ -219,7 +226,7 @@ count_element(pyft_counter *counter, pyft_made *made, ft_work_key key)
     ft_cost cost = {0};
     ft_class op_class = FT_CLASS_DATA;
     if (made->op->user_rule != NULL) {
-        if (user_cost(made, &cost, &op_class) < 0) {
+        if (user_cost(call_user_rule(made), &cost, &op_class) < 0) {
             return -1;
         }
     }
@@ -246,6 +253,9 @@ pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *
                        .module = place.module,
                        .phase = (uint8_t)place.phase,
                        .op_class = FT_CLASS_DATA};
+    if (thread->units > 0 && place.phase == FT_PHASE_FORWARD) {
+        return 0; /* the rule of the module's class stands for it */
+    }
     counter->operations++;
     if (op->kind == PYFT_OP_VIEW) {
         ft_cost nothing = {0};
@@ -269,4 +279,28 @@ pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *
         }
     }
     return 0;
+}
+
+int
+pyft_count_unit(pyft_thread *thread, PyObject *module, PyObject *args, PyObject *output)
+{
+    pyft_counter *counter = thread->counter;
+    PyObject *ruled = pyft_ruled_class(&counter->state->counting->ops, module);
+    uint32_t number;
+    const pyft_op *op = ruled == NULL ? NULL : pyft_op_of(counter->state, ruled, &number);
+    if (op == NULL) {
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    ft_cost cost = {0};
+    ft_class op_class;
+    PyObject *result = PyObject_CallFunctionObjArgs(op->user_rule, module, args, output, NULL);
+    if (user_cost(result, &cost, &op_class) < 0) {
+        return -1;
+    }
+    ft_work_key key = {.op = number, .phase = FT_PHASE_FORWARD, .op_class = (uint8_t)op_class};
+    counter->operations++;
+    if (pyft_modules_find(&counter->modules, module, &key.module) < 0) {
+        return -1;
+    }
+    return add(counter, key, &cost, 1);
 }

@@ -26,7 +26,7 @@ typedef struct {
 } pyft_argument;
 
 typedef struct {
-    PyObject *overload, *call, *name; /* call(*args, **kwargs) computes it */
+    PyObject *overload, *call, *name, *packet; /* call(*args, **kwargs) computes it */
     pyft_op_kind kind;
     const ft_map_row *rows[PYFT_MAX_OP_ROWS];
     pyft_argument arguments[PYFT_MAX_OP_ROWS][FT_MAX_ROLES];
@@ -40,13 +40,18 @@ typedef struct {
     uint32_t count, capacity;
     uint32_t *slots; /* by address of the overload, open addressing: 0 is free, else number + 1 */
     PyObject *user_rules; /* name or module class: callable */
+    bool has_class_rules;
 } pyft_ops;
 
 /* The operation of an overload, resolved on first sight; NULL with an exception. */
 pyft_op *pyft_op_of(pyft_state *state, PyObject *overload, uint32_t *number);
 void pyft_ops_clear(pyft_ops *ops);
+/* The class of a module's MRO that a user's rule counts; borrowed, NULL where there is none. */
+PyObject *pyft_ruled_class(const pyft_ops *ops, PyObject *module);
 int pyft_ops_visit(pyft_ops *ops, visitproc visit, void *arg);
+/* user_rules.c */
 PyObject *pyft_register_rule(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *pyft_explain_call(PyObject *module, PyObject *args);
 
 /* ---- torch's functions and types, looked up once (torch.c) ---- */
 
@@ -155,6 +160,7 @@ typedef struct {
 
 typedef struct {
     uint32_t module;
+    bool unit; /* counted by a rule for its class, and not by what runs inside */
     long graph_task;
     PyObject *object; /* borrowed: only compared */
 } pyft_scope;
@@ -175,7 +181,7 @@ typedef struct pyft_thread {
     PyObject *mode; /* owned; knows this thread until it is left */
     unsigned long id;
     pyft_scope *scopes;
-    int depth, scope_capacity;
+    int depth, scope_capacity, units;
     pyft_interval *intervals; /* a ring once it has its full size */
     uint64_t interval_first, interval_count, interval_capacity;
     long long graph_task; /* the last one in which nodes were made, and */
@@ -211,7 +217,7 @@ int pyft_modules_add_tree(pyft_modules *modules, PyObject *root);
 int pyft_modules_find(pyft_modules *modules, PyObject *module, uint32_t *number);
 void pyft_modules_clear(pyft_modules *modules);
 int pyft_scope_enter(pyft_thread *thread, PyObject *module);
-int pyft_scope_leave(pyft_thread *thread, PyObject *module);
+int pyft_scope_leave(pyft_thread *thread, PyObject *module, PyObject *args, PyObject *output);
 /* Nodes from `start` on are made in `module`. */
 int pyft_scope_note(pyft_thread *thread, uint64_t start, uint32_t module);
 uint32_t pyft_scope_of_forward(const pyft_thread *thread);
@@ -233,6 +239,8 @@ int pyft_place_of(pyft_thread *thread, const pyft_torch *torch, pyft_place *plac
 
 /* ---- counting.c: adds a call to the tally of its counter ---- */
 
+/* What a module of a class that has a rule cost in one call. */
+int pyft_count_unit(pyft_thread *thread, PyObject *module, PyObject *args, PyObject *output);
 int pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *kwargs,
                     PyObject *result);
 /* Refuses an operation without a rule, before it runs, where the counter is strict. */

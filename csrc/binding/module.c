@@ -25,6 +25,14 @@ static PyMethodDef module_methods[] = {
      "formulas($module, /)\n--\n\nAll formulas as a list of Rule, named by the formula."},
     {"conventions", pyft_conventions, METH_NOARGS,
      "conventions($module, /)\n--\n\nThe conventions under which a cost is read, a list of Convention."},
+    {"register_rule", PYFT_METHOD(pyft_register_rule), METH_VARARGS | METH_KEYWORDS,
+     "register_rule($module, target, fn, *, override=False)\n--\n\n"
+     "Count an operation of your own: register_rule('mylib::scan', fn).\n\n"
+     "fn(args, kwargs, output) returns what one call costs: a dict by kind, such as\n"
+     "{'mac': n * k, 'arith': n} (with 'mac' it counts as a contraction), or an int, which means\n"
+     "'arith'. For a class of modules it is fn(module, args, output), the module's forward as a\n"
+     "whole; its backward is counted as it runs. A second rule for the same operation is a ValueError without override=True."},
+    {"_explain_call", pyft_explain_call, METH_VARARGS, NULL},
     {"format_flops", format_flops, METH_O,
      "format_flops($module, count, /)\n--\n\n8178368512 as '8.18 GFLOP'."},
     {NULL, NULL, 0, NULL},

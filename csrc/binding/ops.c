@@ -103,9 +103,13 @@ resolve(pyft_state *state, const description *known, pyft_op *op)
     }
     op->call = Py_NewRef(known->call);
     op->name = Py_NewRef(known->name);
+    op->packet = Py_NewRef(known->packet);
     op->kind = kind_of(known->kind);
     PyObject *rules = state->counting->ops.user_rules;
-    PyObject *user = PyDict_GetItemWithError(rules, known->name);
+    PyObject *user = PyDict_GetItemWithError(rules, op->overload);
+    if (user == NULL) {
+        user = PyDict_GetItemWithError(rules, known->name);
+    }
     if (user == NULL) {
         user = PyDict_GetItemWithError(rules, known->packet);
     }
@@ -137,6 +141,7 @@ op_free(pyft_op *op)
     Py_CLEAR(op->overload);
     Py_CLEAR(op->call);
     Py_CLEAR(op->name);
+    Py_CLEAR(op->packet);
     Py_CLEAR(op->user_rule);
     for (int row = 0; row < PYFT_MAX_OP_ROWS; row++) {
         for (int role = 0; role < FT_MAX_ROLES; role++) {
@@ -233,6 +238,18 @@ pyft_op_of(pyft_state *state, PyObject *overload, uint32_t *number)
     }
     *number = slot - 1;
     return ops->items[slot - 1];
+}
+
+PyObject *
+pyft_ruled_class(const pyft_ops *ops, PyObject *module)
+{
+    PyObject *mro = Py_TYPE(module)->tp_mro;
+    for (Py_ssize_t i = 0; ops->has_class_rules && i < PyTuple_GET_SIZE(mro); i++) {
+        if (PyDict_GetItem(ops->user_rules, PyTuple_GET_ITEM(mro, i)) != NULL) {
+            return PyTuple_GET_ITEM(mro, i);
+        }
+    }
+    return NULL;
 }
 
 int

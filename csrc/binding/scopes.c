@@ -278,7 +278,9 @@ pyft_scope_enter(pyft_thread *thread, PyObject *module)
     if (task == -2 || sequence == -2 || pyft_scope_note(thread, (uint64_t)sequence, number) < 0) {
         return -1;
     }
-    thread->scopes[thread->depth++] = (pyft_scope){number, (long)task, module};
+    bool unit = pyft_ruled_class(&thread->counter->state->counting->ops, module) != NULL;
+    thread->scopes[thread->depth++] = (pyft_scope){number, unit, (long)task, module};
+    thread->units += unit;
     thread->counter->modules.items[number].calls++;
     thread->after_backward = false;
     return 0;
@@ -286,7 +288,7 @@ pyft_scope_enter(pyft_thread *thread, PyObject *module)
 
 /* Down to its own module: hooks of inner ones are skipped by KeyboardInterrupt and the like. */
 int
-pyft_scope_leave(pyft_thread *thread, PyObject *module)
+pyft_scope_leave(pyft_thread *thread, PyObject *module, PyObject *args, PyObject *output)
 {
     const pyft_torch *torch = &thread->counter->state->counting->torch;
     int depth = thread->depth;
@@ -296,7 +298,15 @@ pyft_scope_leave(pyft_thread *thread, PyObject *module)
     if (depth == 0) {
         return 0; /* it was open before the counter was */
     }
-    thread->depth = depth - 1;
+    bool unit = thread->scopes[depth - 1].unit;
+    for (; thread->depth >= depth; thread->depth--) {
+        thread->units -= thread->scopes[thread->depth - 1].unit;
+    }
+    /* Within an outer unit nothing counts; and forward that raised has no output. */
+    if (unit && thread->units == 0 && output != Py_None &&
+        pyft_count_unit(thread, module, args, output) < 0) {
+        return -1;
+    }
     long long sequence = pyft_torch_number(torch->sequence);
     return sequence == -2
                ? -1

@@ -1,0 +1,169 @@
+/* register_rule() and what explain() shows: the rules of an operation, from outside. */
+/* SPDX-License-Identifier: MIT */
+#include "counting.h"
+
+#include <string.h>
+
+/* ---- register_rule ---- */
+
+/* A class of modules as it is; an operation as its dotted name: "mylib.scan", "aten.add.Tensor". */
+static PyObject *
+rule_key(PyObject *target)
+{
+    if (PyType_Check(target)) {
+        return Py_NewRef(target);
+    }
+    PyObject *text = PyObject_Str(target);
+    PyObject *key = text == NULL ? NULL : PyObject_CallMethod(text, "replace", "ss", "::", ".");
+    Py_XDECREF(text);
+    if (key != NULL && PyUnicode_FindChar(key, '.', 0, PyUnicode_GET_LENGTH(key), 1) < 1) {
+        PyErr_Format(PyExc_ValueError,
+                     "target must be an operation such as 'mylib::scan' or a class of modules, not "
+                     "%R",
+                     target);
+        Py_CLEAR(key);
+    }
+    return key;
+}
+
+static int
+is_known(const pyft_state *state, PyObject *key)
+{
+    int known = PyDict_Contains(state->counting->ops.user_rules, key);
+    if (known != 0 || !PyUnicode_Check(key)) {
+        return known;
+    }
+    const char *name = PyUnicode_AsUTF8(key);
+    size_t found = 0;
+    if (name != NULL) {
+        ft_registry_find(&state->registry, name, &found);
+    }
+    return name == NULL ? -1 : found > 0;
+}
+
+/* Operations that were seen before follow the new rule from now on. */
+static void
+replace_in_resolved(pyft_ops *ops, PyObject *key, PyObject *rule)
+{
+    for (uint32_t i = 0; i < ops->count; i++) {
+        pyft_op *op = ops->items[i];
+        if (op->overload == key ||
+            (PyUnicode_Check(key) &&
+             (PyUnicode_Compare(op->name, key) == 0 || PyUnicode_Compare(op->packet, key) == 0))) {
+            Py_XSETREF(op->user_rule, Py_NewRef(rule));
+            op->kind = PYFT_OP_COUNTED;
+        }
+    }
+}
+
+PyObject *
+pyft_register_rule(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"target", "fn", "override", NULL};
+    pyft_state *state = PyModule_GetState(module);
+    PyObject *target, *rule;
+    int override = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$p:register_rule", names, &target, &rule,
+                                     &override)) {
+        return NULL;
+    }
+    if (!PyCallable_Check(rule)) {
+        PyErr_Format(PyExc_TypeError, "fn must be callable, not %R", rule);
+        return NULL;
+    }
+    PyObject *key = pyft_counting_of(state) == NULL ? NULL : rule_key(target);
+    int known = key == NULL ? -1 : is_known(state, key);
+    if (known > 0 && !override) {
+        PyErr_Format(PyExc_ValueError, "%R has a rule already; pass override=True to replace it",
+                     target);
+        known = -1;
+    }
+    if (known >= 0 && PyDict_SetItem(state->counting->ops.user_rules, key, rule) == 0) {
+        state->counting->ops.has_class_rules |= PyType_Check(key) != 0;
+        replace_in_resolved(&state->counting->ops, key, rule);
+    }
+    Py_XDECREF(key);
+    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+}
+
+/* ---- explain ---- */
+
+static PyObject *
+operand_value(const ft_operand *operand)
+{
+    if (!operand->present) {
+        return Py_NewRef(Py_None);
+    }
+    if (operand->is_number) {
+        return PyLong_FromUnsignedLongLong(operand->number);
+    }
+    PyObject *shape = PyTuple_New(operand->shape.ndim);
+    for (int i = 0; shape != NULL && i < operand->shape.ndim; i++) {
+        PyObject *size = PyLong_FromLongLong(operand->shape.dims[i]);
+        if (size == NULL) {
+            Py_CLEAR(shape);
+            break;
+        }
+        PyTuple_SET_ITEM(shape, i, size);
+    }
+    return shape;
+}
+
+/* {role: value} of one row. */
+static PyObject *
+operands_dict(const pyft_made *made, int row)
+{
+    const ft_formula *formula = made->op->rows[row]->formula;
+    PyObject *dict = PyDict_New();
+    for (int role = 0; dict != NULL && role < ft_formula_role_count(formula); role++) {
+        ft_operand operand;
+        int64_t dims[FT_MAX_DIMS];
+        PyObject *value =
+            pyft_made_operand(made, row, role, dims, &operand) < 0 ? NULL : operand_value(&operand);
+        if (value == NULL || PyDict_SetItemString(dict, formula->roles[role].name, value) < 0) {
+            Py_CLEAR(dict);
+        }
+        Py_XDECREF(value);
+    }
+    return dict;
+}
+
+/* A list of (formula, equation, {role: value}) of a call that was made. */
+PyObject *
+pyft_explain_call(PyObject *module, PyObject *args)
+{
+    pyft_state *state = PyModule_GetState(module);
+    PyObject *overload, *arguments, *kwargs, *result;
+    uint32_t number;
+    if (!PyArg_ParseTuple(args, "OO!O!O", &overload, &PyTuple_Type, &arguments, &PyDict_Type,
+                          &kwargs, &result) ||
+        pyft_counting_of(state) == NULL) {
+        return NULL;
+    }
+    const pyft_op *op = pyft_op_of(state, overload, &number);
+    if (op == NULL) {
+        return NULL;
+    }
+    pyft_made made;
+    made.state = state;
+    made.op = op;
+    made.args = arguments;
+    made.kwargs = kwargs;
+    made.result = result;
+    made.element = op->each ? 0 : -1;
+    made.causal = false;
+    PyObject *list = pyft_made_read(&made) < 0 ? NULL : PyList_New(op->row_count);
+    for (int row = 0; list != NULL && row < op->row_count; row++) {
+        const ft_formula *formula = op->rows[row]->formula;
+        PyObject *operands = operands_dict(&made, row);
+        PyObject *item = operands == NULL
+                             ? NULL
+                             : Py_BuildValue("(ssN)", formula->name, formula->equation, operands);
+        if (item == NULL) {
+            Py_CLEAR(list);
+            break;
+        }
+        PyList_SET_ITEM(list, row, item);
+    }
+    return list;
+}

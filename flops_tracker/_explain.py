@@ -1,0 +1,95 @@
+"""explain(): the rule of an operation, with the numbers of one call put in."""
+
+from typing import Any
+
+from . import _core
+from ._frameworks import need
+
+
+def explain(op: Any, *arguments: Any, **keywords: Any) -> str:
+    """Say how an operation is counted: ``print(explain("aten.mm", (4, 5), (5, 6)))``.
+
+    ``op`` is a name (``"aten.mm"``, ``"aten::mm"``, ``"aten.add.Tensor"``) or an overload of
+    ``torch.ops``. Arguments come in the order of its schema; a tensor is given by its shape.
+    Nothing is computed: the call is made on the meta device.
+    """
+    need("torch", "torch")
+    overload = _overload_of(op)
+    args, kwargs = _arguments_of(overload, arguments, keywords)
+    counter = _core.FlopCounter()
+    with counter:
+        result = overload(*args, **kwargs)
+    counts = counter.counts
+    lines = [f"{overload} · {counts.trust_line.split(' · ')[1]}"]
+    for formula, equation, operands in _core._explain_call(overload, args, kwargs, result):
+        lines.append(f"{formula}: {equation}")
+        given = [f"{role} = {value}" for role, value in operands.items() if value is not None]
+        lines.append("  with " + ", ".join(given) if given else "  of nothing")
+    for row in counts.rows:
+        cost = ", ".join(f"{kind} {n:,}" for kind, n in row.cost.items() if n)
+        lines.append(f"{row.op} ({row.op_class}): {cost or 'nothing'}")
+    lines.append(
+        " · ".join(f"{c.name} {counts.under(c.name).total:,}" for c in _core.conventions()[:4])
+    )
+    if counts.unknown:
+        lines.append(f'no rule: add one with register_rule("{overload}", fn)')
+    return "\n".join(lines)
+
+
+def _overload_of(op: Any) -> Any:
+    import torch
+
+    if isinstance(op, torch._ops.OpOverload):
+        return op
+    name = str(op).replace("::", ".")
+    library, _, rest = name.partition(".")
+    operation, _, overload = rest.partition(".")
+    try:
+        packet = getattr(getattr(torch.ops, library), operation)
+    except (AttributeError, RuntimeError):
+        raise ValueError(f"there is no operation {name!r} in this PyTorch") from None
+    if not overload:
+        overload = "default" if "default" in packet.overloads() else packet.overloads()[0]
+    if overload not in packet.overloads():
+        raise ValueError(
+            f"{library}.{operation} has no overload {overload!r}, but {packet.overloads()}"
+        )
+    return getattr(packet, overload)
+
+
+def _arguments_of(
+    overload: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Make meta tensors of the shapes that stand where the schema has tensors."""
+    schema = overload._schema.arguments
+    if len(arguments) > len(schema):
+        raise TypeError(f"{overload} takes {len(schema)} arguments, not {len(arguments)}")
+    given = dict(zip((a.name for a in schema), arguments, strict=False)) | keywords
+    unknown = set(given) - {a.name for a in schema}
+    if unknown:
+        raise TypeError(f"{overload} has no argument {sorted(unknown)[0]!r}: {overload._schema}")
+    args, kwargs = [], {}
+    for argument in schema:
+        if argument.name not in given:
+            if not argument.has_default_value():
+                raise TypeError(
+                    f"{overload} needs {argument.name!r} ({argument.type}): {overload._schema}"
+                )
+            value = argument.default_value
+        else:
+            value = _value_of(given[argument.name], str(argument.type))
+        if argument.kwarg_only:
+            kwargs[argument.name] = value
+        else:
+            args.append(value)
+    return tuple(args), kwargs
+
+
+def _value_of(value: Any, kind: str) -> Any:
+    import torch
+
+    if value is None or "Tensor" not in kind or isinstance(value, torch.Tensor):
+        return value
+    if "List" in kind:
+        return [_value_of(item, "Tensor") for item in value]
+    return torch.empty(tuple(value), device="meta")
