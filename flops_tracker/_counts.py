@@ -1,8 +1,9 @@
 """FlopCount: what was counted, to read, print and export; all sums come from the core."""
 
+from os import PathLike
 from typing import Any, NamedTuple
 
-from . import _core
+from . import _core, _views
 
 
 class ModuleCount(NamedTuple):
@@ -89,6 +90,45 @@ class FlopCount(_core.OperationCounts):
             f"{self.convention} · {self.operations:,} operations, {_percent(self.coverage)} "
             f"counted, {len(self.unknown)} unknown"
         )
+
+    # ---- views ----
+
+    def table(self, depth: int | None = None, top: int | None = None) -> str:
+        """Modules and operations with their FLOPs, as text: ``print(count.table())``.
+
+        ``depth`` is the number of levels of modules, ``top`` keeps the largest rows.
+        """
+        return _views.table(self, depth, top)
+
+    def tree(self, depth: int | None = None) -> str:
+        """Show the modules as a tree with their FLOPs, as text."""
+        return _views.tree(self, depth)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give everything as plain data."""
+        return _views.to_dict(self)
+
+    def to_json(self, path: str | PathLike[str] | None = None) -> str:
+        """Give the same as JSON, and write it where a path is given."""
+        return _views.to_json(self, path)
+
+    def to_csv(self, path: str | PathLike[str]) -> None:
+        """Write one line per operation, module, phase and dtype."""
+        _views.to_csv(self, path)
+
+    def to_pandas(self) -> Any:
+        """Give the same as a data frame (needs pandas)."""
+        return _views.to_pandas(self)
+
+    def to_html(self, path: str | PathLike[str] | None = None) -> str:
+        """Give a page that stands alone, and write it where a path is given."""
+        return _views.to_html(self, path)
+
+    def _repr_html_(self) -> str:
+        return _views.html_fragment(self)
+
+    def __str__(self) -> str:
+        return _views.summary(self)
 
     def __repr__(self) -> str:
         return f"<FlopCount {_core.format_flops(self.total)} · {self.trust_line}>"

@@ -160,7 +160,8 @@ row_cost(const pyft_made *made, int row, ft_cost *cost)
     const ft_formula *formula = made->op->rows[row]->formula;
     ft_operand operands[FT_MAX_ROLES];
     int64_t dims[FT_MAX_ROLES][FT_MAX_DIMS];
-    for (int role = 0; role < FT_MAX_ROLES && formula->roles[role].kind != FT_ROLE_END; role++) {
+    memset(operands, 0, sizeof operands);
+    for (int role = 0; role < made->op->role_counts[row]; role++) {
         if (pyft_made_operand(made, row, role, dims[role], &operands[role]) < 0) {
             PyErr_Clear(); /* sizes that are not known, say: the rule does not fit */
             return FT_BAD_SHAPE;

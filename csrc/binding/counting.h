@@ -30,9 +30,9 @@ typedef struct {
     pyft_op_kind kind;
     const ft_map_row *rows[PYFT_MAX_OP_ROWS];
     pyft_argument arguments[PYFT_MAX_OP_ROWS][FT_MAX_ROLES];
-    int row_count;
-    PyObject *user_rule; /* a callable, or NULL */
-    bool each;           /* works on lists of tensors, element by element */
+    int row_count, role_counts[PYFT_MAX_OP_ROWS]; /* roles beyond have no source */
+    PyObject *user_rule;                          /* a callable, or NULL */
+    bool each; /* works on lists of tensors, element by element */
 } pyft_op;
 
 typedef struct {
@@ -265,6 +265,7 @@ typedef struct {
 } pyft_counts;
 
 PyObject *pyft_counts_sums(PyObject *counts, PyObject *axis);
+PyObject *pyft_counts_op_calls(PyObject *counts, PyObject *unused);
 PyObject *pyft_counts_module_sums(PyObject *counts, PyObject *unused);
 PyObject *pyft_counts_rows(PyObject *counts, void *unused);
 PyObject *pyft_counts_new(pyft_counter *counter);

@@ -186,6 +186,7 @@ static PyMethodDef counts_methods[] = {
     {"under", counts_under, METH_O,
      "under($self, convention, /)\n--\n\nThe same counts under another convention."},
     {"_sums", pyft_counts_sums, METH_O, NULL},
+    {"_op_calls", pyft_counts_op_calls, METH_NOARGS, NULL},
     {"_module_sums", pyft_counts_module_sums, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -86,6 +86,32 @@ pyft_counts_sums(PyObject *object, PyObject *argument)
     return dict;
 }
 
+/* (class, calls) of every operation by name. */
+PyObject *
+pyft_counts_op_calls(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    pyft_counts *self = (pyft_counts *)object;
+    size_t count = self->state->counting->ops.count;
+    uint64_t *calls = PyMem_Calloc(count + 1, sizeof *calls);
+    PyObject *dict = calls == NULL ? PyErr_NoMemory() : PyDict_New();
+    for (size_t i = 0; dict != NULL && i < self->tally.count; i++) {
+        calls[self->tally.rows[i].key.op] += self->tally.rows[i].calls;
+    }
+    for (size_t i = self->tally.count; dict != NULL && i-- > 0;) { /* the first row's class stays */
+        const ft_work_key *key = &self->tally.rows[i].key;
+        PyObject *pair = Py_BuildValue("(sK)", ft_class_name((ft_class)key->op_class),
+                                       (unsigned long long)calls[key->op]);
+        PyObject *name = self->state->counting->ops.items[key->op]->name;
+        if (pair == NULL || PyDict_SetItem(dict, name, pair) < 0) {
+            Py_CLEAR(dict);
+        }
+        Py_XDECREF(pair);
+    }
+    PyMem_Free(calls);
+    return dict;
+}
+
 /* A list of (own, inclusive) FLOPs by module number; number 0 is the outside. */
 PyObject *
 pyft_counts_module_sums(PyObject *object, PyObject *unused)

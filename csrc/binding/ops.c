@@ -70,6 +70,9 @@ attach_rows(pyft_op *op, const ft_map_row *const *rows, size_t found, PyObject *
             if (locate_argument(arguments, name, &op->arguments[i][role]) < 0) {
                 return -1;
             }
+            if (source->kind != FT_FROM_INPUT || source->name != NULL) {
+                op->role_counts[i] = role + 1;
+            }
         }
     }
     return 0;

@@ -1,0 +1,224 @@
+"""What people read of a FlopCount: table, tree, JSON, CSV, data frame, HTML. No arithmetic here."""
+
+import csv
+import html
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from . import _core
+
+_LARGEST = 20  # operations and modules in a page that is not asked for more
+
+
+def render(renderable: Any) -> str:
+    """Print something of rich as plain text: no colours, not the notebook's own display."""
+    from rich.console import Console
+
+    text = io.StringIO()
+    console = Console(
+        file=text, width=160, no_color=True, force_terminal=False, force_jupyter=False
+    )
+    console.print(renderable)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+
+def text_table(titles: Iterable[str], rows: Iterable[Iterable[str]], left: int = 1) -> str:
+    """A table of text; the first ``left`` columns are aligned to the left."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for number, title in enumerate(titles):
+        table.add_column(title, justify="left" if number < left else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))  # a name may look like markup
+    return render(table)
+
+
+def share(part: int, total: int) -> str:
+    """A part in per cent of a total."""
+    return f"{100 * part / total:.1f} %" if total else "-"
+
+
+# ---- table and tree ----
+
+
+def module_rows(counts: Any, depth: int | None, top: int | None) -> list[list[str]]:
+    """Module, class, calls, own and inclusive FLOPs, share; in the order of the model."""
+    modules = counts.by_module(depth)
+    kept = set(sorted(modules, key=lambda name: -modules[name].inclusive)[:top])
+    rows = []
+    for name, module in modules.items():
+        if name in kept:
+            names = " = ".join([name, *module.aliases])
+            numbers = (f"{module.calls:,}", f"{module.own:,}", f"{module.inclusive:,}")
+            rows.append(
+                [names, module.module_class, *numbers, share(module.inclusive, counts.total)]
+            )
+    if counts.outside or not rows:
+        outside = counts.outside
+        rows.append(
+            ["(outside of modules)", "", "", f"{outside:,}", "", share(outside, counts.total)]
+        )
+    return rows
+
+
+def op_rows(counts: Any, top: int | None) -> list[list[str]]:
+    """Operation, class, calls, FLOPs, share; the largest first, those of nothing left out."""
+    rows = []
+    called = counts._op_calls()
+    for op, flops in list(counts.by_op().items())[:top]:
+        op_class, calls = called[op]
+        if flops or op_class == "unknown":
+            rows.append([op, op_class, f"{calls:,}", f"{flops:,}", share(flops, counts.total)])
+    return rows
+
+
+def summary(counts: Any) -> str:
+    """Total and trust line, phases, what has no rule."""
+    lines = [f"{counts.total:,} FLOPs ({_core.format_flops(counts.total)}) · {counts.trust_line}"]
+    phases = [f"{phase} {flops:,}" for phase, flops in counts.by_phase().items() if flops]
+    if phases:
+        lines.append(" · ".join(phases))
+    for op, shapes in counts.unknown.items():
+        lines.append(f"not counted: {op} on {shapes or 'no tensor'}")
+    return "\n".join(lines)
+
+
+def table(counts: Any, depth: int | None, top: int | None) -> str:
+    """Modules and operations with their FLOPs, and the summary below."""
+    parts = []
+    if len(counts.by_module()) > 0:
+        titles = ("module", "class", "calls", "own FLOPs", "with inside", "share")
+        parts.append(text_table(titles, module_rows(counts, depth, top), left=2))
+    titles = ("operation", "class", "calls", "FLOPs", "share")
+    parts.append(text_table(titles, op_rows(counts, top), left=2))
+    return "\n\n".join([*parts, summary(counts)])
+
+
+def tree(counts: Any, depth: int | None) -> str:
+    """The modules as a tree, each with its inclusive FLOPs and share."""
+    from rich.text import Text
+    from rich.tree import Tree
+
+    root = Tree(Text(f"{counts.total:,} FLOPs · {counts.trust_line}"))
+    branches = {"": root}
+    for name, module in counts.by_module(depth).items():
+        parent, _, own_name = name.rpartition(".")
+        label = (
+            f"{own_name} {module.module_class} {module.inclusive:,} "
+            f"({share(module.inclusive, counts.total)})"
+        )
+        branches[name] = branches.get(parent, root).add(Text(label))
+    if counts.outside:
+        root.add(Text(f"(outside of modules) {counts.outside:,}"))
+    return render(root)
+
+
+# ---- export ----
+
+
+def to_dict(counts: Any) -> dict[str, Any]:
+    """Plain data: numbers, names and rows, as JSON takes them."""
+    return {
+        "convention": counts.convention,
+        "total": counts.total,
+        **counts.by_phase(),
+        "params": counts.params,
+        "bytes": counts.bytes,
+        "operations": counts.operations,
+        "coverage": counts.coverage,
+        "on": counts.on,
+        "uncounted": counts.uncounted,
+        "uncalled": counts.uncalled,
+        "by_op": counts.by_op(),
+        "by_dtype": counts.by_dtype(),
+        "by_module": {name: m._asdict() for name, m in counts.by_module().items()},
+        "rows": [_row_dict(row) for row in counts.rows],
+    }
+
+
+def _row_dict(row: Any) -> dict[str, Any]:
+    names = ("op", "module", "phase", "dtype", "op_class", "calls", "flops")
+    return {name: getattr(row, name) for name in names} | row.cost
+
+
+def to_json(counts: Any, path: Any) -> str:
+    """The same as text; also into a file where a path is given."""
+    text = json.dumps(to_dict(counts), indent=2)
+    if path is not None:
+        Path(path).write_text(text + "\n", encoding="utf-8")
+    return text
+
+
+def to_csv(counts: Any, path: Any) -> None:
+    """One line per operation, module, phase and dtype."""
+    rows = [_row_dict(row) for row in counts.rows]
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=_columns(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _columns() -> list[str]:
+    kinds = list(_core.conventions()[0].contractions)
+    return ["op", "module", "phase", "dtype", "op_class", "calls", "flops", *kinds]
+
+
+def to_pandas(counts: Any) -> Any:
+    """A data frame of the rows; counts beyond 64 bits stay exact as Python integers."""
+    import pandas
+
+    return pandas.DataFrame([_row_dict(row) for row in counts.rows], columns=_columns())
+
+
+# ---- HTML ----
+
+_STYLE = """
+.flops table { border-collapse: collapse; margin: 0.5em 0 1.2em; font-size: 0.9em; }
+.flops th { text-align: left; border-bottom: 1px solid #888; padding: 0.2em 1em 0.2em 0; }
+.flops td { padding: 0.15em 1em 0.15em 0; font-variant-numeric: tabular-nums; }
+.flops td.number, .flops th.number { text-align: right; }
+.flops .bar { background: linear-gradient(90deg, #4c78a855 var(--share), transparent 0); }
+"""
+
+
+def _html_table(titles: list[str], rows: list[list[str]], left: int) -> str:
+    def cell(tag: str, text: str, number: int) -> str:
+        kind = "number" if number >= left else "name"
+        style = ""
+        if tag == "td" and text.endswith(" %"):
+            kind, style = "number bar", f' style="--share: {text[:-2]}%"'
+        return f'<{tag} class="{kind}"{style}>{html.escape(text)}</{tag}>'
+
+    lines = ["<table><thead><tr>", *(cell("th", t, n) for n, t in enumerate(titles))]
+    lines.append("</tr></thead><tbody>")
+    for row in rows:
+        lines.append("<tr>" + "".join(cell("td", t, n) for n, t in enumerate(row)) + "</tr>")
+    return "".join([*lines, "</tbody></table>"])
+
+
+def html_fragment(counts: Any, top: int | None = _LARGEST) -> str:
+    """Tables for a notebook cell or a page."""
+    parts = [f'<div class="flops"><style>{_STYLE}</style>']
+    parts += [f"<p>{html.escape(line)}</p>" for line in summary(counts).splitlines()]
+    titles = ["module", "class", "calls", "own FLOPs", "with inside", "share"]
+    parts.append(_html_table(titles, module_rows(counts, None, top), left=2))
+    titles = ["operation", "class", "calls", "FLOPs", "share"]
+    parts.append(_html_table(titles, op_rows(counts, top), left=2))
+    return "".join([*parts, "</div>"])
+
+
+def to_html(counts: Any, path: Any) -> str:
+    """A page that stands alone; also into a file where a path is given."""
+    page = (
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>FLOPs</title><style>'
+        "body { font-family: system-ui, sans-serif; margin: 2em; color: #222; }</style></head>"
+        f"<body><h1>FLOPs</h1>{html_fragment(counts, None)}</body></html>\n"
+    )
+    if path is not None:
+        Path(path).write_text(page, encoding="utf-8")
+    return page
