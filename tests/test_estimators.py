@@ -1,5 +1,7 @@
 """The closed form for scikit-learn's SGD, and the base class that users extend."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, SGDClassifier, SGDRegressor
@@ -222,3 +224,15 @@ def test_an_exception_of_an_own_estimator_is_the_users():
 def test_an_estimator_that_was_not_initialised_says_so():
     with pytest.raises(RuntimeError, match="__init__"):
         SklearnSGDEstimator.__new__(SklearnSGDEstimator).flops_for_batch(1)
+
+
+def test_a_shape_that_shrinks_while_it_is_read():
+    class Shrinking:
+        def __index__(self):
+            shape.clear()
+            return 3
+
+    shape = [Shrinking() for _ in range(40)]  # the first one read empties the list
+    fitted = SimpleNamespace(coef_=SimpleNamespace(shape=shape), n_features_in_=4)
+    estimator = SklearnSGDEstimator.from_estimator(fitted)
+    assert (estimator.n_features, estimator.n_classes) == (4, 3)

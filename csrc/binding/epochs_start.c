@@ -182,7 +182,6 @@ pyft_epochs_start(pyft_tracker *tracker, PyObject *args, PyObject *kwargs,
     self->export_at = export_at;
     self->batch_file = self->epoch_file = self->progress = NULL;
     self->on_epoch_end = options.on_epoch_end == Py_None ? NULL : Py_XNewRef(options.on_epoch_end);
-    self->epoch_cum = FT_U128_ZERO;
     self->closed = self->displaced = self->warned_of_no_batch = false;
     self->started = true; /* no complaint where opening the files fails */
     PyObject_GC_Track((PyObject *)self);

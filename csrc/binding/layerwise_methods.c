@@ -17,6 +17,9 @@ method_register(PyObject *object, PyObject *args, PyObject *kwargs)
     layerwise *self = (layerwise *)object;
     PyObject *module_class, *fn;
     int override = 0;
+    if (pyft_layerwise_check_idle(self, "register") < 0) {
+        return NULL;
+    }
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$p:register", names, &module_class, &fn,
                                      &override)) {
         return NULL;

@@ -2,6 +2,19 @@
 /* SPDX-License-Identifier: MIT */
 #include "layerwise.h"
 
+int
+pyft_layerwise_check_idle(const layerwise *self, const char *doing)
+{
+    if (!self->preparing) {
+        return 0;
+    }
+    PyErr_Format(PyExc_RuntimeError,
+                 "%s: the dry run of this estimator is going on (a rule, a hook or a warning uses "
+                 "the estimator, or another thread does): wait until prepare() has returned",
+                 doing);
+    return -1;
+}
+
 PyObject *
 pyft_layers_with_status(layerwise *self, const char *wanted)
 {
@@ -46,20 +59,13 @@ fit_batch(layerwise *self, PyObject *walk, int passes)
     }
 }
 
-int
-pyft_layerwise_prepare(layerwise *self)
+static int
+dry_run(layerwise *self)
 {
     pyft_state *state = pyft_state_of(Py_TYPE(self));
-    PyObject *root = NULL, *walk = NULL, *result = NULL, *layers = NULL, *dry_run;
+    PyObject *root = NULL, *walk = NULL, *result = NULL, *layers = NULL, *how;
     unsigned long long batch;
     int status = -1, passes;
-    if (self->layers != NULL) {
-        return 0;
-    }
-    if (self->model == NULL) {
-        PyErr_Format(PyExc_RuntimeError, "%s.__init__() was not called", Py_TYPE(self)->tp_name);
-        return -1;
-    }
     root = pyft_call_helper(PYFT_DRY_RUN, "root_of", "(O)", self->model);
     if (state == NULL || root == NULL) {
         goto done;
@@ -71,7 +77,7 @@ pyft_layerwise_prepare(layerwise *self)
     }
     result = pyft_call_helper(PYFT_DRY_RUN, "trace", "(OOOOOi)", walk, root, self->input_example,
                               self->batch_dim, self->device, (int)self->use_eval_mode);
-    if (result == NULL || !PyArg_ParseTuple(result, "KiU", &batch, &passes, &dry_run)) {
+    if (result == NULL || !PyArg_ParseTuple(result, "KiU", &batch, &passes, &how)) {
         goto done;
     }
     layers = pyft_walk_layers(walk);
@@ -81,7 +87,7 @@ pyft_layerwise_prepare(layerwise *self)
     self->example_batch = batch;
     fit_batch(self, walk, passes);
     Py_XSETREF(self->layers, Py_NewRef(layers));
-    Py_XSETREF(self->dry_run, Py_NewRef(dry_run));
+    Py_XSETREF(self->dry_run, Py_NewRef(how));
     status = warn_of_uncounted(self, state);
     if (status < 0) {
         Py_CLEAR(self->layers); /* warnings are errors here: nothing is prepared */
@@ -91,6 +97,25 @@ done:
     Py_XDECREF(walk);
     Py_XDECREF(result);
     Py_XDECREF(layers);
+    return status;
+}
+
+int
+pyft_layerwise_prepare(layerwise *self)
+{
+    if (self->model == NULL) {
+        PyErr_Format(PyExc_RuntimeError, "%s.__init__() was not called", Py_TYPE(self)->tp_name);
+        return -1;
+    }
+    if (pyft_layerwise_check_idle(self, "counting") < 0) {
+        return -1;
+    }
+    if (self->layers != NULL) {
+        return 0;
+    }
+    self->preparing = true;
+    int status = dry_run(self);
+    self->preparing = false;
     return status;
 }
 

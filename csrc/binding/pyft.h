@@ -29,6 +29,8 @@ pyft_state *pyft_state_of(PyTypeObject *type);
 
 /* errors.c: always returns NULL, so that `return pyft_raise(...)` reads well. */
 PyObject *pyft_raise(ft_status status, const char *doing);
+/* The exception that is set, which is cleared; a new reference. */
+PyObject *pyft_take_exception(void);
 
 /* convert.c: 0, or -1 with an exception that names `what`. */
 PyObject *pyft_from_u128(ft_u128 count);

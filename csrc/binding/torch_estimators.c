@@ -30,6 +30,9 @@ layerwise_setup(layerwise *self, const layerwise_arguments *given, bool cnn_only
 {
     uint64_t numerator, denominator;
     PyObject *one = NULL, *rules;
+    if (pyft_layerwise_check_idle(self, "__init__") < 0) {
+        return -1;
+    }
     unsigned classes = 1u << FT_CLASS_RESAMPLE;
     for (int i = 0; i < FT_CLASS_COUNT; i++) {
         classes |= ft_class_is_contraction((ft_class)i) ? 1u << i : 0u;
@@ -139,6 +142,9 @@ layerwise_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->model);
     Py_VISIT(self->input_example);
+    Py_VISIT(self->batch_dim);
+    Py_VISIT(self->device);
+    Py_VISIT(self->training_factor);
     Py_VISIT(self->user_rules);
     Py_VISIT(self->layers);
     return 0;

@@ -2,7 +2,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "pyft.h"
 
-#include <math.h>
 #include <structmember.h>
 
 #ifdef _WIN32
@@ -135,7 +134,7 @@ tracker_on_epoch_end(PyObject *object, PyObject *unused)
     if (check_by_hand(self, "on_epoch_end") < 0) {
         return NULL;
     }
-    ft_status status = ft_epochs_end(&self->run, true, NAN, pyft_tracker_now(self), &epoch);
+    ft_status status = ft_epochs_end(&self->run, true, NULL, pyft_tracker_now(self), &epoch);
     return status == FT_OK ? Py_NewRef(Py_None) : pyft_raise(status, "on_epoch_end");
 }
 
@@ -157,7 +156,7 @@ tracker_exit(PyObject *object, PyObject *args)
         return NULL;
     }
     if (self->run.open) {
-        ft_epochs_end(&self->run, false, NAN, pyft_tracker_now(self), &epoch);
+        ft_epochs_end(&self->run, false, NULL, pyft_tracker_now(self), &epoch);
     }
     Py_RETURN_FALSE;
 }
@@ -242,8 +241,11 @@ tracker_init(PyObject *object, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_RuntimeError, "FlopsTracker.__init__ was called twice");
         return -1;
     }
-    if (run_name != NULL) {
-        Py_SETREF(self->run_name, Py_NewRef(run_name));
+    if (run_name != NULL) { /* an exact str: one of a subclass could refer back to the tracker */
+        if ((run_name = PyUnicode_FromObject(run_name)) == NULL) {
+            return -1;
+        }
+        Py_SETREF(self->run_name, run_name);
     }
     Py_SETREF(self->estimator, Py_NewRef(estimator));
     self->estimator_in_c = pyft_answers_in_c(state, estimator);

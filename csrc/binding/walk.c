@@ -238,13 +238,9 @@ status_of(const walk *self, const layer *target)
 static PyObject *
 layer_record(const walk *self, const pyft_state *state, const layer *target)
 {
-    PyObject *record = PyStructSequence_New(state->layer_type);
     const char *rule = target->user_rule != NULL ? "user"
                        : target->row_count > 0   ? target->rows[0]->formula->name
                                                  : "";
-    if (record == NULL) {
-        return NULL;
-    }
     PyObject *fields[] = {
         Py_NewRef(target->path),
         Py_NewRef(target->class_name),
@@ -255,13 +251,7 @@ layer_record(const walk *self, const pyft_state *state, const layer *target)
         PyLong_FromUnsignedLongLong(target->own_parameters),
         target->note == NULL ? PyUnicode_FromString("") : Py_NewRef(target->note),
     };
-    for (size_t i = 0; i < FT_COUNT_OF(fields); i++) {
-        PyStructSequence_SetItem(record, (Py_ssize_t)i, fields[i]);
-    }
-    if (PyErr_Occurred()) {
-        Py_CLEAR(record);
-    }
-    return record;
+    return pyft_new_record(state->layer_type, fields, (Py_ssize_t)FT_COUNT_OF(fields));
 }
 
 PyObject *
@@ -284,6 +274,20 @@ pyft_walk_layers(PyObject *object)
 
 /* ---- the type ---- */
 
+/* Everything but the layers is in place from here on, so that no method can meet a NULL. */
+static PyObject *
+walk_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    (void)args;
+    (void)kwargs;
+    walk *self = (walk *)type->tp_alloc(type, 0);
+    if (self != NULL &&
+        ((self->index = PyDict_New()) == NULL || (self->handles = PyList_New(0)) == NULL)) {
+        Py_CLEAR(self);
+    }
+    return (PyObject *)self;
+}
+
 static int
 walk_init(PyObject *object, PyObject *args, PyObject *kwargs)
 {
@@ -292,7 +296,7 @@ walk_init(PyObject *object, PyObject *args, PyObject *kwargs)
     PyObject *model, *rules;
     int cnn_only;
     pyft_state *state = pyft_state_of(Py_TYPE(object));
-    if (state == NULL || self->index != NULL ||
+    if (state == NULL || self->user_rules != NULL ||
         !PyArg_ParseTupleAndKeywords(args, kwargs, "OO!Ip:LayerWalk", names, &model, &PyDict_Type,
                                      &rules, &self->classes, &cnn_only)) {
         if (!PyErr_Occurred()) {
@@ -302,13 +306,8 @@ walk_init(PyObject *object, PyObject *args, PyObject *kwargs)
     }
     self->cnn_only = cnn_only != 0;
     self->user_rules = Py_NewRef(rules);
-    self->index = PyDict_New();
-    self->handles = PyList_New(0);
     PyObject *root = PyUnicode_FromString("");
-    int result = -1;
-    if (self->index != NULL && self->handles != NULL && root != NULL) {
-        result = pyft_walk_add_module(self, state, model, root, -1);
-    }
+    int result = root == NULL ? -1 : pyft_walk_add_module(self, state, model, root, -1);
     Py_XDECREF(root);
     return result;
 }
@@ -375,6 +374,7 @@ static PyMethodDef walk_methods[] = {
 
 static PyType_Slot walk_slots[] = {
     {Py_tp_doc, "Internal: the layers of one model, for one dry run."},
+    {Py_tp_new, walk_new},
     {Py_tp_init, walk_init},
     {Py_tp_dealloc, walk_dealloc},
     {Py_tp_traverse, walk_traverse},

@@ -5,12 +5,10 @@
 
 #include "pyft.h"
 
-enum { PYFT_MAX_ROWS = 2 };
-
 typedef struct {
     PyObject *module, *path, *class_name;
-    PyObject *user_rule;                   /* a callable, or NULL */
-    const ft_map_row *rows[PYFT_MAX_ROWS]; /* the rules of its class */
+    PyObject *user_rule;                 /* a callable, or NULL */
+    const ft_map_row *rows[FT_MAX_ROWS]; /* the rules of its class */
     int row_count;
     Py_ssize_t parent; /* index of the module that holds it, -1 for the root */
     uint64_t own_parameters;

@@ -122,7 +122,7 @@ find_rule(walk *self, const pyft_state *state, layer *target)
         const ft_map_row *const *rows = ft_registry_find(&state->registry, text, &found);
         bool left_out = self->cnn_only && found > 0 && !(rows[0]->flags & FT_ROW_CNN) &&
                         ft_class_is_contraction(rows[0]->formula->op_class);
-        for (size_t j = 0; j < found && j < PYFT_MAX_ROWS && !left_out; j++) {
+        for (size_t j = 0; j < found && j < FT_MAX_ROWS && !left_out; j++) {
             target->rows[target->row_count++] = rows[j];
         }
         if (target->row_count > 0 && foreign) {
