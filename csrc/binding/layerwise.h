@@ -33,6 +33,9 @@ int pyft_layerwise_check_idle(const layerwise *self, const char *doing);
 int pyft_layerwise_prepare(layerwise *self);
 int pyft_layerwise_evaluate(pyft_estimator *estimator, uint64_t batch_size, ft_u128 *flops);
 PyObject *pyft_layers_with_status(layerwise *self, const char *wanted);
+/* How many layers have that status (any, where it is NULL) and a field that is not 0. */
+enum { PYFT_LAYER_STATUS = 2, PYFT_LAYER_FLOPS = 5, PYFT_LAYER_PARAMETERS = 6 };
+Py_ssize_t pyft_layers_count(const layerwise *self, const char *wanted, int field);
 
 /* layerwise_methods.c */
 extern PyMethodDef pyft_layerwise_methods[];

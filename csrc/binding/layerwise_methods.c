@@ -101,21 +101,35 @@ static PyObject *
 get_trust_line(PyObject *object, void *unused)
 {
     layerwise *self = (layerwise *)object;
-    PyObject *convention = NULL, *counted = NULL, *uncounted = NULL, *line = NULL;
-    if (pyft_layerwise_prepare(self) == 0 &&
-        (convention = get_convention(object, unused)) != NULL &&
-        (counted = pyft_layers_with_status(self, "counted")) != NULL &&
-        (uncounted = pyft_layers_with_status(self, "uncounted")) != NULL) {
-        line = PyUnicode_FromFormat("%U%s%zd layer%s counted, %zd without a rule%soperations "
-                                    "outside modules not seen",
-                                    convention, PYFT_DOT, PyList_GET_SIZE(counted),
-                                    PyList_GET_SIZE(counted) == 1 ? "" : "s",
-                                    PyList_GET_SIZE(uncounted), PYFT_DOT);
+    PyObject *convention = get_convention(object, unused); /* first, since it may run Python */
+    PyObject *never = NULL, *line = NULL;
+    if (convention != NULL && pyft_layerwise_prepare(self) == 0) {
+        Py_ssize_t counted = pyft_layers_count(self, NULL, PYFT_LAYER_FLOPS);
+        Py_ssize_t uncounted = pyft_layers_count(self, "uncounted", PYFT_LAYER_PARAMETERS);
+        Py_ssize_t uncalled = pyft_layers_count(self, "uncalled", PYFT_LAYER_PARAMETERS);
+        never = uncalled == 0 ? PyUnicode_FromString("")
+                              : PyUnicode_FromFormat(", %zd never called", uncalled);
+        line = never == NULL
+                   ? NULL
+                   : PyUnicode_FromFormat("%U%s%zd layer%s counted, %zd without a rule%U%s"
+                                          "operations outside modules not seen",
+                                          convention, PYFT_DOT, counted, counted == 1 ? "" : "s",
+                                          uncounted, never, PYFT_DOT);
     }
     Py_XDECREF(convention);
-    Py_XDECREF(counted);
-    Py_XDECREF(uncounted);
+    Py_XDECREF(never);
     return line;
+}
+
+static PyObject *
+refuse_to_copy(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    PyErr_Format(PyExc_TypeError,
+                 "a %s can't be copied or pickled, since it belongs to its model: make a new one "
+                 "from the model and input_example",
+                 Py_TYPE(self)->tp_name);
+    return NULL;
 }
 
 PyMethodDef pyft_layerwise_methods[] = {
@@ -130,6 +144,7 @@ PyMethodDef pyft_layerwise_methods[] = {
      "module counts as one unit: what runs inside of it is not counted again. Returns self."},
     {"report", method_report, METH_NOARGS,
      "report($self, /)\n--\n\nA table of the layers and what was not counted, a str."},
+    {"__getstate__", refuse_to_copy, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

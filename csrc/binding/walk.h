@@ -13,8 +13,9 @@ typedef struct {
     Py_ssize_t parent; /* index of the module that holds it, -1 for the root */
     uint64_t own_parameters;
     bool has_forward;
-    bool compiled;                            /* by torch.jit: what runs inside can't be observed */
-    PyObject *note;                           /* NULL where there is nothing to say */
+    bool incomplete; /* its forward is its own and may compute more than its rule counts */
+    bool compiled;   /* by torch.jit: what runs inside can't be observed */
+    PyObject *note;  /* NULL where there is nothing to say */
     uint64_t calls[PYFT_PASSES], inner_calls; /* inner: within a layer that counts as one unit */
     ft_u128 flops[PYFT_PASSES];
 } layer;

@@ -7,5 +7,7 @@
 
 extern const ft_map_row ft_map_torch_nn[];
 extern const size_t ft_map_torch_nn_count;
+/* Whether the layers of that map have parameters of this name. */
+bool ft_map_torch_nn_parameter(const char *name);
 
 #endif
