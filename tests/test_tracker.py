@@ -66,15 +66,27 @@ def test_leaving_the_block_ends_an_open_epoch_as_broken_off():
 
 
 def test_the_estimator_is_prepared_on_entering():
-    class Prepared(PerSample):
+    class Prepared(TorchAutoEstimator):
         prepared = 0
 
         def prepare(self):
             self.prepared += 1
 
-    estimator = Prepared(7)
+    estimator = Prepared(nn.Linear(2, 2), (1, 2))
     with FlopsTracker(estimator):
         assert estimator.prepared == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["model", "input_example", "batch_dim", "n_classes", "n_features", "prepare"]
+)
+def test_an_own_estimator_may_call_its_attributes_what_it_likes(name):
+    estimator = PerSample(7)
+    setattr(estimator, name, "resnet50")
+    bound = toy()
+    ft = FlopsTracker(estimator)
+    ft.torch_bind(bound.model, bound.optimizer, train_loader=toy_batches())
+    assert ft.run(1) == 7 * 10
 
 
 def test_every_integer_type_is_a_batch_size():

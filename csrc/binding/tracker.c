@@ -81,8 +81,9 @@ pyft_tracker_prepare(pyft_tracker *self)
     if (pyft_tracker_check(self) < 0) {
         return -1;
     }
-    if (!PyObject_HasAttrString(self->estimator, "prepare")) {
-        return 0;
+    pyft_state *state = pyft_state_of(Py_TYPE(self));
+    if (state == NULL || !PyObject_TypeCheck(self->estimator, state->torch_layer_type)) {
+        return state == NULL ? -1 : 0;
     }
     PyObject *done = PyObject_CallMethod(self->estimator, "prepare", NULL);
     Py_XDECREF(done);
