@@ -236,3 +236,11 @@ def test_a_warning_that_registers_a_rule_is_an_error(read, monkeypatch):
             value = getattr(estimator, read)
             value()
     assert estimator.register(Scale, per_element).forward_flops == 2 * 4
+
+
+def test_a_rule_that_reads_data_sees_real_tensors():
+    estimator = TorchAutoEstimator(nn.Sequential(Scale(), Scale()), (2, 4))
+    estimator.register(Scale, lambda module, args, kwargs, output: int((output >= 0).sum()))
+    # The example is noise from 0 to 1, and the factors are 1: all 2·4 outputs of both.
+    assert estimator.forward_flops == 16
+    assert estimator.dry_run.startswith("real")
