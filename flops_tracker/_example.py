@@ -135,7 +135,9 @@ def _pairs(example: Any, batch_dim: Any) -> list[tuple[Any, int | None]]:
     """Give each leaf with the dimension that is its batch, as batch_dim has it."""
     dims = _items(batch_dim)
     if dims is None:
-        if batch_dim is not None and not isinstance(batch_dim, int) or isinstance(batch_dim, bool):
+        if (batch_dim is not None and not isinstance(batch_dim, int)) or isinstance(
+            batch_dim, bool
+        ):
             raise TypeError(
                 f"batch_dim must be an int, None, or a tuple or dict of these, not {batch_dim!r}"
             )

@@ -299,6 +299,14 @@ def _check_same_model(estimator: Any, model: Any) -> None:
         )
 
 
+def _read_example(estimator: Any) -> tuple[Any, tuple[int, ...] | None]:
+    """Where the batch lies and a sample's shape; 0 and None where the estimator has no example."""
+    if not isinstance(estimator, TorchLayerwiseEstimator):
+        return 0, None
+    dim = estimator.batch_dim
+    return dim, sample_shape(parse(estimator.input_example), dim)
+
+
 def torch_bind(
     estimator: Any,
     model: Any,
@@ -346,11 +354,7 @@ def torch_bind(
     if loss_fn is not None and step_fn is not None:
         raise TypeError("step_fn computes the loss itself: pass either loss_fn or step_fn")
     _check_same_model(estimator, model)
-    batch_dim, counted_shape = 0, None
-    if isinstance(estimator, TorchLayerwiseEstimator):
-        batch_dim = estimator.batch_dim
-        if step_fn is None:
-            counted_shape = sample_shape(parse(estimator.input_example), batch_dim)
+    batch_dim, counted_shape = _read_example(estimator)
     if device is None:
         first = next(model.parameters(), None)
         device = torch.device("cpu") if first is None else first.device
@@ -363,5 +367,5 @@ def torch_bind(
         step_fn,
         {"set_to_none": True} if zero_grad_kwargs is None else zero_grad_kwargs,
         batch_dim,
-        counted_shape,
+        counted_shape if step_fn is None else None,
     )

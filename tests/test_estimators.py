@@ -266,7 +266,7 @@ def test_estimators_can_be_copied(make):
 
 @pytest.mark.parametrize("make", COPIES, ids=["copy", "deepcopy", "pickle"])
 def test_estimators_of_a_model_say_that_they_can_not_be_copied(make):
-    with pytest.raises(TypeError, match="can't be copied or pickled.*make a new one"):
+    with pytest.raises(TypeError, match=r"can't be copied or pickled.*make a new one"):
         make(TorchAutoEstimator(nn.Linear(2, 2), (1, 2)))
 
 

@@ -234,7 +234,7 @@ def test_the_estimate_of_a_list_of_dicts():
 
 @pytest.mark.parametrize(
     ("epochs", "count"),
-    [(range(3), 3), ([7, 9], 2), ("ab".split(), 1), (torch.arange(4).numpy(), 4), ({}, 0)],
+    [(range(3), 3), ([7, 9], 2), (["ab"], 1), (torch.arange(4).numpy(), 4), ({}, 0)],
 )
 def test_the_estimate_takes_what_run_takes_and_has_a_length(epochs, count):
     ft = toy().tracker

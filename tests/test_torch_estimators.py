@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 from torch_models import Function, LeNet5, Scale, layers_by_path, prepared_without_warning
-
 from training_models import toy_batches
 
 from flops_tracker import (

@@ -151,7 +151,8 @@ PyMethodDef pyft_layerwise_methods[] = {
 PyGetSetDef pyft_layerwise_getset[] = {
     {"layers", get_layers, NULL, "All modules as Layer records, in the order of the model.", NULL},
     {"uncounted", get_layers, NULL,
-     "Layers that have parameters and no rule: their FLOPs are missing from the total.",
+     "Layers that have parameters and no rule, or a forward of their own that has more of them\n"
+     "than the rule knows: work that is missing from the total.",
      "uncounted"},
     {"uncalled", get_layers, NULL, "Layers that the forward pass never called.", "uncalled"},
     {"forward_flops", get_forward_flops, NULL,
@@ -166,7 +167,8 @@ PyGetSetDef pyft_layerwise_getset[] = {
 PyMemberDef pyft_layerwise_members[] = {
     {"model", T_OBJECT, offsetof(layerwise, model), READONLY, "The model, as it was given."},
     {"input_example", T_OBJECT, offsetof(layerwise, input_example), READONLY, "As it was given."},
-    {"batch_dim", T_OBJECT, offsetof(layerwise, batch_dim), READONLY, "An int, or None."},
+    {"batch_dim", T_OBJECT, offsetof(layerwise, batch_dim), READONLY,
+     "An int, None, or these per input."},
     {"training_factor", T_OBJECT, offsetof(layerwise, training_factor), READONLY,
      "FLOPs of a training step over those of its forward pass."},
     {NULL, 0, 0, 0, NULL},

@@ -187,7 +187,8 @@ PyDoc_STRVAR(
     "input_example: a shape (1, 3, 32, 32); a (shape, dtype) pair such as\n"
     "((1, 16), torch.int64) for token ids; a tuple of these for several arguments; a dict\n"
     "for keyword arguments; or tensors in the same places.\n"
-    "batch_dim: the dimension of the inputs that is the batch; None for unbatched input.\n"
+    "batch_dim: the dimension of the inputs that is the batch; None for unbatched input; a tuple\n"
+    "or dict shaped like input_example, such as (0, None), where only some inputs have a batch.\n"
     "The model is run once on fake copies, untouched; where its forward reads data, on a\n"
     "real example in eval mode, without gradients, with modes, buffers and RNG restored.");
 

@@ -353,8 +353,8 @@ static PyMethodDef tracker_methods[] = {
      "but print_level is 'none' by default."},
     {"estimate", PYFT_METHOD(pyft_tracker_estimate), METH_VARARGS | METH_KEYWORDS,
      "estimate($self, epochs)\n--\n\n"
-     "The exact FLOPs of that many epochs, an int, from the sizes of the batches; nothing is\n"
-     "trained and no batch is drawn."},
+     "The exact FLOPs of that many epochs (an int, or what has a length), an int, from the sizes\n"
+     "of the batches; nothing is trained and no batch is drawn."},
     {"on_epoch_start", tracker_on_epoch_start, METH_NOARGS,
      "on_epoch_start($self, /)\n--\n\nOpens the next epoch of a loop that you write yourself."},
     {"update_batch", PYFT_METHOD(tracker_update_batch), METH_FASTCALL | METH_KEYWORDS,

@@ -3,7 +3,6 @@
 #include "ft_test.h"
 #include "ft_test_doubles.h"
 
-
 static test_heap heap;
 
 static ft_epochs

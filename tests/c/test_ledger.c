@@ -3,7 +3,6 @@
 #include "ft_test.h"
 #include "ft_test_doubles.h"
 
-
 static const ft_u128 largest = {UINT64_MAX - 1, UINT64_MAX}; /* 2^128 - 2 */
 
 static test_heap heap;
