@@ -331,10 +331,14 @@ def test_a_compiled_part_compiles_once_afterwards(backend):
 
 def test_dry_runs_in_two_threads_take_turns():
     running = threading.Event()
+    inside, most = [], []
 
     def slow(self, x):
+        inside.append(self)
         running.set()
-        time.sleep(0.05)  # the other thread comes while the model is in eval mode and hooked
+        time.sleep(0.1)  # the other thread would come now, with the model hooked and in eval mode
+        most.append(len(inside))
+        inside.pop()
         return self.linear(x)
 
     model = Function(slow, linear=nn.Linear(4, 4)).train()
@@ -345,6 +349,7 @@ def test_dry_runs_in_two_threads_take_turns():
     threads[1].start()
     for thread in threads:
         thread.join()
+    assert most == [1] * 4  # two passes of each
     assert changes(before, snapshot(model)) == []
     assert torch.backends.mha.get_fastpath_enabled()
 
