@@ -1,6 +1,6 @@
 """Types of the C core."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from os import PathLike
 from typing import Any, ClassVar, Final, Literal, Self, SupportsIndex, TypedDict, Unpack, final
 
@@ -14,6 +14,7 @@ EPOCH_CSV_HEADER: Final[str]
 
 _Level = Literal["none", "epoch", "batch", "both"]
 _Overwrite = Literal["rename", "append", "replace", "error"]
+_BatchDim = int | tuple[_BatchDim, ...] | dict[str, _BatchDim] | None
 
 class _EpochOptions(TypedDict, total=False):
     print_level: _Level
@@ -139,7 +140,7 @@ class TorchLayerwiseEstimator(FlopsEstimator):
     @property
     def input_example(self) -> Any: ...
     @property
-    def batch_dim(self) -> int | None: ...
+    def batch_dim(self) -> _BatchDim: ...
     @property
     def training_factor(self) -> float: ...
 
@@ -154,7 +155,7 @@ class TorchAutoEstimator(TorchLayerwiseEstimator):
         include_softmax_cost: bool = False,
         *,
         input_size: Any = None,
-        batch_dim: int | None = 0,
+        batch_dim: _BatchDim = 0,
         device: Any = None,
         use_eval_mode: bool = True,
     ) -> None: ...
@@ -169,7 +170,7 @@ class TorchCNNLayerwiseEstimator(TorchLayerwiseEstimator):
         use_eval_mode: bool = True,
         *,
         input_size: Any = None,
-        batch_dim: int | None = 0,
+        batch_dim: _BatchDim = 0,
     ) -> None: ...
 
 @final
@@ -213,7 +214,7 @@ class FlopsTracker:
         self, epochs: int | Iterable[Any], **options: Unpack[_EpochOptions]
     ) -> EpochIterator: ...
     def run(self, epochs: int | Iterable[Any], **options: Unpack[_EpochOptions]) -> int: ...
-    def estimate(self, epochs: int) -> int: ...
+    def estimate(self, epochs: int | Sized) -> int: ...
     def on_epoch_start(self) -> None: ...
     def update_batch(self, batch_size: int) -> None: ...
     def on_epoch_end(self) -> None: ...

@@ -15,6 +15,12 @@ def check_overwrite(overwrite: str) -> str:
     return overwrite
 
 
+def rank() -> int:
+    """Rank of this process among those of one training, as torchrun says; 0 where it is alone."""
+    text = os.environ.get("RANK", "")
+    return int(text) if text.isdecimal() else 0
+
+
 # The files of one tracker as (device, inode): another file may later bear the same name.
 Written = dict[str, tuple[int, int]]
 _last_writer: dict[str, int] = {}  # in this process: path, and the id of who wrote it last
@@ -121,7 +127,8 @@ def _open(path: Path, header: str, written: Written, action: str) -> CsvFile:
     if action == "rename":
         moved = free_name(path)
         path.rename(moved)
-        print(f"{path.name} was there: renamed to {moved.name}")
+        if rank() == 0:
+            print(f"{path.name} was there: renamed to {moved.name}")
     elif action == "replace":
         path.unlink()
     elif path.is_file():
@@ -141,13 +148,15 @@ def open_run(
 ) -> tuple[CsvFile | None, CsvFile | None]:
     """Open ``PREFIX_batch.csv`` and ``PREFIX_epoch.csv``, those that are wanted: all or none.
 
+    Ranks above 0 write ``PREFIX.rank1_batch.csv`` and so on, each its own files.
     written holds the files that this tracker made: they go on, if nobody else has taken their
     place. Any other file that is there is renamed (one line says so), appended to, replaced, or an
     error, as overwrite says.
     """
     kinds = (("_batch.csv", STEP_CSV_HEADER, batch), ("_epoch.csv", EPOCH_CSV_HEADER, epoch))
+    own = f".rank{rank()}" if rank() > 0 else ""
     wanted = [
-        (Path(os.path.abspath(os.fspath(prefix) + suffix)), header) if on else None
+        (Path(os.path.abspath(os.fspath(prefix) + own + suffix)), header) if on else None
         for suffix, header, on in kinds
     ]
     actions = [_plan(*item, written, overwrite) if item else "" for item in wanted]

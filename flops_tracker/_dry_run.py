@@ -8,6 +8,7 @@ Either way every module's attributes, mode and hooks, and the random generators,
 import logging
 import random
 import sys
+import threading
 import warnings
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ._core import UncountedWarning
-from ._example import Spec, arguments, batch_of, leaves, make, map_leaves, parse, twice
+from ._example import Spec, arguments, batch_dims, batch_of, leaves, make, map_leaves, parse, twice
 
 
 def unwrap(model: Any) -> Any:
@@ -193,7 +194,7 @@ def _call_fake(model: Any, example: Any) -> None:
     with _modules_as_before(model):
         state = _replace_tensors(model, fake)
         fake_example = map_leaves(example, fake)
-        with mode, torch.no_grad():
+        with mode, torch.enable_grad():  # forward may differentiate; nothing is ever computed
             _call_on(model, state, fake_example)
 
 
@@ -221,36 +222,77 @@ def root_of(model: Any) -> Any:
     return model
 
 
+_FAKE = "torch._subclasses.fake_tensor"
+
+# Attributes, modes and torch's switches are changed for the time of a dry run.
+_one_at_a_time = threading.RLock()
+
+
+def _examples(spec: Any, batch_dim: Any) -> list[Any]:
+    """Give the example, with twice its batch and, where several inputs seem to have it, the first.
+
+    The third shows whether they do: a table may be as long as the batch, or both 1.
+    """
+    if batch_dim is None:
+        return [spec]
+    dims = batch_dims(spec, batch_dim)
+    examples = [spec, twice(spec, dims)]
+    if isinstance(batch_dim, int) and sum(dim is not None for dim in dims) > 1:
+        examples.append(twice(spec, [batch_dim] + [None] * (len(dims) - 1)))
+    return examples
+
+
+def _left_behind(model: Any) -> list[str]:
+    """Attributes of plain objects on the model that forward set to a fake tensor."""
+    from torch._subclasses.fake_tensor import FakeTensor
+
+    return [
+        ".".join(filter(None, (path, name, attribute)))
+        for path, module in model.named_modules()
+        for name, value in vars(module).items()
+        for attribute, item in getattr(value, "__dict__", {}).items()
+        if isinstance(item, FakeTensor)
+    ]
+
+
 def trace(
-    walk: Any,
-    model: Any,
-    input_example: Any,
-    batch_dim: int | None,
-    device: Any,
-    use_eval_mode: bool,
+    walk: Any, model: Any, input_example: Any, batch_dim: Any, device: Any, use_eval_mode: bool
 ) -> tuple[int, int, str]:
     """Run the hooked model on the example and, where possible, on twice its batch.
 
-    Returns the batch size of the example, how many passes worked (1 or 2), and how: 'fake', or
-    'real: ' with the reason. What forward raises on a real example is raised unchanged.
+    Returns the batch size of the example, how many passes worked, and how: 'fake', or 'real: ' with
+    the reason. What forward raises on a real example is raised unchanged.
     """
-    spec = parse(input_example)
-    batch = batch_of(spec, batch_dim)
+    with _one_at_a_time:
+        result = _trace(walk, model, parse(input_example), batch_dim, device, use_eval_mode)
+    if left := _left_behind(model):
+        warnings.warn(
+            f"forward keeps tensors in {', '.join(left)}, which the dry run can't put back: they "
+            "hold fake tensors now, until forward sets them again",
+            UserWarning,
+            stacklevel=2,
+        )
+    return result
+
+
+def _trace(
+    walk: Any, model: Any, spec: Any, batch_dim: Any, device: Any, use_eval_mode: bool
+) -> tuple[int, int, str]:
+    batch, examples = batch_of(spec, batch_dim), _examples(spec, batch_dim)
 
     def passes(call: Callable[[Any, Any], None]) -> int:
-        walk.begin_pass(0)
-        call(model, make(spec, model, device))
-        walk.check()
-        if batch_dim is None:
-            return 1
-        walk.begin_pass(1)
-        try:
-            call(model, make(twice(spec, batch_dim, batch), model, device))
-        except Exception:
+        for number, example in enumerate(examples):
+            walk.begin_pass(number)
+            try:
+                call(model, make(example, model, device))
+            except Exception as error:
+                walk.check()
+                if number == 0:
+                    _explain(error, spec, model)
+                    raise
+                return number  # a model of a fixed batch size: it is scaled in proportion
             walk.check()
-            return 1  # a model of a fixed batch size: it is scaled in proportion
-        walk.check()
-        return 2
+        return len(examples)
 
     with ExitStack() as stack:
         contexts = (
@@ -268,14 +310,11 @@ def trace(
         try:
             return batch, passes(_call_fake), "fake"
         except Exception as error:
-            walk.check()
+            if type(error).__module__ != _FAKE:
+                walk.check()  # a rule failed, and not since it read data
             reason = f"{type(error).__name__}: {str(error).strip().splitlines()[:1]}"
         _set_eval(model)
-        try:
-            return batch, passes(_call_real), f"real: fake copies would not do ({reason})"
-        except Exception as error:
-            _explain(error, spec, model)
-            raise
+        return batch, passes(_call_real), f"real: fake copies would not do ({reason})"
 
 
 def _explain(error: Exception, spec: Any, model: Any) -> None:
@@ -300,6 +339,18 @@ def _quiet_fake_tensors() -> Iterator[None]:
         yield
     finally:
         logger.disabled = disabled
+
+
+def ambiguous_message(input_example: Any, batch_dim: int) -> str:
+    """Say that several inputs may or may not have the batch, and how to tell."""
+    spec = parse(input_example)
+    shapes = ", ".join(f"{tuple(leaf.shape)}" for leaf in leaves(spec))
+    return (
+        f"more than one input of {shapes} has the size {batch_of(spec, batch_dim)} along dimension "
+        f"{batch_dim}, and whether all of them grow with the batch makes a difference: they are "
+        "taken to. Use a batch of 2 or more in input_example that no other size equals, or say "
+        "for each input, as in batch_dim=(0, None)"
+    )
 
 
 def uncounted_message(layers: list[Any]) -> str:

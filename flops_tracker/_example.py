@@ -1,6 +1,6 @@
 """What users give as an example input: shapes, dtypes, tensors, nested; and tensors made of it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ._frameworks import need
@@ -33,7 +33,7 @@ def parse(value: Any) -> Any:
     """Shapes become Spec, tensors stay, containers are kept; ValueError for anything else."""
     import torch
 
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, torch.Tensor) or is_one_object(value):
         return value
     if _is_shape(value):
         if min(value) < 0:
@@ -61,24 +61,37 @@ def _is_leaf(value: Any) -> bool:
     return isinstance(value, Spec | torch.Tensor)
 
 
+def is_one_object(value: Any) -> bool:
+    """Whether a tuple is one argument of forward and not several: PackedSequence has a `to`."""
+    return isinstance(value, tuple) and callable(getattr(value, "to", None))
+
+
+def rebuilt(value: Any, items: Iterable[Any]) -> Any:
+    """Make a tuple or list of the same type with other items."""
+    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+
+
 def leaves(value: Any) -> Iterator[Any]:
+    """Tensors and specs in nested tuples, lists and mappings."""
     if _is_leaf(value):
         yield value
-    elif isinstance(value, dict):
+    elif isinstance(value, Mapping):
         for item in value.values():
             yield from leaves(item)
-    elif isinstance(value, tuple):
+    elif isinstance(value, tuple | list):
         for item in value:
             yield from leaves(item)
 
 
 def map_leaves(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Change the leaves of a parsed example, in the order of `leaves`."""
     if _is_leaf(value):
         return change(value)
     if isinstance(value, dict):
         return {key: map_leaves(item, change) for key, item in value.items()}
     if isinstance(value, tuple):
-        return tuple(map_leaves(item, change) for item in value)
+        items = [map_leaves(item, change) for item in value]
+        return rebuilt(value, items) if is_one_object(value) else tuple(items)
     return value
 
 
@@ -86,12 +99,12 @@ def arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Positional and keyword arguments of forward."""
     if isinstance(example, dict):
         return (), example
-    if isinstance(example, tuple) and not isinstance(example, Spec):
+    if isinstance(example, tuple) and not isinstance(example, Spec) and not is_one_object(example):
         return example, {}
     return (example,), {}
 
 
-def check_arguments(model: Any, example: Any, batch_dim: Any) -> int | None:
+def check_arguments(model: Any, example: Any, batch_dim: Any) -> Any:
     """Check what an estimator was given; returns batch_dim (False stands for the default, 0)."""
     torch = need("torch", "torch")
 
@@ -101,51 +114,116 @@ def check_arguments(model: Any, example: Any, batch_dim: Any) -> int | None:
         raise TypeError("layers inside a ScriptModule can't be observed: pass the eager model")
     if batch_dim is False:
         batch_dim = 0
-    if batch_dim is not None and (not isinstance(batch_dim, int) or isinstance(batch_dim, bool)):
-        raise TypeError(f"batch_dim must be an int or None, not {batch_dim!r}")
-    batch_of(parse(example), batch_dim)
-    return batch_dim
+    spec = parse(example)
+    batch_of(spec, batch_dim)
+    return batch_dim if any(dim is not None for _, dim in _pairs(spec, batch_dim)) else None
 
 
-def batch_of(example: Any, batch_dim: int | None) -> int:
+# ---- the batch: along one dimension of all inputs, or per input ----
+
+
+def _items(value: Any) -> dict[Any, Any] | None:
+    """Keys and items of a dict or tuple; None for anything else."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, tuple | list) and not _is_leaf(value):
+        return dict(enumerate(value))
+    return None
+
+
+def _pairs(example: Any, batch_dim: Any) -> list[tuple[Any, int | None]]:
+    """Give each leaf with the dimension that is its batch, as batch_dim has it."""
+    dims = _items(batch_dim)
+    if dims is None:
+        if (batch_dim is not None and not isinstance(batch_dim, int)) or isinstance(
+            batch_dim, bool
+        ):
+            raise TypeError(
+                f"batch_dim must be an int, None, or a tuple or dict of these, not {batch_dim!r}"
+            )
+        return [(leaf, batch_dim) for leaf in leaves(example)]
+    items = _items(example)
+    if items is None or items.keys() != dims.keys():
+        raise ValueError(
+            f"batch_dim={batch_dim!r} is not shaped like input_example: give an int or None for "
+            "each input, or one int for all of them"
+        )
+    return [pair for key, item in items.items() for pair in _pairs(item, dims[key])]
+
+
+def _size(shape: Any, dim: int | None) -> Any:
+    """Size along a dimension; None where there is no such dimension."""
+    return shape[dim] if dim is not None and -len(shape) <= dim < len(shape) else None
+
+
+def batch_of(example: Any, batch_dim: Any) -> int:
     """Batch size of the example; 1 for unbatched input."""
-    first = next(leaves(example), None)
-    if first is None:
+    pairs = _pairs(example, batch_dim)
+    if not pairs:
         raise ValueError("input_example holds no tensor and no shape")
-    if batch_dim is None:
+    batched = [(tuple(leaf.shape), dim) for leaf, dim in pairs if dim is not None]
+    if not batched:
         return 1
-    shape = tuple(first.shape)
-    if not -len(shape) <= batch_dim < len(shape):
-        raise ValueError(f"batch_dim={batch_dim} is no dimension of the example {shape}")
-    if shape[batch_dim] == 0:
-        raise ValueError(f"the example {shape} has an empty batch (dimension {batch_dim})")
-    return int(shape[batch_dim])
+    if isinstance(batch_dim, int):
+        batched = batched[:1]  # what else has no such dimension, or not of this size, has no batch
+    sizes = [_size(shape, dim) for shape, dim in batched]
+    for (shape, dim), size in zip(batched, sizes, strict=True):
+        if size is None:
+            raise ValueError(f"batch_dim={batch_dim} is no dimension of the example {shape}")
+        if size == 0:
+            raise ValueError(f"the example {shape} has an empty batch (dimension {dim})")
+    if len(set(sizes)) > 1:
+        raise ValueError(
+            f"the inputs have batches of {sizes} by batch_dim={batch_dim}: give them one size, or "
+            "None to those without a batch"
+        )
+    return int(sizes[0])
 
 
-def sample_shape(example: Any, batch_dim: int | None) -> tuple[int, ...]:
-    """Shape of the first tensor of an example, or of a batch, without its batch dimension."""
-    return without_batch(next(leaves(parse(example))).shape, batch_dim)
+def batch_dims(example: Any, batch_dim: Any) -> list[int | None]:
+    """For each leaf the dimension that grows with the batch, or None."""
+    batch = batch_of(example, batch_dim)
+    return [
+        dim if _size(leaf.shape, dim) == batch else None for leaf, dim in _pairs(example, batch_dim)
+    ]
 
 
-def without_batch(shape: Any, batch_dim: int | None) -> tuple[int, ...]:
-    """Leave the batch dimension out of a shape."""
-    sizes = list(shape)
-    if batch_dim is not None and -len(sizes) <= batch_dim < len(sizes):
-        del sizes[batch_dim]
+def batched_leaf(value: Any, batch_dim: Any) -> tuple[Any, int | None]:
+    """Find the first tensor of an example or a batch that has a batch, and its dimension."""
+    dims = _items(batch_dim)
+    if dims is None:
+        return next(leaves(value), None), batch_dim
+    items = _items(value) or {}
+    for key, dim in dims.items():
+        leaf, found = batched_leaf(items.get(key), dim)
+        if found is not None:
+            return leaf, found
+    return None, None
+
+
+def sample_shape(value: Any, batch_dim: Any) -> tuple[int, ...]:
+    """Shape of that tensor without its batch dimension."""
+    leaf, dim = batched_leaf(value, batch_dim)
+    sizes = list(leaf.shape)
+    if dim is not None and _size(sizes, dim) is not None:
+        del sizes[dim]
     return tuple(sizes)
 
 
-def twice(example: Any, batch_dim: int, batch: int) -> Any:
-    """Give the same example with every batch dimension doubled."""
+def twice(example: Any, dims: list[int | None]) -> Any:
+    """Give the same example with these dimensions of its leaves doubled."""
     import torch
 
+    remaining = iter(dims)
+
     def change(leaf: Any) -> Any:
-        shape = list(leaf.shape)
-        if not -len(shape) <= batch_dim < len(shape) or shape[batch_dim] != batch:
+        dim = next(remaining)
+        if dim is None:
             return leaf
         if isinstance(leaf, torch.Tensor):
-            return torch.cat([leaf, leaf], dim=batch_dim)
-        shape[batch_dim] *= 2
+            return torch.cat([leaf, leaf], dim=dim)
+        shape = list(leaf.shape)
+        shape[dim] *= 2
         return Spec(tuple(shape), leaf.dtype)
 
     return map_leaves(example, change)
@@ -167,7 +245,7 @@ def make(example: Any, model: Any, device: Any) -> Any:
         wanted = leaf.dtype or dtype
         if not wanted.is_floating_point:
             return torch.zeros(leaf.shape, dtype=wanted, device=device)
-        own = torch.Generator().manual_seed(0)  # the user's generators are not drawn from
-        return torch.rand(leaf.shape, generator=own).to(device, wanted)
+        own = torch.Generator("cpu").manual_seed(0)  # the user's generators are not drawn from
+        return torch.rand(leaf.shape, generator=own, device="cpu").to(device, wanted)
 
     return map_leaves(example, change)

@@ -40,7 +40,7 @@ def open_progress(training: Any, epochs: Any) -> Progress:
     """Make a bar for that many epochs (or an iterable of them) of a training."""
     try:
         count = operator.index(epochs) if hasattr(epochs, "__index__") else len(epochs)
-        batches = count * sum(times for _, times in training.batch_sizes())
+        batches = count * training.batch_count()
     except (TypeError, ValueError):
         batches = None
     return Progress(batches)

@@ -17,7 +17,7 @@ def layer_report(estimator: Any) -> str:
     for title in ("layer", "class", "calls", "forward FLOPs", "formula"):
         table.add_column(title, justify="right" if title in ("calls", "forward FLOPs") else "left")
     for layer in estimator.layers:
-        if layer.status == "counted":
+        if layer.flops:
             name = layer.path or "(model)"
             rule = f"{layer.rule} ({layer.note})" if layer.note else layer.rule
             cells = (name, layer.module_class, str(layer.calls), f"{layer.flops:,}", rule)

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from ._core import SklearnSGDEstimator, TorchLayerwiseEstimator, UncountedWarning
 from ._frameworks import need
 
 
@@ -24,9 +25,7 @@ class SklearnTraining:
 
         if not is_classifier(self.clf) or hasattr(self.clf, "classes_"):
             return {}
-        import numpy as np
-
-        return {"classes": np.unique(np.asarray(self.y))}
+        return {"classes": _labels(self.y)}
 
     def start_epoch(self) -> None:
         """Nothing to do: scikit-learn has no modes."""
@@ -46,10 +45,20 @@ class SklearnTraining:
     def mean_loss(self) -> None:
         """scikit-learn does not report the loss of partial_fit."""
 
+    def batch_count(self) -> int:
+        """Batches of one epoch."""
+        return -(-self.rows // self.batch_size)
+
     def batch_sizes(self) -> list[tuple[int, int]]:
         """Sizes of the batches of one epoch and how often each occurs."""
         full, rest = divmod(self.rows, self.batch_size)
         return [(self.batch_size, full)] * bool(full) + [(rest, 1)] * bool(rest)
+
+
+def _labels(y: Any) -> Any:
+    import numpy as np
+
+    return np.unique(np.asarray(y))
 
 
 def _width(X: Any) -> int | None:
@@ -63,18 +72,37 @@ def _warn_of_hyperplanes(estimator: Any, clf: Any, y: Any) -> None:
     """Say where the estimator counts another number of hyperplanes than will be fitted."""
     from sklearn.base import is_classifier
 
-    counted = getattr(estimator, "n_classes", None)
-    if counted is None or not is_classifier(clf):
-        return
-    import numpy as np
-
-    classes = len(np.unique(np.asarray(y)))
-    fitted = 1 if classes == 2 else classes
-    if counted != fitted:
+    if is_classifier(clf):
+        known = getattr(clf, "classes_", None)
+        classes = len(_labels(y) if known is None else known)
+        fitted, goal = (1 if classes == 2 else classes), f"{classes} classes"
+    else:
+        fitted, goal = 1, "one target"
+    if estimator.n_classes != fitted:
         warnings.warn(
-            f"the estimator counts {counted} hyperplane(s), but for the {classes} classes of y "
+            f"the estimator counts {estimator.n_classes} hyperplane(s), but for {goal} "
             f"scikit-learn fits {fitted}: SklearnSGDEstimator(n_features, {fitted})",
-            stacklevel=2,
+            stacklevel=4,
+        )
+
+
+def _check_closed_form(estimator: Any, clf: Any, X: Any, y: Any) -> None:
+    """Compare what the closed form counts with what will be fitted."""
+    width = _width(X)
+    if width is not None and estimator.n_features != width:
+        raise ValueError(
+            f"the estimator counts {estimator.n_features} features, but X has {width}: "
+            f"SklearnSGDEstimator({width}, ...)"
+        )
+    if any(base.__name__ == "BaseSGD" for base in type(clf).__mro__):  # scikit-learn's own
+        _warn_of_hyperplanes(estimator, clf, y)
+    else:
+        warnings.warn(
+            f"SklearnSGDEstimator counts plain SGD of a linear model (SGDClassifier, SGDRegressor, "
+            f"SGDOneClassSVM, Perceptron, PassiveAggressive...), and {type(clf).__name__} is none: "
+            "its FLOPs will be others. Write a subclass of FlopsEstimator for it",
+            UncountedWarning,
+            stacklevel=3,
         )
 
 
@@ -92,7 +120,8 @@ def sklearn_bind(estimator: Any, clf: Any, X: Any, y: Any, *, batch_size: int) -
     size = operator.index(batch_size)
     if size < 1:
         raise ValueError(f"batch_size must be 1 or more, not {size}")
-    bound = getattr(estimator, "model", None)
+    own = isinstance(estimator, SklearnSGDEstimator | TorchLayerwiseEstimator)
+    bound = estimator.model if own else None
     if bound is not None and bound is not clf:
         raise ValueError(
             f"the estimator was made for another model: {bound!r}, and not for {clf!r}"
@@ -101,12 +130,6 @@ def sklearn_bind(estimator: Any, clf: Any, X: Any, y: Any, *, batch_size: int) -
     targets = int(y.shape[0]) if hasattr(y, "shape") else len(y)
     if training.rows != targets:
         raise ValueError(f"X has {training.rows} rows and y has {targets}")
-    n_features = getattr(estimator, "n_features", None)
-    width = _width(X)
-    if n_features is not None and width is not None and n_features != width:
-        raise ValueError(
-            f"the estimator counts {n_features} features, but X has {width}: "
-            f"SklearnSGDEstimator({width}, ...)"
-        )
-    _warn_of_hyperplanes(estimator, clf, y)
+    if isinstance(estimator, SklearnSGDEstimator):
+        _check_closed_form(estimator, clf, X, y)
     return training

@@ -5,9 +5,9 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ._core import UncountedWarning
+from ._core import SklearnSGDEstimator, TorchLayerwiseEstimator, UncountedWarning
 from ._dry_run import unwrap
-from ._example import sample_shape, without_batch
+from ._example import batched_leaf, is_one_object, parse, rebuilt, sample_shape
 from ._frameworks import need
 
 _ASK_FOR_LOSS = (
@@ -19,31 +19,14 @@ _ASK_FOR_STEP = "pass step_fn to torch_bind: step_fn(model, batch) -> loss, or (
 LOSSES_KEPT = 512
 
 
-def _first_tensor(value: Any) -> Any:
-    """Find the first tensor in nested tuples, lists and mappings; None where there is none."""
-    import torch
-
-    if isinstance(value, torch.Tensor):
-        return value
-    if isinstance(value, Mapping):
-        value = tuple(value.values())
-    if isinstance(value, tuple | list):
-        for item in value:
-            if (found := _first_tensor(item)) is not None:
-                return found
-    return None
-
-
 def _to_device(value: Any, device: Any) -> Any:
     """Move all tensors of a batch; anything else stays as it is."""
     import torch
 
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, torch.Tensor) or is_one_object(value):
         return value.to(device)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(_to_device(item, device) for item in value))
     if isinstance(value, tuple | list):
-        return type(value)(_to_device(item, device) for item in value)
+        return rebuilt(value, (_to_device(item, device) for item in value))
     if isinstance(value, dict):
         return {key: _to_device(item, device) for key, item in value.items()}
     # A transformers BatchEncoding, and whatever else moves itself.
@@ -53,7 +36,7 @@ def _to_device(value: Any, device: Any) -> Any:
 def _call_model(model: Any, data: Any) -> Any:
     if isinstance(data, Mapping):
         return model(**data)
-    if isinstance(data, tuple | list):
+    if isinstance(data, tuple | list) and not is_one_object(data):
         return model(*data)
     return model(data)
 
@@ -100,7 +83,7 @@ class TorchTraining:
         device: Any,
         step_fn: Callable[..., Any] | None,
         zero_grad_kwargs: dict[str, Any],
-        batch_dim: int | None,
+        batch_dim: Any,
         counted_shape: tuple[int, ...] | None,
     ) -> None:
         self.model = model
@@ -190,8 +173,17 @@ class TorchTraining:
             raise TypeError(f"step_fn gave {size!r} as the batch size: {_ASK_FOR_STEP}")
         return loss, operator.index(size)
 
+    def batch_count(self) -> int:
+        """Batches of one epoch; TypeError where the loader does not know."""
+        return len(self.loader)  # type: ignore[arg-type]
+
     def batch_sizes(self) -> list[tuple[int, int]]:
         """Sizes of the batches of one epoch and how often each occurs; draws no batch."""
+        if self.step_fn is not None:
+            raise TypeError(
+                "estimate can't know the sizes of the batches, since step_fn may give a size of "
+                "its own: train with run or ft(...), which count what it gives"
+            )
         return loader_batch_sizes(self.loader, self.batch_dim)
 
     def _batch_size(self, data: Any) -> int:
@@ -201,7 +193,7 @@ class TorchTraining:
         """Warn once where the batches have another shape than what was counted."""
         if self.counted_shape is None:
             return
-        shape = without_batch(_first_tensor(data).shape, self.batch_dim)
+        shape = sample_shape(data, self.batch_dim)
         if shape != self.counted_shape:
             warnings.warn(
                 f"a sample of this batch has the shape {shape}, and that of input_example "
@@ -231,22 +223,22 @@ def _describe(batch: Any) -> str:
     return f"a {type(batch).__name__}"
 
 
-def batch_size(data: Any, batch_dim: int | None) -> int:
+def batch_size(data: Any, batch_dim: Any) -> int:
     """Size of a batch along batch_dim of its first tensor; 1 where samples come one by one."""
-    tensor = _first_tensor(data)
+    tensor, dim = batched_leaf(data, batch_dim)
     if tensor is None:
         raise TypeError(
-            f"the size of {_describe(data)} can't be told, since it holds no tensor: convert the "
-            f"batch to tensors, or {_ASK_FOR_STEP}"
+            f"the size of {_describe(data)} can't be told, since it holds no tensor (looked for by "
+            f"batch_dim={batch_dim!r}): convert the batch to tensors, or {_ASK_FOR_STEP}"
         )
-    if batch_dim is None:
+    if dim is None:
         return 1
-    if not -tensor.ndim <= batch_dim < tensor.ndim:
+    if not -tensor.ndim <= dim < tensor.ndim:
         raise TypeError(
             f"the size of a batch can't be told: its first tensor {tuple(tensor.shape)} has no "
-            f"dimension {batch_dim}: {_ASK_FOR_STEP}"
+            f"dimension {dim}: {_ASK_FOR_STEP}"
         )
-    return int(tensor.shape[batch_dim])
+    return int(tensor.shape[dim])
 
 
 def _check_loss(loss: Any) -> None:
@@ -262,7 +254,7 @@ def _check_loss(loss: Any) -> None:
     raise TypeError(f"the loss must be a scalar tensor that requires grad, and is {what}")
 
 
-def loader_batch_sizes(loader: Any, batch_dim: int | None) -> list[tuple[int, int]]:
+def loader_batch_sizes(loader: Any, batch_dim: Any) -> list[tuple[int, int]]:
     """Sizes of the batches of one epoch and how often each occurs, from the loader's own sizes."""
     from torch.utils.data import BatchSampler, IterableDataset
 
@@ -282,6 +274,8 @@ def loader_batch_sizes(loader: Any, batch_dim: int | None) -> list[tuple[int, in
         )
     full, rest = divmod(len(sampler.sampler), sampler.batch_size)
     rest = 0 if sampler.drop_last else rest
+    if batch_dim is None:
+        return [(1, full + bool(rest))]
     return [(sampler.batch_size, full)] * bool(full) + [(rest, 1)] * bool(rest)
 
 
@@ -295,13 +289,22 @@ def _check_parameters(model: Any, optimizer: Any) -> None:
 
 
 def _check_same_model(estimator: Any, model: Any) -> None:
-    counted = getattr(estimator, "model", None)
+    own = isinstance(estimator, TorchLayerwiseEstimator | SklearnSGDEstimator)
+    counted = estimator.model if own else None
     if counted is not None and unwrap(counted) is not unwrap(model):
         raise ValueError(
             f"the estimator was made for another model than the one to train, a "
             f"{type(model).__name__}: make it from the same object (and again, when the model is "
             "made anew)"
         )
+
+
+def _read_example(estimator: Any) -> tuple[Any, tuple[int, ...] | None]:
+    """Where the batch lies and a sample's shape; 0 and None where the estimator has no example."""
+    if not isinstance(estimator, TorchLayerwiseEstimator):
+        return 0, None
+    dim = estimator.batch_dim
+    return dim, sample_shape(parse(estimator.input_example), dim)
 
 
 def torch_bind(
@@ -351,10 +354,7 @@ def torch_bind(
     if loss_fn is not None and step_fn is not None:
         raise TypeError("step_fn computes the loss itself: pass either loss_fn or step_fn")
     _check_same_model(estimator, model)
-    example, batch_dim = (
-        getattr(estimator, "input_example", None),
-        getattr(estimator, "batch_dim", 0),
-    )
+    batch_dim, counted_shape = _read_example(estimator)
     if device is None:
         first = next(model.parameters(), None)
         device = torch.device("cpu") if first is None else first.device
@@ -367,5 +367,5 @@ def torch_bind(
         step_fn,
         {"set_to_none": True} if zero_grad_kwargs is None else zero_grad_kwargs,
         batch_dim,
-        sample_shape(example, batch_dim) if example is not None and step_fn is None else None,
+        counted_shape if step_fn is None else None,
     )

@@ -1,6 +1,7 @@
 """The CSV files of a run: columns, rows as they come, whose file it is, how a tail heals."""
 
 import locale
+import sys
 from itertools import chain
 from pathlib import Path
 
@@ -335,6 +336,35 @@ def test_a_folder_in_the_place_of_the_file():
 def test_nothing_is_checked_or_made_without_export():
     assert toy().tracker.run(1, export="none", export_prefix="missing/run") == 720
     assert here() == []
+
+
+def test_every_rank_has_files_of_its_own_and_only_the_first_prints(monkeypatch, capsys):
+    for rank in ("0", "1", "12"):
+        monkeypatch.setenv("RANK", rank)
+        for _ in range(2):  # the second renames the files of the first
+            for _ in toy().tracker(1, export="both", print_level="both", progress=True):
+                pass
+        printed = capsys.readouterr()
+        assert (printed.out == printed.err == "") == (rank != "0")
+    files = [f"run{own}_{kind}" for own in ("", ".rank1", ".rank12") for kind in ("batch", "epoch")]
+    assert here() == sorted(name + end for name in files for end in (".csv", ".1.csv"))
+    assert column("run.rank12_epoch.csv", "flops_epoch") == [720]
+
+
+@pytest.mark.parametrize("rank", ["", "x", "-1", "0"])
+def test_what_is_no_later_rank_is_the_only_one(rank, monkeypatch, capsys):
+    monkeypatch.setenv("RANK", rank)
+    toy().tracker.run(1, export="epoch", print_level="epoch")
+    assert here() == ["run_epoch.csv"]
+    assert capsys.readouterr().out != ""
+
+
+def test_a_progress_bar_that_is_missing_leaves_the_files_alone(stranger, monkeypatch):
+    before = here()
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    with pytest.raises(ModuleNotFoundError, match="tqdm"):
+        toy().tracker(1, export="both", progress=True)
+    assert here() == before
 
 
 def test_a_decimal_comma_in_the_locale_changes_nothing():

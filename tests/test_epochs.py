@@ -1,12 +1,23 @@
 """The loop over ft(epochs): what it may run over, what it says, and what it leaves when broken."""
 
+import math
 import os
 import re
 import warnings
 from pathlib import Path
 
 import pytest
-from training_models import TOY_EPOCH, column, files_in, same_state, state_of, toy, toy_batches
+import torch
+from training_models import (
+    TOY_EPOCH,
+    column,
+    files_in,
+    read_csv,
+    same_state,
+    state_of,
+    toy,
+    toy_batches,
+)
 
 QUIET = {"print_level": "none"}
 
@@ -361,3 +372,15 @@ def test_a_loop_of_no_epochs_or_one_that_was_left_gives_none():
         for _ in ft(3, **QUIET):
             break
     assert files_in(Path.cwd()) == []
+
+
+# ---- a loss that is no number ----
+
+
+def test_a_nan_loss_is_shown_everywhere(capsys):
+    bound = toy([(torch.full((2, 4), math.nan), torch.tensor([0, 1]))])
+    for _ in bound.tracker(1, export="epoch"):
+        pass
+    assert "loss nan" in capsys.readouterr().out
+    assert math.isnan(bound.tracker.epoch_logs[0].loss)
+    assert [row["loss"] for row in read_csv("run_epoch.csv")] == ["nan"]

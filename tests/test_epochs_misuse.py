@@ -3,7 +3,17 @@
 from pathlib import Path
 
 import pytest
-from training_models import column, files_in, same_state, state_of, toy, toy_batches
+from training_models import (
+    OneAfterTheOther,
+    column,
+    files_in,
+    same_state,
+    state_of,
+    toy,
+    toy_batches,
+)
+
+from flops_tracker import FlopsTracker
 
 QUIET = {"print_level": "none"}
 
@@ -230,3 +240,49 @@ def test_a_loop_that_is_not_finished_gives_way_to_the_next():
     with pytest.raises(RuntimeError, match="another use of its tracker"):
         next(left)
     assert ft.total_flops == 3 * 720
+
+
+@pytest.mark.parametrize("inner", [count_by_hand, lambda ft: ft.run(1)], ids=["by hand", "run"])
+def test_epochs_that_use_the_tracker_end_their_loop(inner):
+    def epochs():
+        yield "first"
+        inner(ft)
+        yield "second"
+
+    ft = toy().tracker
+    items = []
+    with pytest.raises(RuntimeError, match="another use of its tracker"):
+        items.extend(item for item in ft(epochs(), export="epoch", **QUIET))
+    # One epoch of the loop and one of inner, whose ten samples cost 720; no third is trained.
+    assert ft.total_flops == 1440
+    assert [(e.epoch, e.flops_epoch) for e in ft.epoch_logs] == [(1, 720), (2, 720)]
+    assert column("run_epoch.csv", "epoch") == [1]
+
+
+# ---- StopIteration is an error of the user's code and no end of training ----
+
+
+def run_out(*_):
+    return next(iter([]))
+
+
+@pytest.mark.parametrize("place", ["step_fn", "loss_fn", "on_epoch_end"])
+@pytest.mark.parametrize("use", ["run", "loop"])
+def test_an_iterator_that_runs_out_in_the_users_code_is_an_error(place, use):
+    ft = toy(**({place: run_out} if place != "on_epoch_end" else {})).tracker
+    options = {"on_epoch_end": run_out} if place == "on_epoch_end" else {}
+    with pytest.raises(RuntimeError, match="StopIteration") as caught:
+        ft.run(3, **options) if use == "run" else list(ft(3, **QUIET, **options))
+    assert isinstance(caught.value.__cause__, StopIteration)
+    # The callback comes after a whole epoch of 720, the others before the first batch is counted.
+    assert ft.total_flops == (720 if place == "on_epoch_end" else 0)
+    assert len(ft.epoch_logs) == 1
+
+
+def test_an_estimator_that_runs_out_is_an_error():
+    bound = toy()
+    ft = FlopsTracker(OneAfterTheOther([5, 7]))
+    ft.torch_bind(bound.model, bound.optimizer, train_loader=toy_batches())
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        ft.run(9)
+    assert ft.total_flops == 5 + 7

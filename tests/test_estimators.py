@@ -1,5 +1,9 @@
 """The closed form for scikit-learn's SGD, and the base class that users extend."""
 
+import copy
+import pickle
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, SGDClassifier, SGDRegressor
@@ -222,3 +226,51 @@ def test_an_exception_of_an_own_estimator_is_the_users():
 def test_an_estimator_that_was_not_initialised_says_so():
     with pytest.raises(RuntimeError, match="__init__"):
         SklearnSGDEstimator.__new__(SklearnSGDEstimator).flops_for_batch(1)
+
+
+def test_a_shape_that_shrinks_while_it_is_read():
+    class Shrinking:
+        def __index__(self):
+            shape.clear()
+            return 3
+
+    shape = [Shrinking() for _ in range(40)]  # the first one read empties the list
+    fitted = SimpleNamespace(coef_=SimpleNamespace(shape=shape), n_features_in_=4)
+    estimator = SklearnSGDEstimator.from_estimator(fitted)
+    assert (estimator.n_features, estimator.n_classes) == (4, 3)
+
+
+# ---- copies ----
+
+
+class Noted(SklearnSGDEstimator):
+    """With an __init__ and an attribute of its own."""
+
+    def __init__(self, note):
+        super().__init__(5, 3)
+        self.note = note
+
+
+COPIES = [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+
+
+@pytest.mark.parametrize("make", COPIES, ids=["copy", "deepcopy", "pickle"])
+def test_estimators_can_be_copied(make):
+    own, noted = make(Constant(11)), make(Noted("mine"))
+    assert own.flops_for_batch(4) == Constant(11).flops_for_batch(4)
+    # 4·2 rows·5 features·3 hyperplanes
+    assert (type(noted), noted.note, noted.flops_for_batch(2)) == (Noted, "mine", 120)
+    fitted = SklearnSGDEstimator(5, 3, model=SGDClassifier(alpha=0.5))
+    assert make(fitted).model.alpha == 0.5
+
+
+@pytest.mark.parametrize("make", COPIES, ids=["copy", "deepcopy", "pickle"])
+def test_estimators_of_a_model_say_that_they_can_not_be_copied(make):
+    with pytest.raises(TypeError, match=r"can't be copied or pickled.*make a new one"):
+        make(TorchAutoEstimator(nn.Linear(2, 2), (1, 2)))
+
+
+@pytest.mark.parametrize("state", [None, (), ((0, 1, None), {}), (3, {}), ((1, 1, None), None)])
+def test_a_state_that_is_none_of_ours_is_refused(state):
+    with pytest.raises((TypeError, ValueError)):
+        SklearnSGDEstimator(5).__setstate__(state)

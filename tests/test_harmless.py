@@ -4,7 +4,10 @@ import contextlib
 import gc
 import subprocess
 import sys
+import threading
+import time
 import weakref
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -324,3 +327,41 @@ def test_a_compiled_part_compiles_once_afterwards(backend):
     for _ in range(3):
         model(torch.zeros(2, 4))
     assert backend.compiled == 1
+
+
+def test_dry_runs_in_two_threads_take_turns():
+    running = threading.Event()
+    inside, most = [], []
+
+    def slow(self, x):
+        inside.append(self)
+        running.set()
+        time.sleep(0.1)  # the other thread would come now, with the model hooked and in eval mode
+        most.append(len(inside))
+        inside.pop()
+        return self.linear(x)
+
+    model = Function(slow, linear=nn.Linear(4, 4)).train()
+    before = snapshot(model)
+    threads = [threading.Thread(target=TorchAutoEstimator(model, (1, 4)).prepare) for _ in "ab"]
+    threads[0].start()
+    running.wait(60)
+    threads[1].start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 4  # two passes of each
+    assert changes(before, snapshot(model)) == []
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_a_tensor_kept_on_an_object_of_the_model_is_warned_of():
+    def keeps(self, x):
+        self.stats.mean = x.mean()
+        self.stats.calls += 1
+        return self.linear(x)
+
+    model = nn.Sequential(Function(keeps, linear=nn.Linear(4, 1)))
+    model[0].stats = SimpleNamespace(mean=None, calls=0)
+    with pytest.warns(UserWarning, match=r"forward keeps tensors in 0\.stats\.mean, which"):
+        estimator = TorchAutoEstimator(model, (1, 4)).prepare()
+    assert estimator.forward_flops == 8

@@ -1,5 +1,6 @@
 """The bare package: what it imports, and what it says where something is not installed."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -69,3 +70,14 @@ def test_the_source_folder_says_how_to_install(tmp_path):
     result = run_python("sys.path.insert(0, '.')\nimport flops_tracker", tmp_path)
     assert "is not built" in result.stderr.splitlines()[-1]
     assert "pip install" in result.stderr.splitlines()[-1]
+
+
+def test_the_extension_is_built_for_the_oldest_numpy_that_is_allowed():
+    # NumPy 1.25 refuses an extension whose target is 2.0, at the first ft.history.
+    root = Path(__file__).parent.parent
+    oldest = re.search(
+        r'dependencies = \["numpy>=(\d+)\.(\d+)"', (root / "pyproject.toml").read_text()
+    )
+    source = (root / "csrc" / "binding" / "numpy_module.c").read_text()
+    target = re.search(r"NPY_TARGET_VERSION NPY_(\d+)_(\d+)_API_VERSION", source)
+    assert target.groups() == oldest.groups()

@@ -1,5 +1,7 @@
 """estimator.register: rules of the user for layers of their own or in place of ours."""
 
+import warnings
+
 import pytest
 from model_snapshot import changes, snapshot
 from torch import nn
@@ -197,3 +199,48 @@ def test_a_rule_that_is_interrupted():
     with pytest.raises(KeyboardInterrupt):
         TorchAutoEstimator(model, (2, 4)).register(Scale, interrupt).prepare()
     assert changes(before, snapshot(model)) == []
+
+
+# ---- rules and warnings that call back ----
+
+
+@pytest.mark.parametrize(
+    ("use", "words"),
+    [
+        (lambda estimator: estimator.forward_flops, "counting: the dry run"),
+        (lambda estimator: estimator.prepare(), "counting: the dry run"),
+        (lambda estimator: estimator.register(nn.ReLU, per_element), "register: the dry run"),
+        (lambda estimator: estimator.__init__(Scale(), (2, 4)), "__init__: the dry run"),
+    ],
+)
+def test_a_rule_that_uses_its_own_estimator_is_an_error(use, words):
+    estimator = TorchAutoEstimator(Scale(), (2, 4))
+    estimator.register(Scale, lambda *call: use(estimator) and 1)
+    with pytest.raises(RuntimeError, match=words):
+        estimator.prepare()
+    estimator.register(Scale, per_element, override=True)
+    assert estimator.forward_flops == 2 * 4
+
+
+@pytest.mark.parametrize("read", ["layers", "uncounted", "trust_line", "report", "forward_flops"])
+def test_a_warning_that_registers_a_rule_is_an_error(read, monkeypatch):
+    estimator = TorchAutoEstimator(Scale(), (2, 4))
+
+    def show(*warning, **more):
+        estimator.register(Scale, per_element, override=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "showwarning", show)
+        with pytest.raises(RuntimeError, match="register: the dry run"):
+            value = getattr(estimator, read)
+            value()
+    assert estimator.register(Scale, per_element).forward_flops == 2 * 4
+
+
+def test_a_rule_that_reads_data_sees_real_tensors():
+    estimator = TorchAutoEstimator(nn.Sequential(Scale(), Scale()), (2, 4))
+    estimator.register(Scale, lambda module, args, kwargs, output: int((output >= 0).sum()))
+    # The example is noise from 0 to 1, and the factors are 1: all 2·4 outputs of both.
+    assert estimator.forward_flops == 16
+    assert estimator.dry_run.startswith("real")

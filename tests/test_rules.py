@@ -205,6 +205,7 @@ def test_format_flops(count, text):
         ("1", TypeError),
         (True, TypeError),
         (None, TypeError),
+        (2**128 - 1, OverflowError),  # stands for overflow in the core
         (2**128, OverflowError),
     ],
 )

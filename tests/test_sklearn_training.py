@@ -1,9 +1,16 @@
 """sklearn_bind trains with partial_fit on consecutive batches of the rows and counts them."""
 
+import contextlib
+
 import pytest
 from training_models import PerSample, column
 
-from flops_tracker import FlopsTracker, SklearnSGDEstimator, TorchAutoEstimator
+from flops_tracker import (
+    FlopsTracker,
+    SklearnSGDEstimator,
+    TorchAutoEstimator,
+    UncountedWarning,
+)
 
 np = pytest.importorskip("numpy")
 pytest.importorskip("sklearn")
@@ -11,10 +18,15 @@ pytest.importorskip("sklearn")
 from sklearn.datasets import load_digits  # noqa: E402
 from sklearn.linear_model import (  # noqa: E402
     LogisticRegression,
+    PassiveAggressiveClassifier,
+    PassiveAggressiveRegressor,
     Perceptron,
     SGDClassifier,
+    SGDOneClassSVM,
     SGDRegressor,
 )
+from sklearn.naive_bayes import MultinomialNB  # noqa: E402
+from sklearn.neural_network import MLPClassifier  # noqa: E402
 
 # load_digits: 1797 rows of 64 features in 10 classes. 1797 = 14 * 128 + 5.
 ROWS, BATCHES = 1797, [128] * 14 + [5]
@@ -249,3 +261,40 @@ def test_another_number_of_hyperplanes_than_counted_is_warned_of(counted, fitted
     with pytest.warns(UserWarning, match=words):
         ft.sklearn_bind(SGDClassifier(), data, target, batch_size=4)
     assert ft.run(1) == 4 * 12 * 3 * counted  # what was asked for
+
+
+@pytest.mark.parametrize(
+    ("counted", "fitted", "clf"),
+    [(3, 1, SGDRegressor), (1, 1, SGDRegressor), (1, 1, SGDOneClassSVM), (10, 1, SGDRegressor)],
+)
+def test_what_is_no_classifier_has_one_hyperplane(counted, fitted, clf):
+    data, _, real = rows(12)
+    ft = FlopsTracker(SklearnSGDEstimator(3, counted))
+    expected = pytest.warns(UserWarning, match=f"counts {counted} .*one target.* fits {fitted}")
+    with contextlib.nullcontext() if counted == fitted else expected:
+        ft.sklearn_bind(clf(), data, real, batch_size=4)
+
+
+def test_classes_that_the_classifier_knows_go_before_those_of_y():
+    data, _, _ = rows(12)
+    clf = SGDClassifier().partial_fit(data, np.arange(12) % 3, classes=np.arange(10))
+    ft = FlopsTracker(SklearnSGDEstimator.from_estimator(clf))
+    ft.sklearn_bind(clf, data, np.arange(12) % 3, batch_size=4)  # no warning
+    assert ft.run(1) == 4 * 12 * 3 * 10
+
+
+@pytest.mark.parametrize("clf", [MLPClassifier, MultinomialNB])
+def test_a_model_that_is_no_linear_sgd_is_warned_of(clf):
+    data, target, _ = rows(12)
+    with pytest.warns(UncountedWarning, match=rf"counts plain SGD.* and {clf.__name__} is none"):
+        FlopsTracker(SklearnSGDEstimator(3)).sklearn_bind(clf(), data, target, batch_size=4)
+    FlopsTracker(PerSample(7)).sklearn_bind(clf(), data, target, batch_size=4)  # the users own
+
+
+@pytest.mark.parametrize(
+    "clf", [Perceptron, PassiveAggressiveClassifier, PassiveAggressiveRegressor]
+)
+@pytest.mark.filterwarnings("ignore:.*PassiveAggressive.*deprecated")
+def test_the_other_models_of_scikit_learn_that_sgd_fits(clf):
+    data, target, _ = rows(12)
+    FlopsTracker(SklearnSGDEstimator(3)).sklearn_bind(clf(), data, target, batch_size=4)

@@ -227,9 +227,42 @@ def test_the_estimate_of_a_list_of_batches():
 
 
 def test_the_estimate_of_a_list_of_dicts():
-    batches = [{"x": torch.zeros(n, 4)} for n in (4, 3)]
-    ft = toy(loader=batches, step_fn=lambda model, batch: model(batch["x"]).sum()).tracker
+    batches = [{"input": torch.zeros(n, 4)} for n in (4, 3)]
+    ft = toy(loader=batches, loss_fn=lambda output, batch: output.sum()).tracker
     assert ft.estimate(1) == ft.run(1) == 7 * 72
+
+
+@pytest.mark.parametrize(
+    ("epochs", "count"),
+    [(range(3), 3), ([7, 9], 2), (["ab"], 1), (torch.arange(4).numpy(), 4), ({}, 0)],
+)
+def test_the_estimate_takes_what_run_takes_and_has_a_length(epochs, count):
+    ft = toy().tracker
+    assert ft.estimate(epochs) == ft.run(epochs) == count * 720
+
+
+def test_the_estimate_of_endless_epochs():
+    with pytest.raises(TypeError, match=r"a number of epochs or something with a length, not <"):
+        toy().tracker.estimate(iter([1, 2]))
+
+
+@pytest.mark.filterwarnings("ignore:the batch has 1 samples", "ignore:a sample of this batch")
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_the_estimate_of_samples_that_come_one_by_one(drop_last):
+    # Linear(4, 3) on an example of 4 rows: 2·4·12 = 96 a sample, 288 to train; 10 rows give the
+    # loader 2 whole batches, each a sample, and a third of 2 rows.
+    model, optimizer = parts()
+    ft = FlopsTracker(TorchAutoEstimator(model, (4, 4), batch_dim=None))
+    loader = DataLoader(data(), batch_size=4, drop_last=drop_last)
+    ft.torch_bind(model, optimizer, train_loader=loader)
+    assert ft.estimate(1) == ft.run(1) == 288 * (2 if drop_last else 3)
+
+
+def test_the_estimate_refuses_a_step_fn_that_may_say_other_sizes():
+    ft = toy(step_fn=lambda model, batch: (model(batch[0]).sum(), 8)).tracker
+    with pytest.raises(TypeError, match="step_fn may give a size of its own"):
+        ft.estimate(1)
+    assert ft.run(1) == 3 * 8 * 72
 
 
 def test_the_estimate_draws_no_batch_and_no_random_number():

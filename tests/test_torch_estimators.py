@@ -6,8 +6,14 @@ import pytest
 import torch
 from torch import nn
 from torch_models import Function, LeNet5, Scale, layers_by_path, prepared_without_warning
+from training_models import toy_batches
 
-from flops_tracker import TorchAutoEstimator, TorchCNNLayerwiseEstimator
+from flops_tracker import (
+    FlopsTracker,
+    TorchAutoEstimator,
+    TorchCNNLayerwiseEstimator,
+    UncountedWarning,
+)
 
 BOTH = pytest.mark.parametrize("kind", [TorchAutoEstimator, TorchCNNLayerwiseEstimator])
 
@@ -250,3 +256,155 @@ def test_the_report_shows_totals_convention_and_gaps():
     assert "not seen: operations outside modules" in report
     assert "1 layer counted, 1 without a rule" in estimator.trust_line
     assert "1 without a rule" in estimator.trust_line
+
+
+# ---- which inputs have the batch ----
+
+# per_row is Linear(8, 8) on 16 positions of each sample, 2·16·64 = 2,048; table is Linear(8, 100)
+# on 16 positions of one table, 2·16·800 = 25,600.
+PER_ROW, TABLE = 2048, 25_600
+
+
+def with_table():
+    return Function(
+        lambda self, x, table: self.per_row(x).sum() + self.table(table).sum(),
+        per_row=nn.Linear(8, 8),
+        table=nn.Linear(8, 100),
+    )
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_inputs_that_may_or_may_not_have_the_batch_are_warned_of(batch):
+    example = ((batch, 16, 8), (batch, 16, 8))
+    estimator = TorchAutoEstimator(with_table(), example, 1)
+    with pytest.warns(
+        UncountedWarning, match=rf"has the size {batch} along dimension 0.*\(0, None"
+    ):
+        estimator.prepare()
+    assert estimator.flops_for_batch(64) == 64 * (PER_ROW + TABLE)  # both are taken to have it
+
+
+def test_a_batch_that_no_other_size_equals_tells():
+    estimator = TorchAutoEstimator(with_table(), ((2, 16, 8), (1, 16, 8)), 1)
+    assert estimator.flops_for_batch(64) == 64 * PER_ROW + TABLE
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("named", [False, True])
+def test_batch_dim_of_each_input_tells(batch, named):
+    shapes, dims = ((batch, 16, 8), (1, 16, 8)), (0, None)
+    if named:
+        shapes, dims = dict(zip("ab", shapes, strict=True)), {"b": None, "a": 0}
+        model = with_table()
+        model.function = lambda self, a, b: self.per_row(a).sum() + self.table(b).sum()
+    else:
+        model = with_table()
+    estimator = TorchAutoEstimator(model, shapes, 1, batch_dim=dims)
+    assert estimator.batch_dim == dims
+    assert estimator.flops_for_batch(64) == 64 * PER_ROW + TABLE
+
+
+@pytest.mark.parametrize(
+    ("model", "example", "flops"),
+    [
+        # They must go together: 2·3·(3·4·5 + 4·5) = 480, as in docs/formulas.md, so 160 a sample.
+        (lambda: nn.Bilinear(3, 4, 5), ((1, 3), (1, 4)), 160),
+        # A mask that is spread over the batch makes no difference: 2·3·3 = 18.
+        (lambda: Function(lambda s, x, m: s.l(x) * m, l=nn.Linear(3, 3)), ((1, 3), (1, 3)), 18),
+    ],
+)
+def test_inputs_whose_batch_is_clear_are_not_warned_of(model, example, flops):
+    assert TorchAutoEstimator(model(), example, 1).flops_for_batch(7) == 7 * flops
+
+
+@pytest.mark.parametrize(
+    ("batch_dim", "error", "words"),
+    [
+        ((0,), ValueError, "not shaped like input_example"),
+        ({"x": 0, "table": None}, ValueError, "not shaped like input_example"),
+        ((0, (0, 0)), ValueError, "not shaped like input_example"),
+        ((0, 1.0), TypeError, "batch_dim must be"),
+        ((0, True), TypeError, "batch_dim must be"),
+        ((0, 3), ValueError, "batch_dim=.* is no dimension"),
+        ((0, 0), ValueError, r"batches of \[2, 1\]"),
+    ],
+)
+def test_a_bad_batch_dim_of_an_input_is_one_clear_error(batch_dim, error, words):
+    with pytest.raises(error, match=words):
+        TorchAutoEstimator(with_table(), ((2, 16, 8), (1, 16, 8)), batch_dim=batch_dim)
+
+
+def test_inputs_none_of_which_has_a_batch():
+    example = ((2, 16, 8), (1, 16, 8))
+    estimator = TorchAutoEstimator(with_table(), example, 1, batch_dim=(None, None))
+    assert (estimator.batch_dim, estimator.example_batch) == (None, 1)
+    assert estimator.flops_for_batch(3) == 3 * (2 * PER_ROW + TABLE)
+
+
+def test_training_takes_the_size_of_the_input_that_has_the_batch():
+    model = Function(
+        lambda self, table, x: self.per_row(x) + self.table(table).sum(),
+        per_row=nn.Linear(4, 3),
+        table=nn.Linear(4, 3),
+    )
+    table = torch.ones(5, 4)
+    loader = [((table, x), y) for x, y in toy_batches()]
+    estimator = TorchAutoEstimator(model, ((5, 4), (2, 4)), batch_dim=(None, 0))
+    ft = FlopsTracker(estimator)
+    ft.torch_bind(model, torch.optim.SGD(model.parameters(), lr=0.1), train_loader=loader)
+    # 24 a row and 5·24 = 120 a batch, three times, for 10 rows in 3 batches: 3·(240 + 360).
+    assert ft.estimate(1) == ft.run(1) == 1800
+    assert [s.batch_size for s in ft.step_logs] == [4, 4, 2]
+    ft.torch_bind(model, torch.optim.SGD(model.parameters(), lr=0.1), train_loader=toy_batches())
+    with pytest.raises(TypeError, match=r"holds no tensor.*batch_dim=\(None, 0\)"):
+        ft.run(1)
+
+
+# ---- what surrounds the dry run ----
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_the_users_default_device_makes_no_difference(device):
+    model = nn.Linear(5, 3)
+    with torch.device(device):
+        estimator = TorchAutoEstimator(model, (2, 5))
+        assert (estimator.forward_flops, estimator.dry_run) == (60, "fake")  # 2·2·15
+
+
+def test_a_forward_that_differentiates():
+    def residual(self, x):
+        x = x.requires_grad_()
+        y = self.linear(x)
+        (slope,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+        return torch.cat([y, slope], 1)
+
+    model = Function(residual, linear=nn.Linear(4, 1))
+    estimator = TorchAutoEstimator(model, (2, 4))
+    assert (estimator.forward_flops, estimator.dry_run) == (16, "fake")  # 2·2·4
+    assert model.linear.weight.grad is None
+
+
+class Packed(nn.Module):
+    """A GRU over sequences of several lengths, and a linear on its last state."""
+
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(4, 5)
+        self.head = nn.Linear(5, 2)
+
+    def forward(self, packed):
+        return self.head(self.gru(packed)[1][0])
+
+
+def test_a_packed_sequence_is_one_argument():
+    packed = nn.utils.rnn.pack_sequence([torch.ones(3, 4), torch.ones(2, 4)])
+    # 3 gates of 5·(4 + 5) = 135 multiplications for each of 5 steps, 2·675 = 1,350; the head
+    # 2·2·10 = 40. Its batch is the steps: 5 of them cost as much as in the example.
+    model = Packed()
+    estimator = TorchAutoEstimator(model, packed)
+    assert estimator.forward_flops == 1390
+    ft = FlopsTracker(estimator)
+    loader = [(packed, torch.tensor([0, 1]))]
+    ft.torch_bind(model, torch.optim.SGD(model.parameters(), lr=0.1), train_loader=loader)
+    with pytest.warns(UncountedWarning, match="5 samples along dimension 0 and its target 2"):
+        assert ft.run(1) == 3 * 1390

@@ -5,6 +5,7 @@ import re
 import weakref
 
 import pytest
+from torch import nn
 from training_models import (
     TOY_FLOPS,
     OneAfterTheOther,
@@ -15,7 +16,7 @@ from training_models import (
     toy_batches,
 )
 
-from flops_tracker import FlopsEstimator, FlopsTracker, SklearnSGDEstimator
+from flops_tracker import FlopsEstimator, FlopsTracker, SklearnSGDEstimator, TorchAutoEstimator
 
 
 def state(tracker):
@@ -65,15 +66,27 @@ def test_leaving_the_block_ends_an_open_epoch_as_broken_off():
 
 
 def test_the_estimator_is_prepared_on_entering():
-    class Prepared(PerSample):
+    class Prepared(TorchAutoEstimator):
         prepared = 0
 
         def prepare(self):
             self.prepared += 1
 
-    estimator = Prepared(7)
+    estimator = Prepared(nn.Linear(2, 2), (1, 2))
     with FlopsTracker(estimator):
         assert estimator.prepared == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["model", "input_example", "batch_dim", "n_classes", "n_features", "prepare"]
+)
+def test_an_own_estimator_may_call_its_attributes_what_it_likes(name):
+    estimator = PerSample(7)
+    setattr(estimator, name, "resnet50")
+    bound = toy()
+    ft = FlopsTracker(estimator)
+    ft.torch_bind(bound.model, bound.optimizer, train_loader=toy_batches())
+    assert ft.run(1) == 7 * 10
 
 
 def test_every_integer_type_is_a_batch_size():
@@ -351,3 +364,24 @@ def test_init_called_twice_is_an_error_and_changes_nothing():
         ft.__init__(PerSample(1), "other", keep_batch_logs=False)
     assert (ft.estimator, ft.run_name, ft.total_flops) == (estimator, "run", 21)
     assert len(ft.step_logs) == 1
+
+
+def test_cycles_through_the_arguments_are_collected():
+    class Name(str):
+        pass
+
+    class Factor(float):
+        pass
+
+    class Device:
+        pass
+
+    name, factor, device = Name("run"), Factor(3), Device()
+    name.tracker = FlopsTracker(PerSample(7), run_name=name)
+    factor.estimator = TorchAutoEstimator(nn.Linear(2, 2), (1, 2), training_factor=factor)
+    device.estimator = TorchAutoEstimator(nn.Linear(2, 2), (1, 2), device=device)
+    assert type(name.tracker.run_name) is str
+    dead = [weakref.ref(x) for x in (name.tracker, factor, device)]
+    del name, factor, device
+    gc.collect()
+    assert [x() for x in dead] == [None] * 3

@@ -179,6 +179,94 @@ def test_a_subclass_with_a_forward_of_its_own_counts_as_its_base_and_says_so():
     assert "its forward is its own" in estimator.report()
 
 
+class LowRank(nn.Linear):
+    """As loralib has it: parameters beside those of the base."""
+
+    def __init__(self, size):
+        super().__init__(size, size)
+        self.lora_A = nn.Parameter(torch.zeros(size, 2))
+        self.lora_B = nn.Parameter(torch.zeros(2, size))
+
+    def forward(self, x):
+        return super().forward(x) + x @ self.lora_A @ self.lora_B
+
+
+def test_a_subclass_with_more_parameters_than_its_base_is_a_gap_beside_the_base():
+    estimator = TorchAutoEstimator(nn.Sequential(LowRank(4)), (2, 4))
+    (message,) = warned(estimator)
+    note = "counted as torch.nn.modules.linear.Linear, without lora_A, lora_B"
+    assert note in message
+    assert [(x.path, x.note) for x in estimator.uncounted] == [("0", note)]
+    assert estimator.forward_flops == 2 * 2 * 16  # what the base computes stays
+    assert "1 layer counted, 1 without a rule" in estimator.trust_line
+    assert "64" in estimator.report()
+
+
+class Head(nn.Identity):
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(4, 9))
+
+    def forward(self, x):
+        return x @ self.w
+
+
+class Tied(nn.Embedding):
+    def forward(self, x):
+        return super().forward(x) @ self.weight.T
+
+
+@pytest.mark.parametrize(
+    ("layer", "example"), [(Head, (2, 4)), (lambda: Tied(9, 4), ((2,), "int64"))]
+)
+def test_a_subclass_of_a_free_layer_that_computes_with_parameters_is_a_gap(layer, example):
+    estimator = TorchAutoEstimator(layer(), example)
+    assert len(warned(estimator)) == 1
+    assert paths(estimator.uncounted) == [""]
+    assert estimator.forward_flops == 0
+
+
+OWN_FORWARD = {
+    "Linear": ((4, 4), (2, 4)),
+    "Bilinear": ((4, 4, 4), ((2, 4), (2, 4))),
+    "Conv2d": ((4, 4, 1), (2, 4, 3, 3)),
+    "ConvTranspose1d": ((4, 4, 1), (2, 4, 3)),
+    "LSTM": ((4, 4, 2, True, True, 0.0, True, 2), (3, 2, 4)),
+    "GRUCell": ((4, 4), (2, 4)),
+    "BatchNorm1d": ((4,), (2, 4)),
+    "GroupNorm": ((2, 4), (2, 4)),
+    "RMSNorm": ((4,), (2, 4)),
+    "MultiheadAttention": (
+        (4, 2, 0.0, True, True, False, 3, 3, True),
+        ((2, 1, 4), (2, 1, 3), (2, 1, 3)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OWN_FORWARD)
+def test_the_parameters_of_the_base_alone_are_no_gap(name):
+    arguments, example = OWN_FORWARD[name]
+    base = getattr(nn, name)
+    layer = type("Own", (base,), {"forward": base.forward})(*arguments)
+    estimator = TorchAutoEstimator(layer, example)
+    assert warned(estimator) == []
+    assert estimator.layers[0].note.endswith("its forward is its own")
+    assert estimator.forward_flops == TorchAutoEstimator(base(*arguments), example).forward_flops
+
+
+def test_layers_with_parameters_that_are_never_called_are_in_the_trust_line():
+    def around_its_layers(self, x):
+        return nn.functional.linear(self.first.forward(x), self.second.weight)
+
+    model = Function(
+        around_its_layers, first=nn.Linear(4, 4), second=nn.Linear(4, 4), unused=nn.ReLU()
+    )
+    estimator = TorchAutoEstimator(model, (2, 4))
+    assert warned(estimator) == []
+    assert "0 layers counted, 0 without a rule, 2 never called" in estimator.trust_line
+    assert "never called" not in TorchAutoEstimator(nn.Linear(4, 4), (2, 4)).trust_line
+
+
 # ---- the CNN estimator ----
 
 

@@ -6,7 +6,12 @@ from model_snapshot import changes, snapshot
 from torch import nn
 from torch_models import forward_flops, paths
 
-from flops_tracker import TorchAutoEstimator, TorchCNNLayerwiseEstimator, UncountedWarning
+from flops_tracker import (
+    TorchAutoEstimator,
+    TorchCNNLayerwiseEstimator,
+    UncountedWarning,
+    _core,
+)
 
 BOTH = pytest.mark.parametrize("kind", [TorchAutoEstimator, TorchCNNLayerwiseEstimator])
 SCRIPTED = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
@@ -116,3 +121,27 @@ def test_a_scripted_part_in_train_mode_is_left_alone(last, training):
     # still usable, and on real tensors
     assert type(model(torch.zeros(2, 4))) is torch.Tensor
     assert {type(b) for b in model.buffers()} == {torch.Tensor}
+
+
+# ---- what only a mischievous model does ----
+
+
+@pytest.mark.parametrize("wrap", [lambda out: [out], lambda out: [out, out], lambda out: {0: out}])
+def test_an_output_that_holds_itself_has_no_rule_that_fits(wrap):
+    class Endless(nn.Linear):
+        def forward(self, x):
+            out = []
+            out.append(wrap(out))
+            return out
+
+    with pytest.warns(UncountedWarning, match="its rule linear does not fit this call"):
+        assert TorchAutoEstimator(Endless(4, 4), (2, 4)).forward_flops == 0
+
+
+def test_a_walk_that_was_not_initialised_has_no_layers():
+    walk = _core.LayerWalk.__new__(_core.LayerWalk)
+    assert walk.begin_pass(0) is walk.attach() is walk.detach() is walk.check() is None
+    assert walk._after(walk, (), {}, None) is walk._before(walk) is None
+    _core.LayerWalk.__init__(walk, nn.Linear(1, 1), {}, 0, False)
+    with pytest.raises(RuntimeError, match="called twice"):
+        _core.LayerWalk.__init__(walk, nn.Linear(1, 1), {}, 0, False)

@@ -59,7 +59,7 @@ pyft_to_u128(PyObject *object, const char *what, ft_u128 *count)
     }
     count->lo = PyLong_AsUnsignedLongLong(low);
     count->hi = PyLong_AsUnsignedLongLong(high);
-    if (PyErr_Occurred()) {
+    if (PyErr_Occurred() || ft_u128_overflowed(*count)) { /* 2**128 - 1 stands for overflow */
         PyErr_Format(PyExc_OverflowError, "%s does not fit in 128 bits: %R", what, integer);
         goto done;
     }
@@ -100,11 +100,11 @@ pyft_to_u64(PyObject *object, const char *what, uint64_t *number)
 int
 pyft_to_dims(PyObject *sequence, int64_t *dims, int *ndim)
 {
-    PyObject *fast = PySequence_Fast(sequence, "a shape must be a sequence of integers");
-    if (fast == NULL) {
+    PyObject *items = PySequence_Tuple(sequence); /* a list could shrink in an __index__ */
+    if (items == NULL) {
         return -1;
     }
-    Py_ssize_t length = PySequence_Fast_GET_SIZE(fast);
+    Py_ssize_t length = PyTuple_GET_SIZE(items);
     int result = 0;
     if (length > FT_MAX_DIMS) {
         PyErr_Format(PyExc_ValueError, "a shape has at most %d dimensions, not %zd", FT_MAX_DIMS,
@@ -112,13 +112,13 @@ pyft_to_dims(PyObject *sequence, int64_t *dims, int *ndim)
         result = -1;
     }
     for (Py_ssize_t i = 0; i < length && result == 0; i++) {
-        PyObject *integer = to_integer(PySequence_Fast_GET_ITEM(fast, i), "a dimension");
+        PyObject *integer = to_integer(PyTuple_GET_ITEM(items, i), "a dimension");
         dims[i] = integer == NULL ? -1 : PyLong_AsLongLong(integer);
         Py_XDECREF(integer);
         result = PyErr_Occurred() ? -1 : 0;
     }
     *ndim = (int)length;
-    Py_DECREF(fast);
+    Py_DECREF(items);
     return result;
 }
 

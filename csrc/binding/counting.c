@@ -191,7 +191,7 @@ add_unknown(pyft_counter *counter, const pyft_made *made, ft_work_key key)
 static int
 count_rows(pyft_counter *counter, const pyft_made *made, ft_work_key key, pyft_number_kind numbers)
 {
-    ft_cost costs[PYFT_MAX_OP_ROWS];
+    ft_cost costs[FT_MAX_ROWS];
     for (int row = 0; row < made->op->row_count; row++) {
         if (row_cost(made, row, &costs[row]) != FT_OK) {
             return add_unknown(counter, made, key);

@@ -17,8 +17,6 @@ typedef enum {
     PYFT_OP_RECORD_EXIT, /* bounds of an optimizer's step */
 } pyft_op_kind;
 
-enum { PYFT_MAX_OP_ROWS = 3 };
-
 /* Where a call of this overload has the argument that a source names. */
 typedef struct {
     int position; /* in args; -1 where the schema has no such argument */
@@ -28,11 +26,11 @@ typedef struct {
 typedef struct {
     PyObject *overload, *call, *name, *packet; /* call(*args, **kwargs) computes it */
     pyft_op_kind kind;
-    const ft_map_row *rows[PYFT_MAX_OP_ROWS];
-    pyft_argument arguments[PYFT_MAX_OP_ROWS][FT_MAX_ROLES];
-    int row_count, role_counts[PYFT_MAX_OP_ROWS]; /* roles beyond have no source */
-    PyObject *user_rule;                          /* a callable, or NULL */
-    bool each; /* works on lists of tensors, element by element */
+    const ft_map_row *rows[FT_MAX_ROWS];
+    pyft_argument arguments[FT_MAX_ROWS][FT_MAX_ROLES];
+    int row_count, role_counts[FT_MAX_ROWS]; /* roles beyond have no source */
+    PyObject *user_rule;                     /* a callable, or NULL */
+    bool each;                               /* works on lists of tensors, element by element */
 } pyft_op;
 
 typedef struct {

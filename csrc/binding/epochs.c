@@ -2,8 +2,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "epochs.h"
 
-#include <math.h>
-
 /* ---- saying things ---- */
 
 /* Steals text, which may be NULL with an exception set. */
@@ -24,7 +22,8 @@ static int
 print_batch(epoch_iterator *self, const ft_step *step)
 {
     PyObject *batch = pyft_grouped_text(step->flops_batch);
-    PyObject *epoch = pyft_si_text(self->epoch_cum), *total = pyft_si_text(step->flops_total_cum);
+    PyObject *epoch = pyft_si_text(self->tracker->run.ledger.current.flops_epoch),
+             *total = pyft_si_text(step->flops_total_cum);
     PyObject *text = NULL;
     if (batch != NULL && epoch != NULL && total != NULL) {
         text = PyUnicode_FromFormat("epoch %u step %u%sbatch of %llu%s%U FLOPs%sepoch %U%stotal %U",
@@ -48,10 +47,10 @@ print_epoch(epoch_iterator *self, const ft_epoch *epoch)
     char *seconds = PyOS_double_to_string(epoch->wall_time_s, 'f', 2, 0, NULL);
     PyObject *text = NULL;
     if (flops != NULL && short_flops != NULL && total != NULL && loss != NULL && seconds != NULL) {
-        bool timed = self->tracker->log_wall_time, lossless = isnan(epoch->loss);
+        bool timed = self->tracker->log_wall_time, has_loss = epoch->has_loss;
         text = PyUnicode_FromFormat("epoch %u%s%U FLOPs (%U)%stotal %U%s%s%s%s%s%s", epoch->epoch,
                                     PYFT_DOT, flops, short_flops, PYFT_DOT, total,
-                                    lossless ? "" : PYFT_DOT "loss ", lossless ? "" : loss,
+                                    has_loss ? PYFT_DOT "loss " : "", has_loss ? loss : "",
                                     timed ? PYFT_DOT : "", timed ? seconds : "", timed ? " s" : "",
                                     epoch->complete ? "" : PYFT_DOT "broken off");
     }
@@ -76,9 +75,9 @@ close_file(PyObject **file)
     Py_CLEAR(*file);
 }
 
-/* Records, writes and prints an epoch that has ended, whole or broken off. */
+/* Records, writes and prints an epoch that has ended, whole or broken off; loss may be NULL. */
 static int
-finish_epoch(epoch_iterator *self, bool complete, double loss)
+finish_epoch(epoch_iterator *self, bool complete, const double *loss)
 {
     ft_epoch epoch;
     pyft_tracker *tracker = self->tracker;
@@ -115,7 +114,7 @@ pyft_epochs_close(PyObject *object)
     if (self->tracker->iterator == object) {
         self->tracker->iterator = NULL;
     }
-    int result = self->tracker->run.open ? finish_epoch(self, false, NAN) : 0;
+    int result = self->tracker->run.open ? finish_epoch(self, false, NULL) : 0;
     if (result < 0 && type != NULL) {
         PyErr_Clear(); /* a consequence of the error that ended the loop, which is reported */
         result = 0;
@@ -149,9 +148,9 @@ train_batch(epoch_iterator *self, PyObject *train, PyObject *batch)
     if (result < 0 || pyft_tracker_add_batch(tracker, batch_size, &step) < 0) {
         return -1;
     }
-    self->epoch_cum = ft_u128_add(self->epoch_cum, step.flops_batch);
     if (self->batch_file != NULL) {
-        ft_status status = ft_csv_step(pyft_file_sink(self->batch_file), &step, self->epoch_cum);
+        ft_status status = ft_csv_step(pyft_file_sink(self->batch_file), &step,
+                                       tracker->run.ledger.current.flops_epoch);
         if (status != FT_OK) {
             pyft_raise(status, "writing a row of the batch CSV");
             return -1;
@@ -194,13 +193,15 @@ train_batches(epoch_iterator *self)
     return PyErr_Occurred() ? -1 : result;
 }
 
+/* Ends a whole epoch with its mean loss, where the training knows one. */
 static int
-mean_loss(PyObject *training, double *loss)
+finish_with_loss(epoch_iterator *self)
 {
-    PyObject *mean = PyObject_CallMethod(training, "mean_loss", NULL);
-    *loss = mean == NULL || mean == Py_None ? NAN : PyFloat_AsDouble(mean);
+    PyObject *mean = PyObject_CallMethod(self->tracker->training, "mean_loss", NULL);
+    bool has_loss = mean != NULL && mean != Py_None;
+    double loss = has_loss ? PyFloat_AsDouble(mean) : 0;
     Py_XDECREF(mean);
-    return PyErr_Occurred() ? -1 : 0;
+    return PyErr_Occurred() ? -1 : finish_epoch(self, true, has_loss ? &loss : NULL);
 }
 
 static int
@@ -234,39 +235,64 @@ static int
 train_epoch(epoch_iterator *self)
 {
     pyft_tracker *tracker = self->tracker;
-    double loss;
     ft_status status = ft_epochs_begin(&tracker->run, pyft_tracker_now(tracker));
     if (status != FT_OK) {
         pyft_raise(status, "starting an epoch");
         return -1;
     }
-    self->epoch_cum = FT_U128_ZERO;
-    if (train_batches(self) < 0 || mean_loss(tracker->training, &loss) < 0 ||
-        finish_epoch(self, true, loss) < 0 || warn_if_empty(self) < 0) {
+    if (train_batches(self) < 0 || finish_with_loss(self) < 0 || warn_if_empty(self) < 0) {
         return -1;
     }
     return call_on_epoch_end(self);
+}
+
+/* A StopIteration of the user's code would end the loop as if all epochs were trained (PEP 479). */
+static void
+forbid_stop_iteration(void)
+{
+    if (!PyErr_ExceptionMatches(PyExc_StopIteration)) {
+        return;
+    }
+    PyObject *stop = pyft_take_exception();
+    PyErr_SetString(PyExc_RuntimeError, "StopIteration was raised while an epoch was trained: an "
+                                        "iterator that is read with next() has run out");
+    PyObject *error = pyft_take_exception();
+    PyException_SetCause(error, stop);
+    PyErr_SetObject(PyExc_RuntimeError, error);
+    Py_DECREF(error);
+}
+
+/* What a loop gives that is over: its end or, where it was cut short, an exception. */
+static PyObject *
+after_the_end(const epoch_iterator *self)
+{
+    if (self->displaced) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "this loop was ended by another use of its tracker (ft(...), run or "
+                        "on_epoch_start) inside of it");
+    }
+    return NULL;
 }
 
 static PyObject *
 iterator_next(PyObject *object)
 {
     epoch_iterator *self = (epoch_iterator *)object;
-    if (self->displaced) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "this loop was ended by another use of its tracker (ft(...), run or "
-                        "on_epoch_start) inside of it");
-        return NULL;
-    }
     if (self->closed) {
-        return NULL;
+        return after_the_end(self);
     }
     if (self->tracker->training_now) {
         PyErr_SetString(PyExc_RuntimeError, "this tracker is training an epoch already");
         return NULL;
     }
     self->started = true;
-    PyObject *item = PyIter_Next(self->items);
+    PyObject *items = Py_NewRef(self->items); /* it may use the tracker, which ends this loop */
+    PyObject *item = PyIter_Next(items);
+    Py_DECREF(items);
+    if (self->closed) {
+        Py_XDECREF(item);
+        return PyErr_Occurred() ? NULL : after_the_end(self);
+    }
     if (item != NULL) {
         self->tracker->training_now = true; /* whoever uses the tracker meanwhile is told off */
         int trained = train_epoch(self);
@@ -279,6 +305,7 @@ iterator_next(PyObject *object)
         say(self, pyft_tracker_trust_line(self->tracker));
     }
     Py_XDECREF(item);
+    forbid_stop_iteration();
     pyft_epochs_close(object);
     return NULL;
 }

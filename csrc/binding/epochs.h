@@ -15,7 +15,6 @@ typedef struct {
     PyObject *batch_file, *epoch_file; /* NULL where not exported */
     PyObject *progress;                /* NULL without a progress bar */
     PyObject *on_epoch_end;            /* NULL without a callback */
-    ft_u128 epoch_cum;
     bool warned_of_no_batch;
     bool started, closed, displaced; /* displaced: ended by another use of its tracker */
 } epoch_iterator;

@@ -54,9 +54,8 @@ count_items(PyObject *integer)
     return items;
 }
 
-/* An iterator over the epochs, from an int or any iterable (an array has __index__ as well). */
-static PyObject *
-epoch_items(PyObject *epochs)
+PyObject *
+pyft_epoch_number(PyObject *epochs)
 {
     bool iterable = Py_TYPE(epochs)->tp_iter != NULL || PySequence_Check(epochs);
     if (PyUnicode_Check(epochs) || PyBool_Check(epochs) || (!iterable && !PyIndex_Check(epochs))) {
@@ -64,16 +63,22 @@ epoch_items(PyObject *epochs)
                      epochs, Py_TYPE(epochs)->tp_name);
         return NULL;
     }
-    if (!PyIndex_Check(epochs)) {
-        return PyObject_GetIter(epochs);
-    }
-    PyObject *integer = PyNumber_Index(epochs);
+    PyObject *integer = PyIndex_Check(epochs) ? PyNumber_Index(epochs) : NULL;
     if (integer == NULL && iterable && PyErr_ExceptionMatches(PyExc_TypeError)) {
         PyErr_Clear();
-        return PyObject_GetIter(epochs);
     }
-    PyObject *items = integer == NULL ? NULL : count_items(integer);
-    Py_XDECREF(integer);
+    return integer;
+}
+
+static PyObject *
+epoch_items(PyObject *epochs)
+{
+    PyObject *integer = pyft_epoch_number(epochs);
+    if (integer == NULL) {
+        return PyErr_Occurred() ? NULL : PyObject_GetIter(epochs);
+    }
+    PyObject *items = count_items(integer);
+    Py_DECREF(integer);
     return items;
 }
 
@@ -101,18 +106,27 @@ open_files(epoch_iterator *self, const epoch_options *options)
     return result;
 }
 
+/* Ranks above 0 of a distributed training write files of their own and print nothing. */
 static int
 open_outputs(epoch_iterator *self, const epoch_options *options)
 {
-    if (self->export_at != 0 && open_files(self, options) < 0) {
+    PyObject *rank = pyft_call_helper("flops_tracker._csv_files", "rank", "()");
+    int later_rank = rank == NULL ? -1 : PyObject_IsTrue(rank);
+    Py_XDECREF(rank);
+    if (later_rank < 0) {
         return -1;
     }
-    if (options->progress) {
+    if (later_rank) {
+        self->print_at = 0;
+    }
+    else if (options->progress) { /* before the files: tqdm may be missing */
         self->progress = pyft_call_helper("flops_tracker._progress", "open_progress", "(OO)",
                                           self->tracker->training, options->epochs);
-        return self->progress == NULL ? -1 : 0;
+        if (self->progress == NULL) {
+            return -1;
+        }
     }
-    return 0;
+    return self->export_at == 0 ? 0 : open_files(self, options);
 }
 
 /* Checks everything that can be wrong before the first file is touched. */
@@ -182,7 +196,6 @@ pyft_epochs_start(pyft_tracker *tracker, PyObject *args, PyObject *kwargs,
     self->export_at = export_at;
     self->batch_file = self->epoch_file = self->progress = NULL;
     self->on_epoch_end = options.on_epoch_end == Py_None ? NULL : Py_XNewRef(options.on_epoch_end);
-    self->epoch_cum = FT_U128_ZERO;
     self->closed = self->displaced = self->warned_of_no_batch = false;
     self->started = true; /* no complaint where opening the files fails */
     PyObject_GC_Track((PyObject *)self);

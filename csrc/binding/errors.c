@@ -1,6 +1,20 @@
-/* The one place where a status of the core becomes a Python exception. */
+/* Exceptions: the one place where a status of the core becomes one, and taking one over. */
 /* SPDX-License-Identifier: MIT */
 #include "pyft.h"
+
+PyObject *
+pyft_take_exception(void)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL) {
+        PyException_SetTraceback(value, traceback);
+    }
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+}
 
 PyObject *
 pyft_raise(ft_status status, const char *doing)

@@ -68,6 +68,16 @@ base_flops_for_batch(PyObject *self, PyObject *batch_size)
     return NULL;
 }
 
+/* Tells copy and pickle that __new__ makes an estimator and its attributes are all there is to it.
+ */
+static PyObject *
+base_getnewargs(PyObject *self, PyObject *unused)
+{
+    (void)self;
+    (void)unused;
+    return PyTuple_New(0);
+}
+
 static PyObject *
 base_trust_line(PyObject *self, void *unused)
 {
@@ -92,6 +102,7 @@ PyDoc_STRVAR(base_doc,
 static PyMethodDef base_methods[] = {
     {"flops_for_batch", base_flops_for_batch, METH_O,
      "flops_for_batch($self, batch_size, /)\n--\n\nThe FLOPs of one training batch, an int."},
+    {"__getnewargs__", base_getnewargs, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -209,6 +220,40 @@ done:
     return result;
 }
 
+/* The arguments of __init__, and the attributes that a subclass may have added. */
+static PyObject *
+sgd_getstate(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    sgd_estimator *self = (sgd_estimator *)object;
+    PyObject *added = PyObject_GetAttrString(object, "__dict__");
+    if (added == NULL) {
+        PyErr_Clear();
+        added = PyDict_New();
+    }
+    return Py_BuildValue("(KKO)N", (unsigned long long)self->n_features,
+                         (unsigned long long)self->n_classes,
+                         self->model == NULL ? Py_None : self->model, added);
+}
+
+static PyObject *
+sgd_setstate(PyObject *self, PyObject *args)
+{
+    PyObject *arguments, *added, *own;
+    if (!PyArg_ParseTuple(args, "(O!O!):__setstate__", &PyTuple_Type, &arguments, &PyDict_Type,
+                          &added) ||
+        sgd_init(self, arguments, NULL) < 0) {
+        return NULL;
+    }
+    if (PyDict_GET_SIZE(added) == 0) {
+        Py_RETURN_NONE;
+    }
+    own = PyObject_GetAttrString(self, "__dict__");
+    int result = own == NULL ? -1 : PyDict_Update(own, added);
+    Py_XDECREF(own);
+    return result < 0 ? NULL : Py_NewRef(Py_None);
+}
+
 static PyObject *
 sgd_trust_line(PyObject *self, void *unused)
 {
@@ -260,6 +305,8 @@ PyDoc_STRVAR(
 static PyMethodDef sgd_methods[] = {
     {"flops_for_batch", pyft_estimator_flops_for_batch, METH_O,
      "flops_for_batch($self, batch_size, /)\n--\n\n4 * batch_size * n_features * n_classes, an int."},
+    {"__getstate__", sgd_getstate, METH_NOARGS, NULL},
+    {"__setstate__", sgd_setstate, METH_VARARGS, NULL},
     {"from_estimator", sgd_from_estimator, METH_O | METH_CLASS,
      "from_estimator($type, clf, /)\n--\n\n"
      "Reads the sizes from a fitted linear model (coef_ and n_features_in_): 1 hyperplane for a\n"

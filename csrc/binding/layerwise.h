@@ -20,16 +20,22 @@ typedef struct {
     PyObject *dry_run;    /* "fake" or "real", and why */
     unsigned classes;     /* bit set of the classes that count */
     bool cnn_only, use_eval_mode;
+    bool preparing;                  /* rules and warnings may call back meanwhile */
     uint64_t numerator, denominator; /* of training_factor */
     uint64_t example_batch;
     ft_u128 forward_flops, fixed, slope;
 } layerwise;
 
 /* layerwise_run.c */
+/* 0, or -1 with an exception where a dry run is going on. */
+int pyft_layerwise_check_idle(const layerwise *self, const char *doing);
 /* Does the dry run unless it is done; 0, or -1 with an exception and nothing changed. */
 int pyft_layerwise_prepare(layerwise *self);
 int pyft_layerwise_evaluate(pyft_estimator *estimator, uint64_t batch_size, ft_u128 *flops);
 PyObject *pyft_layers_with_status(layerwise *self, const char *wanted);
+/* How many layers have that status (any, where it is NULL) and a field that is not 0. */
+enum { PYFT_LAYER_STATUS = 2, PYFT_LAYER_FLOPS = 5, PYFT_LAYER_PARAMETERS = 6 };
+Py_ssize_t pyft_layers_count(const layerwise *self, const char *wanted, int field);
 
 /* layerwise_methods.c */
 extern PyMethodDef pyft_layerwise_methods[];

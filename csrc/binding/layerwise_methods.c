@@ -17,6 +17,9 @@ method_register(PyObject *object, PyObject *args, PyObject *kwargs)
     layerwise *self = (layerwise *)object;
     PyObject *module_class, *fn;
     int override = 0;
+    if (pyft_layerwise_check_idle(self, "register") < 0) {
+        return NULL;
+    }
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$p:register", names, &module_class, &fn,
                                      &override)) {
         return NULL;
@@ -98,21 +101,35 @@ static PyObject *
 get_trust_line(PyObject *object, void *unused)
 {
     layerwise *self = (layerwise *)object;
-    PyObject *convention = NULL, *counted = NULL, *uncounted = NULL, *line = NULL;
-    if (pyft_layerwise_prepare(self) == 0 &&
-        (convention = get_convention(object, unused)) != NULL &&
-        (counted = pyft_layers_with_status(self, "counted")) != NULL &&
-        (uncounted = pyft_layers_with_status(self, "uncounted")) != NULL) {
-        line = PyUnicode_FromFormat("%U%s%zd layer%s counted, %zd without a rule%soperations "
-                                    "outside modules not seen",
-                                    convention, PYFT_DOT, PyList_GET_SIZE(counted),
-                                    PyList_GET_SIZE(counted) == 1 ? "" : "s",
-                                    PyList_GET_SIZE(uncounted), PYFT_DOT);
+    PyObject *convention = get_convention(object, unused); /* first, since it may run Python */
+    PyObject *never = NULL, *line = NULL;
+    if (convention != NULL && pyft_layerwise_prepare(self) == 0) {
+        Py_ssize_t counted = pyft_layers_count(self, NULL, PYFT_LAYER_FLOPS);
+        Py_ssize_t uncounted = pyft_layers_count(self, "uncounted", PYFT_LAYER_PARAMETERS);
+        Py_ssize_t uncalled = pyft_layers_count(self, "uncalled", PYFT_LAYER_PARAMETERS);
+        never = uncalled == 0 ? PyUnicode_FromString("")
+                              : PyUnicode_FromFormat(", %zd never called", uncalled);
+        line = never == NULL
+                   ? NULL
+                   : PyUnicode_FromFormat("%U%s%zd layer%s counted, %zd without a rule%U%s"
+                                          "operations outside modules not seen",
+                                          convention, PYFT_DOT, counted, counted == 1 ? "" : "s",
+                                          uncounted, never, PYFT_DOT);
     }
     Py_XDECREF(convention);
-    Py_XDECREF(counted);
-    Py_XDECREF(uncounted);
+    Py_XDECREF(never);
     return line;
+}
+
+static PyObject *
+refuse_to_copy(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    PyErr_Format(PyExc_TypeError,
+                 "a %s can't be copied or pickled, since it belongs to its model: make a new one "
+                 "from the model and input_example",
+                 Py_TYPE(self)->tp_name);
+    return NULL;
 }
 
 PyMethodDef pyft_layerwise_methods[] = {
@@ -127,13 +144,15 @@ PyMethodDef pyft_layerwise_methods[] = {
      "module counts as one unit: what runs inside of it is not counted again. Returns self."},
     {"report", method_report, METH_NOARGS,
      "report($self, /)\n--\n\nA table of the layers and what was not counted, a str."},
+    {"__getstate__", refuse_to_copy, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
 PyGetSetDef pyft_layerwise_getset[] = {
     {"layers", get_layers, NULL, "All modules as Layer records, in the order of the model.", NULL},
     {"uncounted", get_layers, NULL,
-     "Layers that have parameters and no rule: their FLOPs are missing from the total.",
+     "Layers that have parameters and no rule, or a forward of their own that has more of them\n"
+     "than the rule knows: work that is missing from the total.",
      "uncounted"},
     {"uncalled", get_layers, NULL, "Layers that the forward pass never called.", "uncalled"},
     {"forward_flops", get_forward_flops, NULL,
@@ -148,7 +167,8 @@ PyGetSetDef pyft_layerwise_getset[] = {
 PyMemberDef pyft_layerwise_members[] = {
     {"model", T_OBJECT, offsetof(layerwise, model), READONLY, "The model, as it was given."},
     {"input_example", T_OBJECT, offsetof(layerwise, input_example), READONLY, "As it was given."},
-    {"batch_dim", T_OBJECT, offsetof(layerwise, batch_dim), READONLY, "An int, or None."},
+    {"batch_dim", T_OBJECT, offsetof(layerwise, batch_dim), READONLY,
+     "An int, None, or these per input."},
     {"training_factor", T_OBJECT, offsetof(layerwise, training_factor), READONLY,
      "FLOPs of a training step over those of its forward pass."},
     {NULL, 0, 0, 0, NULL},

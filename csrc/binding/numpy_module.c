@@ -5,7 +5,7 @@
 #include <Python.h>
 
 #define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
-#define NPY_TARGET_VERSION NPY_2_0_API_VERSION
+#define NPY_TARGET_VERSION NPY_1_25_API_VERSION /* the oldest that pyproject.toml allows */
 #include <numpy/arrayobject.h>
 
 #include "ft.h"

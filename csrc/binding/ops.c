@@ -60,7 +60,7 @@ locate_argument(PyObject *arguments, const char *name, pyft_argument *argument)
 static int
 attach_rows(pyft_op *op, const ft_map_row *const *rows, size_t found, PyObject *arguments)
 {
-    for (size_t i = 0; i < found && i < PYFT_MAX_OP_ROWS; i++) {
+    for (size_t i = 0; i < found && i < FT_MAX_ROWS; i++) {
         op->rows[i] = rows[i];
         op->row_count = (int)i + 1;
         int roles = ft_formula_role_count(rows[i]->formula);
@@ -146,7 +146,7 @@ op_free(pyft_op *op)
     Py_CLEAR(op->name);
     Py_CLEAR(op->packet);
     Py_CLEAR(op->user_rule);
-    for (int row = 0; row < PYFT_MAX_OP_ROWS; row++) {
+    for (int row = 0; row < FT_MAX_ROWS; row++) {
         for (int role = 0; role < FT_MAX_ROLES; role++) {
             Py_CLEAR(op->arguments[row][role].name);
             Py_CLEAR(op->arguments[row][role].fallback);

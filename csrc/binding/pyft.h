@@ -32,6 +32,8 @@ pyft_state *pyft_state_of(PyTypeObject *type);
 
 /* errors.c: always returns NULL, so that `return pyft_raise(...)` reads well. */
 PyObject *pyft_raise(ft_status status, const char *doing);
+/* The exception that is set, which is cleared; a new reference. */
+PyObject *pyft_take_exception(void);
 
 /* convert.c: 0, or -1 with an exception that names `what`. */
 PyObject *pyft_from_u128(ft_u128 count);
@@ -69,9 +71,9 @@ int pyft_flops_for_batch(PyObject *estimator, bool answers_in_c, uint64_t batch_
 /* estimator.flops_for_batch(batch_size) for those with an `evaluate`. */
 PyObject *pyft_estimator_flops_for_batch(PyObject *self, PyObject *batch_size);
 
-/* walk.c: reads the layers of a model and counts one dry run. */
+/* walk.c, walk_layers.c: reads the layers of a model and counts one dry run. */
 int pyft_add_walk(PyObject *module, pyft_state *state);
-enum { PYFT_PASSES = 2 };
+enum { PYFT_PASSES = 3 }; /* the example; twice its batch; the same for its first input only */
 /* The forward FLOPs of a pass, summed over all layers. */
 ft_u128 pyft_walk_total(PyObject *walk, int pass);
 /* The layers as a tuple of Layer records. */
@@ -125,6 +127,9 @@ ft_sink pyft_file_sink(PyObject *file);
 /* epochs.c: the iterator behind ft(epochs, ...); args and kwargs as of that call. */
 PyObject *pyft_epochs_start(pyft_tracker *tracker, PyObject *args, PyObject *kwargs,
                             const char *default_print_level);
+/* The epochs as a new int where they are a number; NULL without an exception where they are an
+ * iterable (an array has __index__ as well). */
+PyObject *pyft_epoch_number(PyObject *epochs);
 /* Ends what an iterator left open; the same again does nothing. */
 int pyft_epochs_close(PyObject *iterator);
 /* The same, for another use of its tracker: a loop that still runs then raises. */

@@ -3,8 +3,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "pyft.h"
 
-#include <math.h>
-
 static PyStructSequence_Field step_fields[] = {
     {"epoch", "from 1"},
     {"step", "from 1 in each epoch"},
@@ -56,7 +54,7 @@ epoch_log(pyft_state *state, const ft_epoch *epoch)
         pyft_from_u128(epoch->flops_total_cum),
         PyLong_FromUnsignedLongLong(epoch->batches),
         PyLong_FromUnsignedLongLong(epoch->samples),
-        isnan(epoch->loss) ? Py_NewRef(Py_None) : PyFloat_FromDouble(epoch->loss),
+        epoch->has_loss ? PyFloat_FromDouble(epoch->loss) : Py_NewRef(Py_None),
         PyFloat_FromDouble(epoch->wall_time_s),
         PyBool_FromLong(epoch->complete),
     };

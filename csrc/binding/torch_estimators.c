@@ -30,6 +30,9 @@ layerwise_setup(layerwise *self, const layerwise_arguments *given, bool cnn_only
 {
     uint64_t numerator, denominator;
     PyObject *one = NULL, *rules;
+    if (pyft_layerwise_check_idle(self, "__init__") < 0) {
+        return -1;
+    }
     unsigned classes = 1u << FT_CLASS_RESAMPLE;
     for (int i = 0; i < FT_CLASS_COUNT; i++) {
         classes |= ft_class_is_contraction((ft_class)i) ? 1u << i : 0u;
@@ -139,6 +142,9 @@ layerwise_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->model);
     Py_VISIT(self->input_example);
+    Py_VISIT(self->batch_dim);
+    Py_VISIT(self->device);
+    Py_VISIT(self->training_factor);
     Py_VISIT(self->user_rules);
     Py_VISIT(self->layers);
     return 0;
@@ -181,7 +187,8 @@ PyDoc_STRVAR(
     "input_example: a shape (1, 3, 32, 32); a (shape, dtype) pair such as\n"
     "((1, 16), torch.int64) for token ids; a tuple of these for several arguments; a dict\n"
     "for keyword arguments; or tensors in the same places.\n"
-    "batch_dim: the dimension of the inputs that is the batch; None for unbatched input.\n"
+    "batch_dim: the dimension of the inputs that is the batch; None for unbatched input; a tuple\n"
+    "or dict shaped like input_example, such as (0, None), where only some inputs have a batch.\n"
     "The model is run once on fake copies, untouched; where its forward reads data, on a\n"
     "real example in eval mode, without gradients, with modes, buffers and RNG restored.");
 

@@ -2,7 +2,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "pyft.h"
 
-#include <math.h>
 #include <structmember.h>
 
 #ifdef _WIN32
@@ -82,8 +81,9 @@ pyft_tracker_prepare(pyft_tracker *self)
     if (pyft_tracker_check(self) < 0) {
         return -1;
     }
-    if (!PyObject_HasAttrString(self->estimator, "prepare")) {
-        return 0;
+    pyft_state *state = pyft_state_of(Py_TYPE(self));
+    if (state == NULL || !PyObject_TypeCheck(self->estimator, state->torch_layer_type)) {
+        return state == NULL ? -1 : 0;
     }
     PyObject *done = PyObject_CallMethod(self->estimator, "prepare", NULL);
     Py_XDECREF(done);
@@ -135,7 +135,7 @@ tracker_on_epoch_end(PyObject *object, PyObject *unused)
     if (check_by_hand(self, "on_epoch_end") < 0) {
         return NULL;
     }
-    ft_status status = ft_epochs_end(&self->run, true, NAN, pyft_tracker_now(self), &epoch);
+    ft_status status = ft_epochs_end(&self->run, true, NULL, pyft_tracker_now(self), &epoch);
     return status == FT_OK ? Py_NewRef(Py_None) : pyft_raise(status, "on_epoch_end");
 }
 
@@ -157,7 +157,7 @@ tracker_exit(PyObject *object, PyObject *args)
         return NULL;
     }
     if (self->run.open) {
-        ft_epochs_end(&self->run, false, NAN, pyft_tracker_now(self), &epoch);
+        ft_epochs_end(&self->run, false, NULL, pyft_tracker_now(self), &epoch);
     }
     Py_RETURN_FALSE;
 }
@@ -242,8 +242,11 @@ tracker_init(PyObject *object, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_RuntimeError, "FlopsTracker.__init__ was called twice");
         return -1;
     }
-    if (run_name != NULL) {
-        Py_SETREF(self->run_name, Py_NewRef(run_name));
+    if (run_name != NULL) { /* an exact str: one of a subclass could refer back to the tracker */
+        if ((run_name = PyUnicode_FromObject(run_name)) == NULL) {
+            return -1;
+        }
+        Py_SETREF(self->run_name, run_name);
     }
     Py_SETREF(self->estimator, Py_NewRef(estimator));
     self->estimator_in_c = pyft_answers_in_c(state, estimator);
@@ -350,8 +353,8 @@ static PyMethodDef tracker_methods[] = {
      "but print_level is 'none' by default."},
     {"estimate", PYFT_METHOD(pyft_tracker_estimate), METH_VARARGS | METH_KEYWORDS,
      "estimate($self, epochs)\n--\n\n"
-     "The exact FLOPs of that many epochs, an int, from the sizes of the batches; nothing is\n"
-     "trained and no batch is drawn."},
+     "The exact FLOPs of that many epochs (an int, or what has a length), an int, from the sizes\n"
+     "of the batches; nothing is trained and no batch is drawn."},
     {"on_epoch_start", tracker_on_epoch_start, METH_NOARGS,
      "on_epoch_start($self, /)\n--\n\nOpens the next epoch of a loop that you write yourself."},
     {"update_batch", PYFT_METHOD(tracker_update_batch), METH_FASTCALL | METH_KEYWORDS,

@@ -76,6 +76,24 @@ add_estimate(pyft_tracker *self, PyObject *pair, uint64_t epochs, ft_u128 *total
     return 0;
 }
 
+/* A number, or whatever else run takes that has a length. */
+static int
+count_epochs(PyObject *epochs, uint64_t *count)
+{
+    PyObject *number = pyft_epoch_number(epochs);
+    Py_ssize_t length = 0;
+    if (number == NULL && !PyErr_Occurred() && (length = PyObject_Size(epochs)) < 0 &&
+        PyErr_ExceptionMatches(PyExc_TypeError)) {
+        PyErr_Format(PyExc_TypeError,
+                     "estimate needs a number of epochs or something with a length, not %R",
+                     epochs);
+    }
+    *count = (uint64_t)length;
+    int result = PyErr_Occurred() ? -1 : number == NULL ? 0 : pyft_to_u64(number, "epochs", count);
+    Py_XDECREF(number);
+    return result;
+}
+
 PyObject *
 pyft_tracker_estimate(PyObject *object, PyObject *args, PyObject *kwargs)
 {
@@ -93,7 +111,7 @@ pyft_tracker_estimate(PyObject *object, PyObject *args, PyObject *kwargs)
                         "optimizer, ...) or sklearn_bind(clf, X, y, ...) first");
         return NULL;
     }
-    if (pyft_to_u64(argument, "epochs", &epochs) < 0) {
+    if (count_epochs(argument, &epochs) < 0) {
         return NULL;
     }
     PyObject *sizes = PyObject_CallMethod(self->training, "batch_sizes", NULL);

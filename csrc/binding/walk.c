@@ -147,6 +147,7 @@ walk_begin_pass(PyObject *object, PyObject *argument)
     self->pass = (int)pass;
     self->running_unit = NULL;
     self->unit_depth = 0;
+    Py_CLEAR(self->failure);
     Py_XSETREF(self->handled_before, PyErr_GetHandledException());
     for (Py_ssize_t i = 0; i < self->count; i++) {
         self->layers[i].calls[pass] = 0;
@@ -167,122 +168,21 @@ walk_check(PyObject *object, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-/* ---- results ---- */
-
-ft_u128
-pyft_walk_total(PyObject *object, int pass)
-{
-    const walk *self = (const walk *)object;
-    ft_u128 total = FT_U128_ZERO;
-    for (Py_ssize_t i = 0; i < self->count; i++) {
-        total = ft_u128_add(total, self->layers[i].flops[pass]);
-    }
-    return total;
-}
-
-static bool
-lies_in_unit(const walk *self, const layer *target)
-{
-    for (Py_ssize_t i = target->parent; i >= 0; i = self->layers[i].parent) {
-        if (pyft_is_unit(&self->layers[i])) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool
-holds_called(const walk *self, const layer *target)
-{
-    Py_ssize_t position = target - self->layers;
-    for (Py_ssize_t i = position + 1; i < self->count; i++) {
-        Py_ssize_t above = self->layers[i].parent;
-        while (above > position) {
-            above = self->layers[above].parent;
-        }
-        if (above != position) {
-            return false; /* past its descendants, which follow it in a row */
-        }
-        if (self->layers[i].calls[0] > 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static const char *
-status_of(const walk *self, const layer *target)
-{
-    bool called = target->calls[0] > 0;
-    bool needs_rule = !pyft_has_rule(target) && target->own_parameters > 0;
-    bool has_own_work = pyft_has_rule(target) || target->own_parameters > 0;
-    if (target->compiled) {
-        return target->own_parameters > 0 ? "uncounted" : "container";
-    }
-    if (!called && (target->inner_calls > 0 || lies_in_unit(self, target))) {
-        return "inside";
-    }
-    if (!target->has_forward) { /* it can't be called: ModuleList, ParameterList */
-        return needs_rule ? "uncounted" : "container";
-    }
-    if (!called) {
-        bool looped_over = !has_own_work && holds_called(self, target);
-        return looped_over ? "container" : "uncalled";
-    }
-    if (pyft_has_rule(target)) {
-        return ft_u128_is_zero(target->flops[0]) ? "neglected" : "counted";
-    }
-    return needs_rule ? "uncounted" : "container";
-}
-
-static PyObject *
-layer_record(const walk *self, const pyft_state *state, const layer *target)
-{
-    PyObject *record = PyStructSequence_New(state->layer_type);
-    const char *rule = target->user_rule != NULL ? "user"
-                       : target->row_count > 0   ? target->rows[0]->formula->name
-                                                 : "";
-    if (record == NULL) {
-        return NULL;
-    }
-    PyObject *fields[] = {
-        Py_NewRef(target->path),
-        Py_NewRef(target->class_name),
-        PyUnicode_FromString(status_of(self, target)),
-        PyUnicode_FromString(rule),
-        PyLong_FromUnsignedLongLong(target->calls[0]),
-        pyft_from_u128(target->flops[0]),
-        PyLong_FromUnsignedLongLong(target->own_parameters),
-        target->note == NULL ? PyUnicode_FromString("") : Py_NewRef(target->note),
-    };
-    for (size_t i = 0; i < FT_COUNT_OF(fields); i++) {
-        PyStructSequence_SetItem(record, (Py_ssize_t)i, fields[i]);
-    }
-    if (PyErr_Occurred()) {
-        Py_CLEAR(record);
-    }
-    return record;
-}
-
-PyObject *
-pyft_walk_layers(PyObject *object)
-{
-    const walk *self = (const walk *)object;
-    pyft_state *state = pyft_state_of(Py_TYPE(object));
-    PyObject *layers = state == NULL ? NULL : PyTuple_New(self->count);
-    for (Py_ssize_t i = 0; layers != NULL && i < self->count; i++) {
-        PyObject *record = layer_record(self, state, &self->layers[i]);
-        if (record == NULL) {
-            Py_CLEAR(layers);
-        }
-        else {
-            PyTuple_SET_ITEM(layers, i, record);
-        }
-    }
-    return layers;
-}
-
 /* ---- the type ---- */
+
+/* Everything but the layers is in place from here on, so that no method can meet a NULL. */
+static PyObject *
+walk_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    (void)args;
+    (void)kwargs;
+    walk *self = (walk *)type->tp_alloc(type, 0);
+    if (self != NULL &&
+        ((self->index = PyDict_New()) == NULL || (self->handles = PyList_New(0)) == NULL)) {
+        Py_CLEAR(self);
+    }
+    return (PyObject *)self;
+}
 
 static int
 walk_init(PyObject *object, PyObject *args, PyObject *kwargs)
@@ -292,7 +192,7 @@ walk_init(PyObject *object, PyObject *args, PyObject *kwargs)
     PyObject *model, *rules;
     int cnn_only;
     pyft_state *state = pyft_state_of(Py_TYPE(object));
-    if (state == NULL || self->index != NULL ||
+    if (state == NULL || self->user_rules != NULL ||
         !PyArg_ParseTupleAndKeywords(args, kwargs, "OO!Ip:LayerWalk", names, &model, &PyDict_Type,
                                      &rules, &self->classes, &cnn_only)) {
         if (!PyErr_Occurred()) {
@@ -302,13 +202,8 @@ walk_init(PyObject *object, PyObject *args, PyObject *kwargs)
     }
     self->cnn_only = cnn_only != 0;
     self->user_rules = Py_NewRef(rules);
-    self->index = PyDict_New();
-    self->handles = PyList_New(0);
     PyObject *root = PyUnicode_FromString("");
-    int result = -1;
-    if (self->index != NULL && self->handles != NULL && root != NULL) {
-        result = pyft_walk_add_module(self, state, model, root, -1);
-    }
+    int result = root == NULL ? -1 : pyft_walk_add_module(self, state, model, root, -1);
     Py_XDECREF(root);
     return result;
 }
@@ -366,7 +261,7 @@ walk_dealloc(PyObject *object)
 static PyMethodDef walk_methods[] = {
     {"attach", walk_attach, METH_NOARGS, "Registers a forward hook on every layer."},
     {"detach", walk_detach, METH_NOARGS, "Removes them."},
-    {"begin_pass", walk_begin_pass, METH_O, "Starts counting pass 0 or 1 from zero."},
+    {"begin_pass", walk_begin_pass, METH_O, "Starts counting a pass from zero."},
     {"check", walk_check, METH_NOARGS, "Raises what a user's rule raised during the pass."},
     {"_before", PYFT_METHOD(walk_before), METH_FASTCALL, "Forward pre-hook of units."},
     {"_after", PYFT_METHOD(walk_after), METH_FASTCALL, "Forward hook of all layers."},
@@ -375,6 +270,7 @@ static PyMethodDef walk_methods[] = {
 
 static PyType_Slot walk_slots[] = {
     {Py_tp_doc, "Internal: the layers of one model, for one dry run."},
+    {Py_tp_new, walk_new},
     {Py_tp_init, walk_init},
     {Py_tp_dealloc, walk_dealloc},
     {Py_tp_traverse, walk_traverse},

@@ -5,18 +5,17 @@
 
 #include "pyft.h"
 
-enum { PYFT_MAX_ROWS = 2 };
-
 typedef struct {
     PyObject *module, *path, *class_name;
-    PyObject *user_rule;                   /* a callable, or NULL */
-    const ft_map_row *rows[PYFT_MAX_ROWS]; /* the rules of its class */
+    PyObject *user_rule;                 /* a callable, or NULL */
+    const ft_map_row *rows[FT_MAX_ROWS]; /* the rules of its class */
     int row_count;
     Py_ssize_t parent; /* index of the module that holds it, -1 for the root */
     uint64_t own_parameters;
     bool has_forward;
-    bool compiled;                            /* by torch.jit: what runs inside can't be observed */
-    PyObject *note;                           /* NULL where there is nothing to say */
+    bool incomplete; /* its forward is its own and may compute more than its rule counts */
+    bool compiled;   /* by torch.jit: what runs inside can't be observed */
+    PyObject *note;  /* NULL where there is nothing to say */
     uint64_t calls[PYFT_PASSES], inner_calls; /* inner: within a layer that counts as one unit */
     ft_u128 flops[PYFT_PASSES];
 } layer;

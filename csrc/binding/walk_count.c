@@ -46,15 +46,7 @@ pyft_walk_count_call(walk *self, layer *target, const pyft_call *made)
     ft_u128 sum = FT_U128_ZERO, flops;
     if (target->user_rule != NULL) {
         if (count_by_user(target, made, &sum) < 0) {
-            PyObject *type, *value, *traceback;
-            PyErr_Fetch(&type, &value, &traceback);
-            PyErr_NormalizeException(&type, &value, &traceback);
-            if (traceback != NULL) {
-                PyException_SetTraceback(value, traceback);
-            }
-            Py_XSETREF(self->failure, value);
-            Py_XDECREF(type);
-            Py_XDECREF(traceback);
+            Py_XSETREF(self->failure, pyft_take_exception());
             return 0;
         }
     }

@@ -4,19 +4,22 @@
 
 #include <string.h>
 
-/* The first tensor in nested tuples, lists and mappings; a new reference or NULL. */
+/* The first tensor in nested tuples, lists and mappings; a new reference, or NULL with an exception
+ * only where they are nested too deep (in themselves, say). */
 static PyObject *
 first_tensor(PyObject *object)
 {
     PyObject *found = NULL;
-    if (object == NULL || object == Py_None) {
+    if (object == NULL || object == Py_None ||
+        Py_EnterRecursiveCall(" while looking for a tensor")) {
         return NULL;
     }
     if (PyTuple_Check(object) || PyList_Check(object)) {
-        PyObject *items = PySequence_Fast(object, "");
+        PyObject *items = PySequence_Tuple(object);
         for (Py_ssize_t i = 0;
-             items != NULL && found == NULL && i < PySequence_Fast_GET_SIZE(items); i++) {
-            found = first_tensor(PySequence_Fast_GET_ITEM(items, i));
+             items != NULL && found == NULL && !PyErr_Occurred() && i < PyTuple_GET_SIZE(items);
+             i++) {
+            found = first_tensor(PyTuple_GET_ITEM(items, i));
         }
         Py_XDECREF(items);
     }
@@ -25,10 +28,13 @@ first_tensor(PyObject *object)
     }
     else if (PyMapping_Check(object) && !PyUnicode_Check(object)) {
         PyObject *values = PyMapping_Values(object);
+        if (values == NULL) {
+            PyErr_Clear(); /* no mapping after all */
+        }
         found = first_tensor(values);
         Py_XDECREF(values);
     }
-    PyErr_Clear();
+    Py_LeaveRecursiveCall();
     return found;
 }
 
@@ -37,7 +43,7 @@ read_shape(PyObject *object, int64_t *dims, ft_operand *operand)
 {
     PyObject *tensor = first_tensor(object);
     PyObject *shape = tensor == NULL ? NULL : PyObject_GetAttrString(tensor, "shape");
-    int result = 0;
+    int result = PyErr_Occurred() ? -1 : 0;
     if (shape != NULL) {
         result = pyft_to_dims(shape, dims, &operand->shape.ndim);
         operand->shape.dims = dims;

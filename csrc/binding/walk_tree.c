@@ -2,6 +2,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "walk.h"
 
+#include "maps/maps.h"
+
 #include <string.h>
 
 /* No layer is known here by name, and modules are read through __dict__, _parameters and _modules,
@@ -54,6 +56,48 @@ count_own_parameters(PyObject *module, uint64_t *count)
     }
     Py_DECREF(items);
     return 0;
+}
+
+/* The names of its parameters that no layer of the map has, joined; "" where there are none. */
+static PyObject *
+unknown_parameters(PyObject *module)
+{
+    PyObject *items = module_items(module, "_parameters");
+    PyObject *names = items == NULL ? NULL : PyList_New(0);
+    for (Py_ssize_t i = 0; names != NULL && i < PyList_GET_SIZE(items); i++) {
+        PyObject *name, *parameter;
+        const char *text = NULL;
+        if (!PyArg_ParseTuple(PyList_GET_ITEM(items, i), "UO", &name, &parameter) ||
+            (text = PyUnicode_AsUTF8(name)) == NULL ||
+            (parameter != Py_None && !ft_map_torch_nn_parameter(text) &&
+             PyList_Append(names, name) < 0)) {
+            Py_CLEAR(names);
+        }
+    }
+    PyObject *comma = names == NULL ? NULL : PyUnicode_FromString(", ");
+    PyObject *joined = comma == NULL ? NULL : PyUnicode_Join(comma, names);
+    Py_XDECREF(items);
+    Py_XDECREF(names);
+    Py_XDECREF(comma);
+    return joined;
+}
+
+/* A subclass whose forward is its own may compute what the rule of its base knows nothing of: with
+ * more parameters than the base has, or with any where the rule says that nothing is computed. */
+static int
+note_own_forward(layer *target, PyObject *base)
+{
+    PyObject *unknown = unknown_parameters(target->module);
+    if (unknown == NULL) {
+        return -1;
+    }
+    bool has_more = PyUnicode_GET_LENGTH(unknown) > 0;
+    bool is_free = ft_formula_role_count(target->rows[0]->formula) == 0;
+    target->incomplete = has_more || (is_free && target->own_parameters > 0);
+    target->note = PyUnicode_FromFormat(
+        "counted as %U%s%U", base, has_more ? ", without " : "; its forward is its own", unknown);
+    Py_DECREF(unknown);
+    return target->note == NULL ? -1 : 0;
 }
 
 /* "package.module.Class" of a type; a new reference. */
@@ -122,15 +166,13 @@ find_rule(walk *self, const pyft_state *state, layer *target)
         const ft_map_row *const *rows = ft_registry_find(&state->registry, text, &found);
         bool left_out = self->cnn_only && found > 0 && !(rows[0]->flags & FT_ROW_CNN) &&
                         ft_class_is_contraction(rows[0]->formula->op_class);
-        for (size_t j = 0; j < found && j < PYFT_MAX_ROWS && !left_out; j++) {
+        for (size_t j = 0; j < found && j < FT_MAX_ROWS && !left_out; j++) {
             target->rows[target->row_count++] = rows[j];
         }
-        if (target->row_count > 0 && foreign) {
-            target->note = PyUnicode_FromFormat("counted as %U; its forward is its own", name);
-        }
+        int result = target->row_count > 0 && foreign ? note_own_forward(target, name) : 0;
         Py_DECREF(name);
-        if (found > 0) {
-            break;
+        if (found > 0 || result < 0) {
+            return result;
         }
     }
     return 0;

@@ -19,7 +19,6 @@
     X(BAD_SHAPE, "a shape does not fit the rule")                         \
     X(EPOCH_OPEN, "an epoch is already open")                             \
     X(NO_EPOCH, "no epoch is open")                                       \
-    X(UNKNOWN_NAME, "the name is not known")                              \
     X(SINK_FAILED, "the output could not be written")
 
 typedef enum {

@@ -50,13 +50,14 @@ put_seconds(line *out, double seconds, char after)
 /* Nine digits give a 32-bit float back exactly. Whatever the locale's decimal point is, and it may
  * be several bytes long, becomes a point. */
 static void
-put_loss(line *out, double loss, char after)
+put_loss(line *out, const ft_epoch *epoch, char after)
 {
     char text[40];
     bool in_point = false;
-    int length = isnan(loss) ? 0 : snprintf(text, sizeof text, "%.9g", loss);
+    double loss = isnan(epoch->loss) ? fabs(epoch->loss) : epoch->loss; /* no "-nan" */
+    int length = epoch->has_loss ? snprintf(text, sizeof text, "%.9g", loss) : 0;
     for (int i = 0; i < length; i++) {
-        bool plain = strchr("0123456789+-einfINF", text[i]) != NULL;
+        bool plain = strchr("0123456789+-einfa", text[i]) != NULL;
         if (plain) {
             put_text(out, &text[i], 1);
         }
@@ -97,7 +98,7 @@ ft_csv_epoch(ft_sink sink, const ft_epoch *epoch)
     put_count(&out, epoch->flops_total_cum, ',');
     put_number(&out, epoch->batches, ',');
     put_number(&out, epoch->samples, ',');
-    put_loss(&out, epoch->loss, ',');
+    put_loss(&out, epoch, ',');
     put_seconds(&out, epoch->wall_time_s, ',');
     put_number(&out, epoch->complete, '\n');
     return write_line(sink, &out);

@@ -46,7 +46,7 @@ ft_epochs_batch(ft_epochs *run, uint64_t batch_size, ft_u128 flops, double now, 
 }
 
 ft_status
-ft_epochs_end(ft_epochs *run, bool complete, double loss, double now, ft_epoch *epoch)
+ft_epochs_end(ft_epochs *run, bool complete, const double *loss, double now, ft_epoch *epoch)
 {
     if (!run->open) {
         return FT_NO_EPOCH;

@@ -19,7 +19,9 @@ ft_status ft_epochs_begin(ft_epochs *run, double now);
 /* FT_NO_EPOCH outside of an epoch; *step receives the record. */
 ft_status ft_epochs_batch(ft_epochs *run, uint64_t batch_size, ft_u128 flops, double now,
                           ft_step *step);
-/* Closes the epoch; complete is false where it was broken off. *epoch receives the record. */
-ft_status ft_epochs_end(ft_epochs *run, bool complete, double loss, double now, ft_epoch *epoch);
+/* Closes the epoch; complete is false where it was broken off, loss is NULL where none is known.
+ * *epoch receives the record. */
+ft_status ft_epochs_end(ft_epochs *run, bool complete, const double *loss, double now,
+                        ft_epoch *epoch);
 
 #endif

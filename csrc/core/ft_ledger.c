@@ -2,7 +2,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "ft_ledger.h"
 
-#include <math.h>
 #include <string.h>
 
 enum { FIRST_STEPS = 256, FIRST_EPOCHS = 16 };
@@ -55,7 +54,7 @@ ft_ledger_begin_epoch(ft_ledger *ledger)
         ledger->epochs = epochs;
         ledger->epoch_capacity = capacity;
     }
-    ledger->current = (ft_epoch){.epoch = ledger->current.epoch + 1, .loss = NAN};
+    ledger->current = (ft_epoch){.epoch = ledger->current.epoch + 1};
     return FT_OK;
 }
 
@@ -119,13 +118,14 @@ ft_ledger_add_step(ft_ledger *ledger, uint64_t batch_size, ft_u128 flops, double
 }
 
 void
-ft_ledger_end_epoch(ft_ledger *ledger, bool complete, double wall_time_s, double loss,
+ft_ledger_end_epoch(ft_ledger *ledger, bool complete, double wall_time_s, const double *loss,
                     ft_epoch *epoch)
 {
     ledger->current.complete = complete;
     ledger->current.flops_total_cum = ledger->total;
     ledger->current.wall_time_s = wall_time_s;
-    ledger->current.loss = loss;
+    ledger->current.has_loss = loss != NULL;
+    ledger->current.loss = loss == NULL ? 0 : *loss;
     if (ledger->keep_epochs) {
         ledger->epochs[ledger->epoch_count++] = ledger->current;
     }

@@ -18,11 +18,12 @@ typedef struct {
 typedef struct {
     uint32_t epoch;
     bool complete; /* false where the epoch was broken off */
+    bool has_loss;
     uint64_t batches, samples;
     ft_u128 flops_epoch;
     ft_u128 flops_total_cum;
     double wall_time_s;
-    double loss; /* mean over samples; NaN where none is known */
+    double loss; /* mean over samples; it may be NaN, which says that training went wrong */
 } ft_epoch;
 
 /* Steps lie in one block that others may read without a copy: who holds a reference keeps the rows
@@ -52,7 +53,8 @@ ft_status ft_ledger_begin_epoch(ft_ledger *ledger);
 /* All or nothing: on a failure the ledger is as it was. */
 ft_status ft_ledger_add_step(ft_ledger *ledger, uint64_t batch_size, ft_u128 flops,
                              double wall_time_s, ft_step *step);
-void ft_ledger_end_epoch(ft_ledger *ledger, bool complete, double wall_time_s, double loss,
+/* loss is NULL where none is known. */
+void ft_ledger_end_epoch(ft_ledger *ledger, bool complete, double wall_time_s, const double *loss,
                          ft_epoch *epoch);
 
 void ft_step_block_retain(ft_step_block *block);

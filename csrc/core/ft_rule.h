@@ -9,6 +9,7 @@
 
 #define FT_MAX_ROLES 12
 #define FT_MAX_EXAMPLES 3
+#define FT_MAX_ROWS 3 /* of one name in a name map */
 
 /* One operand of a formula, already read from wherever it was: a number, or a list of integers
  * (the shape of a tensor, the sizes of a kernel). */

@@ -128,7 +128,7 @@ fill(ft_ledger *ledger, bool closed)
         }
         CHECK_STATUS(ft_ledger_add_step(ledger, 1, ft_u128_of(i + 1), 0.5, &step), FT_OK);
         if (i % 3 == 2 && (closed || i < 8)) {
-            ft_ledger_end_epoch(ledger, true, 1.0, 0.5, &epoch);
+            ft_ledger_end_epoch(ledger, true, 1.0, &(double){0.5}, &epoch);
         }
     }
     CHECK_U128(ledger->total, ft_u128_of(45)); /* 1 + 2 + ... + 9 */

@@ -3,8 +3,6 @@
 #include "ft_test.h"
 #include "ft_test_doubles.h"
 
-#include <math.h>
-
 static test_heap heap;
 
 static ft_epochs
@@ -40,17 +38,17 @@ test_wrong_order(void)
     ft_epoch epoch;
     CHECK(!run.open);
     CHECK_STATUS(ft_epochs_batch(&run, 1, ft_u128_of(1), 1.0, &step), FT_NO_EPOCH);
-    CHECK_STATUS(ft_epochs_end(&run, true, 0.5, 1.0, &epoch), FT_NO_EPOCH);
+    CHECK_STATUS(ft_epochs_end(&run, true, &(double){0.5}, 1.0, &epoch), FT_NO_EPOCH);
     CHECK_U128(run.ledger.total, FT_U128_ZERO);
     CHECK_STATUS(ft_epochs_begin(&run, 2.0), FT_OK);
     CHECK_STATUS(ft_epochs_begin(&run, 3.0), FT_EPOCH_OPEN);
     CHECK_U64(run.ledger.current.epoch, 1); /* the second begin changed nothing */
     CHECK(batch(&run, 1, 1, 4.0).wall_time_s == 2.0);
     CHECK_STATUS(ft_epochs_begin(&run, 5.0), FT_EPOCH_OPEN);
-    CHECK_STATUS(ft_epochs_end(&run, true, 0.5, 6.0, &epoch), FT_OK);
+    CHECK_STATUS(ft_epochs_end(&run, true, &(double){0.5}, 6.0, &epoch), FT_OK);
     CHECK(epoch.wall_time_s == 4.0);
     CHECK_U64(epoch.batches, 1);
-    CHECK_STATUS(ft_epochs_end(&run, true, 0.5, 7.0, &epoch), FT_NO_EPOCH);
+    CHECK_STATUS(ft_epochs_end(&run, true, &(double){0.5}, 7.0, &epoch), FT_NO_EPOCH);
     CHECK_STATUS(ft_epochs_batch(&run, 1, ft_u128_of(1), 7.0, &step), FT_NO_EPOCH);
     CHECK_U64(run.ledger.step_count, 1);
     CHECK_U64(run.ledger.epoch_count, 1);
@@ -68,11 +66,11 @@ test_wall_times(void)
     CHECK(batch(&run, 1, 1, 100.25).wall_time_s == 0.25); /* since the start of the epoch */
     CHECK(batch(&run, 1, 1, 101.0).wall_time_s == 0.75);  /* since the step before */
     CHECK(batch(&run, 1, 1, 101.0).wall_time_s == 0.0);   /* on a clock that stands */
-    CHECK_STATUS(ft_epochs_end(&run, true, 0.5, 102.5, &epoch), FT_OK);
+    CHECK_STATUS(ft_epochs_end(&run, true, &(double){0.5}, 102.5, &epoch), FT_OK);
     CHECK(epoch.wall_time_s == 2.5); /* from 100, the time after the last step included */
     CHECK_STATUS(ft_epochs_begin(&run, 110.0), FT_OK);
     CHECK(batch(&run, 1, 1, 110.125).wall_time_s == 0.125); /* the pause between is nobody's */
-    CHECK_STATUS(ft_epochs_end(&run, true, 0.5, 110.5, &epoch), FT_OK);
+    CHECK_STATUS(ft_epochs_end(&run, true, &(double){0.5}, 110.5, &epoch), FT_OK);
     CHECK(epoch.wall_time_s == 0.5);
     CHECK(run.ledger.steps->rows[1].wall_time_s == 0.75);
     CHECK(run.ledger.epochs[0].wall_time_s == 2.5);
@@ -120,8 +118,8 @@ test_incomplete_epoch(void)
     ft_epoch epoch;
     CHECK_STATUS(ft_epochs_begin(&run, 0.0), FT_OK);
     batch(&run, 2, 7, 1.0);
-    CHECK_STATUS(ft_epochs_end(&run, false, NAN, 1.5, &epoch), FT_OK);
-    CHECK(!epoch.complete && isnan(epoch.loss) && epoch.wall_time_s == 1.5);
+    CHECK_STATUS(ft_epochs_end(&run, false, NULL, 1.5, &epoch), FT_OK);
+    CHECK(!epoch.complete && !epoch.has_loss && epoch.wall_time_s == 1.5);
     CHECK_U128(epoch.flops_epoch, ft_u128_of(7));
     CHECK(!run.open);
     CHECK_STATUS(ft_epochs_begin(&run, 2.0), FT_OK);
@@ -129,8 +127,8 @@ test_incomplete_epoch(void)
     CHECK_U64(step.epoch, 2);
     CHECK_U64(step.step, 1);
     CHECK_U128(step.flops_total_cum, ft_u128_of(17));
-    CHECK_STATUS(ft_epochs_end(&run, true, 1.25, 4.0, &epoch), FT_OK);
-    CHECK(epoch.complete && epoch.loss == 1.25);
+    CHECK_STATUS(ft_epochs_end(&run, true, &(double){1.25}, 4.0, &epoch), FT_OK);
+    CHECK(epoch.complete && epoch.has_loss && epoch.loss == 1.25);
     CHECK_U64(epoch.epoch, 2);
     CHECK_U64(epoch.batches, 1);
     CHECK_U64(epoch.samples, 3);

@@ -121,7 +121,7 @@ play(script *s)
             status = batch(s, row);
         }
         if (status == FT_OK && row % STEPS == STEPS - 1) {
-            status = ft_epochs_end(&s->run, true, 0.5, (double)row, &epoch);
+            status = ft_epochs_end(&s->run, true, &(double){0.5}, (double)row, &epoch);
         }
     }
     return status;

@@ -9,5 +9,7 @@ extern const ft_map_row ft_map_torch_nn[], ft_map_aten_contractions[], ft_map_at
     ft_map_aten_reductions[], ft_map_aten_data[];
 extern const size_t ft_map_torch_nn_count, ft_map_aten_contractions_count,
     ft_map_aten_pointwise_count, ft_map_aten_reductions_count, ft_map_aten_data_count;
+/* Whether the layers of that map have parameters of this name. */
+bool ft_map_torch_nn_parameter(const char *name);
 
 #endif

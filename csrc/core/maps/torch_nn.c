@@ -3,6 +3,8 @@
 #include "../formulas/formulas.h"
 #include "maps.h"
 
+#include <string.h>
+
 /* A row holds for the class named and for its subclasses, so that one row of a base class stands
  * for all layers that share it. Where a class has two rows they stand next to each other. */
 
@@ -189,3 +191,27 @@ const ft_map_row ft_map_torch_nn[] = {
 };
 
 const size_t ft_map_torch_nn_count = FT_COUNT_OF(ft_map_torch_nn);
+
+bool
+ft_map_torch_nn_parameter(const char *name)
+{
+    /* ..._g, ..._v and ..._orig: as torch.nn.utils has them under weight and spectral norm. */
+    static const char *const names[] = {
+        "weight",        "bias",         "weight_g",       "weight_v",      "weight_orig",
+        "bias_orig",     "in_proj_bias", "in_proj_weight", "q_proj_weight", "k_proj_weight",
+        "v_proj_weight", "bias_k",       "bias_v",
+    };
+    static const char *const beginnings[] = {"weight_ih", "weight_hh", "weight_hr", "bias_ih",
+                                             "bias_hh"};
+    for (size_t i = 0; i < FT_COUNT_OF(names); i++) {
+        if (strcmp(name, names[i]) == 0) {
+            return true;
+        }
+    }
+    for (size_t i = 0; i < FT_COUNT_OF(beginnings); i++) {
+        if (strncmp(name, beginnings[i], strlen(beginnings[i])) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
