@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import disjoint_base
 
+from ._counts import FlopCount
+
 __version__: Final[str]
 STEP_CSV_HEADER: Final[str]
 EPOCH_CSV_HEADER: Final[str]
@@ -47,6 +49,7 @@ class Rule(tuple[Any, ...]):
     op_class: str
     source: str
     examples: tuple[str, ...]
+    operands: dict[str, str]
 
 @final
 class Convention(tuple[Any, ...]):
@@ -55,6 +58,75 @@ class Convention(tuple[Any, ...]):
     text: str
     contractions: dict[str, int]
     others: dict[str, int]
+
+def register_rule(
+    target: Any, fn: Callable[..., int | dict[str, int]], *, override: bool = False
+) -> None: ...
+def _explain_call(
+    overload: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any, /
+) -> list[tuple[str, str, dict[str, Any]]]: ...
+
+@final
+class OperationRow(tuple[Any, ...]):
+    _fields: ClassVar[tuple[str, ...]]
+    op: str
+    module: str
+    phase: Literal["forward", "backward", "recompute", "optimizer"]
+    dtype: str
+    op_class: str
+    calls: int
+    flops: int
+    cost: dict[str, int]
+
+@disjoint_base
+class OperationCounts:
+    def under(self, convention: str, /) -> Self: ...
+    def _sums(self, axis: str, /) -> dict[str, int]: ...
+    def _op_calls(self) -> dict[str, tuple[str, int]]: ...
+    def _module_sums(self) -> list[tuple[int, int]]: ...
+    @property
+    def _modules(
+        self,
+    ) -> list[tuple[str, str, int, int, tuple[str, ...], bool, bool]]: ...
+    @property
+    def total(self) -> int: ...
+    @property
+    def forward(self) -> int: ...
+    @property
+    def backward(self) -> int: ...
+    @property
+    def recompute(self) -> int: ...
+    @property
+    def optimizer(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def convention(self) -> str: ...
+    @property
+    def operations(self) -> int: ...
+    @property
+    def unknown_operations(self) -> int: ...
+    @property
+    def unknown(self) -> dict[str, str]: ...
+    @property
+    def rows(self) -> list[OperationRow]: ...
+
+@disjoint_base
+class FlopCounter:
+    def __init__(
+        self,
+        model: Any = None,
+        *,
+        convention: str = "standard",
+        strict: bool = False,
+        causal: Literal["full", "exact"] = "full",
+    ) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exc_info: object) -> Literal[False]: ...
+    def reset(self) -> None: ...
+    @property
+    def counts(self) -> FlopCount: ...
+    def __getattr__(self, name: str, /) -> Any: ...  # everything that a FlopCount has
 
 @final
 class StepLog(tuple[Any, ...]):

@@ -3,17 +3,18 @@
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 from ._core import FlopCounter
-from ._dry_run import (
+from ._frameworks import need
+from ._untouched import (
     modules_as_before,
+    one_at_a_time,
     quiet_fake_tensors,
     random_as_before,
     replace_tensors,
     root_of,
 )
-from ._frameworks import need
 
 _PLACES = ("fake", "meta", "real")
 
@@ -28,7 +29,7 @@ def count(
     on: str = "fake",
     convention: str = "standard",
     strict: bool = False,
-    causal: str = "full",
+    causal: Literal["full", "exact"] = "full",
     **model_kwargs: Any,
 ) -> Any:
     """Count ``model(*args, **model_kwargs)``, operation by operation; returns a FlopCount.
@@ -57,9 +58,11 @@ def count(
         raise TypeError("optimizer works on the parameters of a module, and model is none")
     root = root_of(model) if is_module else None
     counter = FlopCounter(root, convention=convention, strict=strict, causal=causal)
-    call = _Call(root, model, args, {**(kwargs or {}), **model_kwargs}, backward, loss_fn, optimizer)
+    call = _Call(
+        root, model, args, {**(kwargs or {}), **model_kwargs}, backward, loss_fn, optimizer
+    )
 
-    with random_as_before(), quiet_fake_tensors():
+    with one_at_a_time, random_as_before(), quiet_fake_tensors():
         try:
             call.run(counter, on)
         except Exception as error:

@@ -81,7 +81,9 @@ class FlopCount(_core.OperationCounts):
     @property
     def uncalled(self) -> list[str]:
         """Paths of modules with a forward of their own that never ran."""
-        return [name for name, _, _, calls, _, _, forward in self._modules[1:] if forward and not calls]
+        return [
+            name for name, _, _, calls, _, _, forward in self._modules[1:] if forward and not calls
+        ]
 
     @property
     def trust_line(self) -> str:

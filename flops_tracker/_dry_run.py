@@ -5,100 +5,20 @@ Where forward reads data, on a real example in eval mode, without gradients, on 
 Either way every module's attributes, mode and hooks, and the random generators, are put back.
 """
 
-import logging
-import random
-import sys
-import threading
 import warnings
-from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ._core import UncountedWarning
 from ._example import Spec, arguments, batch_dims, batch_of, leaves, make, map_leaves, parse, twice
-
-
-def unwrap(model: Any) -> Any:
-    """Give the module inside DataParallel, DistributedDataParallel and torch.compile."""
-    import torch
-
-    while True:
-        if isinstance(model, torch.nn.DataParallel | torch.nn.parallel.DistributedDataParallel):
-            model = model.module
-        elif "_orig_mod" in getattr(model, "_modules", {}):
-            model = model._modules["_orig_mod"]
-        else:
-            return model
-
-
-# ---- leaving no trace ----
-
-_CONTAINERS = (dict, OrderedDict, defaultdict, list, set, deque)
-
-
-def _copies(value: Any, seen: dict[int, tuple[Any, Any]]) -> None:
-    """Remember the items of a container and of the containers in it, by identity."""
-    if type(value) not in _CONTAINERS or id(value) in seen:
-        return
-    seen[id(value)] = (value, value.copy())
-    for item in value.values() if isinstance(value, dict) else value:
-        _copies(item, seen)
-
-
-def _same(container: Any, copy: Any) -> bool:
-    if len(container) != len(copy):
-        return False
-    if isinstance(container, dict):
-        pairs = zip(container.items(), copy.items(), strict=True)
-        return all(a is c and b is d for (a, b), (c, d) in pairs)
-    if isinstance(container, set):
-        return bool(container == copy)
-    return all(a is b for a, b in zip(container, copy, strict=True))
-
-
-def _put_back(container: Any, copy: Any) -> None:
-    if _same(container, copy):
-        return
-    container.clear()
-    if isinstance(container, dict | set):
-        container.update(copy)
-    else:
-        container.extend(copy)
-
-
-@contextmanager
-def _modules_as_before(model: Any) -> Iterator[None]:
-    """Put back every module's attributes: modes, hooks, caches, lists of weights, buffers."""
-    seen: dict[int, tuple[Any, Any]] = {}
-    for module in model.modules():
-        _copies(module.__dict__, seen)
-    try:
-        yield
-    finally:
-        for container, copy in seen.values():
-            _put_back(container, copy)
-
-
-@contextmanager
-def random_as_before() -> Iterator[None]:
-    """Put back the generators of torch, CUDA (where in use), NumPy (where imported) and random."""
-    import torch
-
-    torch_state = torch.get_rng_state()
-    cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
-    numpy = sys.modules.get("numpy")
-    numpy_state = numpy.random.get_state() if numpy is not None else None
-    python_state = random.getstate()
-    try:
-        yield
-    finally:
-        torch.set_rng_state(torch_state)
-        if cuda_states is not None:
-            torch.cuda.set_rng_state_all(cuda_states)
-        if numpy is not None:
-            numpy.random.set_state(numpy_state)
-        random.setstate(python_state)
+from ._untouched import (
+    modules_as_before,
+    one_at_a_time,
+    quiet_fake_tensors,
+    random_as_before,
+    replace_tensors,
+)
 
 
 @contextmanager
@@ -123,42 +43,6 @@ def _set_eval(model: Any) -> None:
 
 
 # ---- the passes ----
-
-
-def _replace_tensors(model: Any, change: Callable[[Any], Any]) -> dict[str, Any]:
-    """Put stand-ins in the place of all tensors that forward can write to.
-
-    Those among plain attributes are replaced here and now (and put back by _modules_as_before);
-    those of parameters and buffers are returned by name, for functional_call.
-    """
-    import torch
-
-    made: dict[int, Any] = {}
-
-    def stand_in(tensor: Any) -> Any:
-        if id(tensor) not in made:
-            made[id(tensor)] = change(tensor)
-        return made[id(tensor)]
-
-    def swap(value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            return stand_in(value)
-        if type(value) in (list, tuple):
-            items = [swap(item) for item in value]
-            changed = any(a is not b for a, b in zip(items, value, strict=True))
-            return type(value)(items) if changed else value
-        if type(value) is dict:
-            pairs = {key: swap(item) for key, item in value.items()}
-            return pairs if any(pairs[k] is not value[k] for k in value) else value
-        return value
-
-    for module in model.modules():
-        for name, value in list(module.__dict__.items()):
-            if name not in ("_parameters", "_buffers", "_modules"):
-                module.__dict__[name] = swap(value)
-    state = {name: stand_in(p) for name, p in model.named_parameters()}
-    state.update((name, stand_in(b)) for name, b in model.named_buffers())
-    return state
 
 
 def _warn_of_new_modules(model: Any, known: set[int]) -> None:
@@ -191,8 +75,8 @@ def _call_fake(model: Any, example: Any) -> None:
     def fake(tensor: Any) -> Any:
         return mode.from_tensor(tensor if tensor.is_leaf else tensor.detach())
 
-    with _modules_as_before(model):
-        state = _replace_tensors(model, fake)
+    with modules_as_before(model):
+        state = replace_tensors(model, fake)
         fake_example = map_leaves(example, fake)
         with mode, torch.enable_grad():  # forward may differentiate; nothing is ever computed
             _call_on(model, state, fake_example)
@@ -204,28 +88,11 @@ def _call_real(model: Any, example: Any) -> None:
     def copy(tensor: Any) -> Any:
         return tensor.detach().clone()
 
-    with _modules_as_before(model), torch.no_grad():
-        _call_on(model, _replace_tensors(model, copy), map_leaves(example, copy))
-
-
-def root_of(model: Any) -> Any:
-    """Unwrap the module whose layers are counted; ValueError while one of them is lazy."""
-    import torch
-
-    model = unwrap(model)
-    for name, parameter in list(model.named_parameters()) + list(model.named_buffers()):
-        if torch.nn.parameter.is_lazy(parameter):
-            raise ValueError(
-                f"{name!r} is not initialised yet (a lazy module): call the model once on a batch "
-                "before it is counted"
-            )
-    return model
+    with modules_as_before(model), torch.no_grad():
+        _call_on(model, replace_tensors(model, copy), map_leaves(example, copy))
 
 
 _FAKE = "torch._subclasses.fake_tensor"
-
-# Attributes, modes and torch's switches are changed for the time of a dry run.
-_one_at_a_time = threading.RLock()
 
 
 def _examples(spec: Any, batch_dim: Any) -> list[Any]:
@@ -263,7 +130,7 @@ def trace(
     Returns the batch size of the example, how many passes worked, and how: 'fake', or 'real: ' with
     the reason. What forward raises on a real example is raised unchanged.
     """
-    with _one_at_a_time:
+    with one_at_a_time:
         result = _trace(walk, model, parse(input_example), batch_dim, device, use_eval_mode)
     if left := _left_behind(model):
         warnings.warn(
@@ -298,8 +165,8 @@ def _trace(
         contexts = (
             random_as_before(),
             _plain_paths(),
-            _quiet_fake_tensors(),
-            _modules_as_before(model),
+            quiet_fake_tensors(),
+            modules_as_before(model),
         )
         for context in contexts:
             stack.enter_context(context)
@@ -327,18 +194,6 @@ def _explain(error: Exception, spec: Any, model: Any) -> None:
             f"input_example {floats[0].shape} was taken as floating point; for token ids pass "
             f"input_example=({floats[0].shape}, torch.int64)"
         )
-
-
-@contextmanager
-def _quiet_fake_tensors() -> Iterator[None]:
-    """Keep torch from logging what fails on fake copies: it is tried again on real ones."""
-    logger = logging.getLogger("torch._subclasses.fake_tensor")
-    disabled = logger.disabled
-    logger.disabled = True
-    try:
-        yield
-    finally:
-        logger.disabled = disabled
 
 
 def ambiguous_message(input_example: Any, batch_dim: int) -> str:

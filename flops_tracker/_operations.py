@@ -17,6 +17,8 @@ def _kind(overload: OpOverload, packet: str) -> str:
         return "record_enter"
     if packet in _EXIT:
         return "record_exit"
+    if packet.startswith("prim."):
+        return "question"  # about a tensor; the dispatcher does not know them
     if torch._C._dispatch_has_kernel_for_dispatch_key(overload.name(), "CompositeImplicitAutograd"):
         return "composite"
     returns = overload._schema.returns

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ._core import SklearnSGDEstimator, TorchLayerwiseEstimator, UncountedWarning
-from ._dry_run import unwrap
 from ._example import batched_leaf, is_one_object, parse, rebuilt, sample_shape
 from ._frameworks import need
+from ._untouched import unwrap
 
 _ASK_FOR_LOSS = (
     "pass loss_fn to torch_bind: loss_fn(output, target) -> scalar tensor. Without it the output "

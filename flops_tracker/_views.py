@@ -4,12 +4,14 @@ import csv
 import html
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
 
 from . import _core
 
+_MODULE_TITLES = ("module", "class", "calls", "own FLOPs", "with inside", "share")
+_OP_TITLES = ("operation", "class", "calls", "FLOPs", "share")
 _LARGEST = 20  # operations and modules in a page that is not asked for more
 
 
@@ -25,14 +27,17 @@ def render(renderable: Any) -> str:
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
-def text_table(titles: Iterable[str], rows: Iterable[Iterable[str]], left: int = 1) -> str:
-    """A table of text; the first ``left`` columns are aligned to the left."""
-    from rich.table import Table
-    from rich.text import Text
+def text_table(titles: Iterable[str], rows: Iterable[Iterable[str]], right: Container[str]) -> str:
+    """Give a table as text; columns in ``right`` hold numbers."""
+    from ._untouched import random_as_before
+
+    with random_as_before():  # importing rich draws a random number
+        from rich.table import Table
+        from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
-    for number, title in enumerate(titles):
-        table.add_column(title, justify="left" if number < left else "right", overflow="fold")
+    for title in titles:
+        table.add_column(title, justify="right" if title in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))  # a name may look like markup
     return render(table)
@@ -92,10 +97,10 @@ def table(counts: Any, depth: int | None, top: int | None) -> str:
     """Modules and operations with their FLOPs, and the summary below."""
     parts = []
     if len(counts.by_module()) > 0:
-        titles = ("module", "class", "calls", "own FLOPs", "with inside", "share")
-        parts.append(text_table(titles, module_rows(counts, depth, top), left=2))
-    titles = ("operation", "class", "calls", "FLOPs", "share")
-    parts.append(text_table(titles, op_rows(counts, top), left=2))
+        parts.append(
+            text_table(_MODULE_TITLES, module_rows(counts, depth, top), _MODULE_TITLES[2:])
+        )
+    parts.append(text_table(_OP_TITLES, op_rows(counts, top), _OP_TITLES[2:]))
     return "\n\n".join([*parts, summary(counts)])
 
 
@@ -143,7 +148,7 @@ def to_dict(counts: Any) -> dict[str, Any]:
 
 def _row_dict(row: Any) -> dict[str, Any]:
     names = ("op", "module", "phase", "dtype", "op_class", "calls", "flops")
-    return {name: getattr(row, name) for name in names} | row.cost
+    return {**{name: getattr(row, name) for name in names}, **row.cost}
 
 
 def to_json(counts: Any, path: Any) -> str:
@@ -186,7 +191,7 @@ _STYLE = """
 """
 
 
-def _html_table(titles: list[str], rows: list[list[str]], left: int) -> str:
+def _html_table(titles: tuple[str, ...], rows: list[list[str]], left: int) -> str:
     def cell(tag: str, text: str, number: int) -> str:
         kind = "number" if number >= left else "name"
         style = ""
@@ -205,10 +210,8 @@ def html_fragment(counts: Any, top: int | None = _LARGEST) -> str:
     """Tables for a notebook cell or a page."""
     parts = [f'<div class="flops"><style>{_STYLE}</style>']
     parts += [f"<p>{html.escape(line)}</p>" for line in summary(counts).splitlines()]
-    titles = ["module", "class", "calls", "own FLOPs", "with inside", "share"]
-    parts.append(_html_table(titles, module_rows(counts, None, top), left=2))
-    titles = ["operation", "class", "calls", "FLOPs", "share"]
-    parts.append(_html_table(titles, op_rows(counts, top), left=2))
+    parts.append(_html_table(_MODULE_TITLES, module_rows(counts, None, top), left=2))
+    parts.append(_html_table(_OP_TITLES, op_rows(counts, top), left=2))
     return "".join([*parts, "</div>"])
 
 

@@ -167,7 +167,7 @@ def test_nothing_is_kept_alive():
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="convention must be .*'standard'.* not 'flops'"):
+    with pytest.raises(ValueError, match=r"convention must be .*'standard'.* not 'flops'"):
         FlopCounter(convention="flops")
     with pytest.raises(ValueError, match="causal must be 'full' or 'exact', not 'half'"):
         FlopCounter(causal="half")
@@ -406,7 +406,9 @@ def test_an_operation_without_a_rule_is_a_row_of_its_own():
         assert "1 unknown" in c.trust_line
         assert c.coverage < 1
         row = [r for r in c.rows if r.op_class == "unknown"]
-        assert [(r.op, r.calls, r.flops) for r in row] == [("flops_tracker_test.scan.default", 2, 0)]
+        assert [(r.op, r.calls, r.flops) for r in row] == [
+            ("flops_tracker_test.scan.default", 2, 0)
+        ]
         # Two floats (2,3) + (3,) -> (2,3), then 3 * 9: 15 + 27 elements of 4 bytes.
         assert row[0].cost["bytes"] == 4 * (6 + 3 + 6 + 27)
     finally:
@@ -418,7 +420,9 @@ def test_strict_refuses_before_it_runs():
     try:
         with (
             FlopCounter(strict=True) as c,
-            pytest.raises(RuntimeError, match=r"no rule for flops_tracker_test\.scan.*register_rule"),
+            pytest.raises(
+                RuntimeError, match=r"no rule for flops_tracker_test\.scan.*register_rule"
+            ),
         ):
             torch.ops.flops_tracker_test.scan(torch.ones(2), torch.ones(2))
         assert c.operations >= 0

@@ -72,7 +72,9 @@ def test_checkpoints(reentrant, total, recomputed, plain_function):
         return x
 
     with FlopCounter() as c:
-        checkpoint(by_hand if plain_function else model, x, use_reentrant=reentrant).sum().backward()
+        checkpoint(
+            by_hand if plain_function else model, x, use_reentrant=reentrant
+        ).sum().backward()
     forward, backward, again, _ = units(c)
     assert (forward, again) == (3, 3 if reentrant else recomputed)
     assert backward == (6 if reentrant else 5)

@@ -44,7 +44,7 @@ def test_a_rule_that_comes_after_the_first_call(scan):
 def test_a_second_rule_needs_override(scan):
     rule = lambda args, kwargs, output: 1  # noqa: E731
     register_rule(scan.third, rule)
-    with pytest.raises(ValueError, match="third.*override=True"):
+    with pytest.raises(ValueError, match=r"third.*override=True"):
         register_rule("flops_tracker_rules::third", rule)
     with pytest.raises(ValueError, match=r"aten::mm.*override=True"):
         register_rule("aten::mm", rule)
@@ -113,7 +113,11 @@ def test_explain_puts_the_numbers_in():
     assert "output = (4, 6)" in text
     assert "mac 120, dot 24" in text
     assert "standard 240 · exact 216 · matmul 240 · macs 120" in text
-    assert explain("aten::mm", (4, 5), (5, 6)) == text == explain(torch.ops.aten.mm.default, (4, 5), (5, 6))
+    assert (
+        explain("aten::mm", (4, 5), (5, 6))
+        == text
+        == explain(torch.ops.aten.mm.default, (4, 5), (5, 6))
+    )
 
 
 def test_explain_takes_names_and_defaults():

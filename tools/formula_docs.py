@@ -1,4 +1,4 @@
-"""Print docs/formulas.md and README's formula table from the rules themselves.
+"""Print docs/formulas.md, docs/operations.md and README's formula table from the rules themselves.
 
 --write puts them into the files; --check fails where the files differ, and says how to mend it.
 """
@@ -13,6 +13,7 @@ import torch
 import flops_tracker
 
 ROOT = Path(__file__).resolve().parent.parent
+OF_ESTIMATORS = {"sgd_linear"}
 MARK = re.compile(r"(<!-- formulas -->\n).*(<!-- /formulas -->)", re.DOTALL)
 
 
@@ -30,7 +31,7 @@ def public_names(name: str) -> list[str]:
 
 def layers_of(formula: str) -> str:
     """Names of the layers that follow a formula, in the order of the registry."""
-    rows = [rule.name for rule in flops_tracker.rules() if rule.formula == formula]
+    rows = [r.name for r in flops_tracker.rules("torch.") if r.formula == formula]
     names = dict.fromkeys(public for row in rows for public in public_names(row))
     return ", ".join(f"`{name}`" for name in names)
 
@@ -56,7 +57,9 @@ def formula_table() -> list[str]:
     """One row per formula: the layers that follow it, the equation, its class."""
     lines = ["| layers | cost | class |", "|---|---|---|"]
     for rule in flops_tracker.formulas():
-        layers = layers_of(rule.name) or f"`{rule.name}`"
+        layers = layers_of(rule.name) or f"`{rule.name}`" * (rule.name in OF_ESTIMATORS)
+        if not layers:
+            continue  # of operations only
         lines.append(f"| {layers} | {rule.equation} | {rule.op_class} |")
     return lines
 
@@ -85,13 +88,46 @@ def formulas_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def operations_of(formula: str) -> list[str]:
+    """Operations that follow a formula, each with its own numbers where it has some."""
+    rows = [r for r in flops_tracker.rules() if r.formula == formula]
+    by_numbers: dict[str, list[str]] = {}
+    for row in rows:
+        if not row.name.startswith("torch."):
+            numbers = [f"{role} {text}" for role, text in row.operands.items() if text != "0"]
+            by_numbers.setdefault(", ".join(numbers), []).append(f"`{row.name}`")
+    return [
+        f"| {', '.join(names)} | {numbers or 'nothing'} |" for numbers, names in by_numbers.items()
+    ]
+
+
+def operations_page() -> str:
+    """The whole of docs/operations.md."""
+    lines = [
+        "# Operations",
+        "",
+        "Printed from the rules in `csrc/core/maps` by `make docs`; do not edit by hand.",
+        "",
+        "A name stands for all overloads of the operation, for the same in place (`add_`) and on",
+        "lists (`_foreach_add`). Views count nothing, composite operations what they are made of,",
+        "results of integers and booleans 0.",
+    ]
+    for rule in flops_tracker.formulas():
+        if operations := operations_of(rule.name):
+            lines += ["", f"## {rule.name} ({rule.op_class})", "", f"`{rule.equation}`", ""]
+            lines += ["| operations | where the formula's parts come from |", "|---|---|"]
+            lines += operations
+    return "\n".join(lines) + "\n"
+
+
 def main() -> int:
-    """Write or check both documents."""
+    """Write or check the documents."""
     page, readme = ROOT / "docs" / "formulas.md", ROOT / "README.md"
     table = "\n".join(formula_table()) + "\n"
     text = readme.read_text()
     wanted = {
         page: formulas_page(),
+        ROOT / "docs" / "operations.md": operations_page(),
         readme: MARK.sub(lambda m: m.group(1) + table + m.group(2), text),
     }
     stale = [p for p, new in wanted.items() if not p.exists() or p.read_text() != new]

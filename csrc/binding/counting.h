@@ -11,6 +11,7 @@ typedef enum {
     PYFT_OP_COUNTED,   /* by its rows or by a user's rule */
     PYFT_OP_VIEW,      /* gives a view of its argument: moves no byte */
     PYFT_OP_UNKNOWN,   /* no rule */
+    PYFT_OP_QUESTION,  /* such as a tensor's device: no operation */
     PYFT_OP_COMPOSITE, /* made of other operations, which are counted instead */
     PYFT_OP_CONTROL,   /* a higher-order operator that runs a function of the user */
     PYFT_OP_RECORD_ENTER,

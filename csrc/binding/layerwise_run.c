@@ -91,7 +91,7 @@ dry_run(layerwise *self)
     PyObject *root = NULL, *walk = NULL, *result = NULL, *layers = NULL, *how;
     unsigned long long batch;
     int status = -1, passes;
-    root = pyft_call_helper(PYFT_DRY_RUN, "root_of", "(O)", self->model);
+    root = pyft_call_helper("flops_tracker._untouched", "root_of", "(O)", self->model);
     if (state == NULL || root == NULL) {
         goto done;
     }

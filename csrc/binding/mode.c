@@ -93,7 +93,7 @@ count_operation(PyObject *mode, pyft_thread *thread, PyObject *overload, PyObjec
         else if (op->kind == PYFT_OP_RECORD_EXIT) {
             pyft_record_exit(thread);
         }
-        else {
+        else if (op->kind != PYFT_OP_QUESTION) {
             counted = pyft_count_call(thread, number, args, kwargs, result);
         }
     }

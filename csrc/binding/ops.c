@@ -87,7 +87,7 @@ kind_of(PyObject *text)
     } kinds[] = {
         {"record_enter", PYFT_OP_RECORD_ENTER}, {"record_exit", PYFT_OP_RECORD_EXIT},
         {"composite", PYFT_OP_COMPOSITE},       {"view", PYFT_OP_VIEW},
-        {"control", PYFT_OP_CONTROL},
+        {"control", PYFT_OP_CONTROL},           {"question", PYFT_OP_QUESTION},
     };
     for (size_t i = 0; i < FT_COUNT_OF(kinds); i++) {
         if (PyUnicode_CompareWithASCIIString(text, kinds[i].text) == 0) {

@@ -9,10 +9,11 @@ static PyStructSequence_Field rule_fields[] = {
     {"op_class", "matmul, conv, attention, ..."},
     {"source", "where the formula comes from"},
     {"examples", "worked examples, a tuple of str"},
+    {"operands", "dict: where the rule finds what the formula needs"},
     {NULL, NULL},
 };
-static PyStructSequence_Desc rule_desc = {"flops_tracker.Rule", "Which formula counts a layer.",
-                                          rule_fields, 6};
+static PyStructSequence_Desc rule_desc = {
+    "flops_tracker.Rule", "Which formula counts a layer or an operation.", rule_fields, 7};
 
 static PyStructSequence_Field convention_fields[] = {
     {"name", "its name"},
@@ -44,7 +45,53 @@ examples_of(const ft_formula *formula)
 }
 
 static PyObject *
-rule_record(pyft_state *state, const char *name, const ft_formula *formula)
+source_text(const ft_source *source)
+{
+    switch (source->kind) {
+    case FT_FROM_OUTPUT:
+        return source->index == 0 ? PyUnicode_FromString("output")
+                                  : PyUnicode_FromFormat("output %d", source->index);
+    case FT_FROM_CONSTANT:
+        return PyUnicode_FromFormat("%d", source->index);
+    case FT_FROM_PRESENCE:
+        return PyUnicode_FromFormat("with %s", source->name);
+    case FT_FROM_SCALE:
+        return PyUnicode_FromFormat("%s other than 1", source->name);
+    case FT_FROM_NONZERO:
+        return PyUnicode_FromFormat("%s other than 0", source->name);
+    case FT_FROM_ENTRIES:
+        return PyUnicode_FromFormat("entries of %s", source->name);
+    case FT_FROM_LENGTH:
+        return PyUnicode_FromFormat("length of %s", source->name);
+    case FT_FROM_OPTION:
+        return PyUnicode_FromFormat("option %s", source->name);
+    default:
+        return PyUnicode_FromString(source->name);
+    }
+}
+
+/* {role: where it comes from}, without options that the row does not have; row may be NULL. */
+static PyObject *
+operands_of(const ft_map_row *row)
+{
+    PyObject *dict = PyDict_New();
+    int roles = row == NULL ? 0 : ft_formula_role_count(row->formula);
+    for (int role = 0; dict != NULL && role < roles; role++) {
+        const ft_source *source = &row->sources[role];
+        if (source->kind == FT_FROM_INPUT && source->name == NULL) {
+            continue;
+        }
+        PyObject *text = source_text(source);
+        if (text == NULL || PyDict_SetItemString(dict, row->formula->roles[role].name, text) < 0) {
+            Py_CLEAR(dict);
+        }
+        Py_XDECREF(text);
+    }
+    return dict;
+}
+
+static PyObject *
+rule_record(pyft_state *state, const char *name, const ft_formula *formula, const ft_map_row *row)
 {
     PyObject *fields[] = {
         PyUnicode_FromString(name),
@@ -53,6 +100,7 @@ rule_record(pyft_state *state, const char *name, const ft_formula *formula)
         PyUnicode_FromString(ft_class_name(formula->op_class)),
         PyUnicode_FromString(formula->source),
         examples_of(formula),
+        operands_of(row),
     };
     return pyft_new_record(state->rule_type, fields, (Py_ssize_t)FT_COUNT_OF(fields));
 }
@@ -80,7 +128,7 @@ pyft_rules(PyObject *module, PyObject *args, PyObject *kwargs)
         const ft_map_row *row = state->registry.rows[i];
         bool wanted = pattern == NULL || strstr(row->name, pattern) != NULL ||
                       strstr(row->formula->name, pattern) != NULL;
-        if (wanted && append(list, rule_record(state, row->name, row->formula)) < 0) {
+        if (wanted && append(list, rule_record(state, row->name, row->formula, row)) < 0) {
             Py_CLEAR(list);
         }
     }
@@ -96,7 +144,7 @@ pyft_formulas(PyObject *module, PyObject *unused)
     const ft_formula *const *formulas = ft_formulas(&count);
     PyObject *list = PyList_New(0);
     for (size_t i = 0; list != NULL && i < count; i++) {
-        if (append(list, rule_record(state, formulas[i]->name, formulas[i])) < 0) {
+        if (append(list, rule_record(state, formulas[i]->name, formulas[i], NULL)) < 0) {
             Py_CLEAR(list);
         }
     }
