@@ -39,8 +39,15 @@ if TYPE_CHECKING:
     from ._count import count
     from ._counts import FlopCount, ModuleCount
     from ._explain import explain
+    from ._op_estimator import TorchOpEstimator
 
-_LAZY = {"FlopCount": "_counts", "ModuleCount": "_counts", "count": "_count", "explain": "_explain"}
+_LAZY = {
+    "FlopCount": "_counts",
+    "ModuleCount": "_counts",
+    "TorchOpEstimator": "_op_estimator",
+    "count": "_count",
+    "explain": "_explain",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -70,6 +77,7 @@ __all__ = [
     "StepLog",
     "TorchAutoEstimator",
     "TorchCNNLayerwiseEstimator",
+    "TorchOpEstimator",
     "UncountedWarning",
     "__version__",
     "conventions",

@@ -264,11 +264,13 @@ class LayerWalk:
 class FlopsTracker:
     def __init__(
         self,
-        estimator: FlopsEstimator,
+        estimator: Any,
         run_name: str = "run",
         log_wall_time: bool = True,
         keep_batch_logs: bool = True,
         keep_epoch_logs: bool = True,
+        *,
+        convention: str = ...,
     ) -> None: ...
     def torch_bind(
         self,

@@ -11,7 +11,17 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ._core import UncountedWarning
-from ._example import Spec, arguments, batch_dims, batch_of, leaves, make, map_leaves, parse, twice
+from ._example import (
+    Spec,
+    arguments,
+    batch_dims,
+    batch_of,
+    leaves,
+    make,
+    map_leaves,
+    parse,
+    resized,
+)
 from ._untouched import (
     modules_as_before,
     one_at_a_time,
@@ -102,10 +112,10 @@ def _examples(spec: Any, batch_dim: Any) -> list[Any]:
     """
     if batch_dim is None:
         return [spec]
-    dims = batch_dims(spec, batch_dim)
-    examples = [spec, twice(spec, dims)]
+    dims, double = batch_dims(spec, batch_dim), 2 * batch_of(spec, batch_dim)
+    examples = [spec, resized(spec, dims, double)]
     if isinstance(batch_dim, int) and sum(dim is not None for dim in dims) > 1:
-        examples.append(twice(spec, [batch_dim] + [None] * (len(dims) - 1)))
+        examples.append(resized(spec, [batch_dim] + [None] * (len(dims) - 1), double))
     return examples
 
 

@@ -210,8 +210,8 @@ def sample_shape(value: Any, batch_dim: Any) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def twice(example: Any, dims: list[int | None]) -> Any:
-    """Give the same example with these dimensions of its leaves doubled."""
+def resized(example: Any, dims: list[int | None], batch: int) -> Any:
+    """Give the same example with a batch of another size along these dimensions of its leaves."""
     import torch
 
     remaining = iter(dims)
@@ -221,9 +221,10 @@ def twice(example: Any, dims: list[int | None]) -> Any:
         if dim is None:
             return leaf
         if isinstance(leaf, torch.Tensor):
-            return torch.cat([leaf, leaf], dim=dim)
+            rows = torch.arange(batch, device=leaf.device) % leaf.shape[dim]
+            return leaf.index_select(dim, rows)
         shape = list(leaf.shape)
-        shape[dim] *= 2
+        shape[dim] = batch
         return Spec(tuple(shape), leaf.dtype)
 
     return map_leaves(example, change)

@@ -8,6 +8,7 @@ from typing import Any
 from ._core import SklearnSGDEstimator, TorchLayerwiseEstimator, UncountedWarning
 from ._example import batched_leaf, is_one_object, parse, rebuilt, sample_shape
 from ._frameworks import need
+from ._op_estimator import TorchOpEstimator
 from ._untouched import unwrap
 
 _ASK_FOR_LOSS = (
@@ -85,6 +86,7 @@ class TorchTraining:
         zero_grad_kwargs: dict[str, Any],
         batch_dim: Any,
         counted_shape: tuple[int, ...] | None,
+        operations: TorchOpEstimator | None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -94,6 +96,7 @@ class TorchTraining:
         self.step_fn = step_fn
         self.zero_grad_kwargs = zero_grad_kwargs
         self.batch_dim = batch_dim
+        self.operations = operations
         self._warned_of_target = False
         self.counted_shape = counted_shape  # of a sample, in the estimator's example; or unknown
         self._forget_losses()
@@ -116,6 +119,23 @@ class TorchTraining:
     def train(self, batch: Any) -> int:
         """Train one batch; returns the number of its samples."""
         batch = _to_device(batch, self.device)
+        if self.operations is None:
+            return self._train(batch)
+        return self.operations.follow(self._key_of(batch), lambda: self._train(batch))
+
+    def _key_of(self, batch: Any) -> Any:
+        """What decides which work a step does, as far as it is known before."""
+        from torch.utils._pytree import tree_leaves
+
+        shapes = tuple(
+            (tuple(leaf.shape), leaf.dtype) if hasattr(leaf, "shape") else type(leaf)
+            for leaf in tree_leaves(batch)
+        )
+        flags = tuple(parameter.requires_grad for parameter in self.model.parameters())
+        modes = tuple(module.training for module in self.model.modules())
+        return shapes, flags, modes, len(getattr(self.optimizer, "state", ()))
+
+    def _train(self, batch: Any) -> int:
         self.optimizer.zero_grad(**self.zero_grad_kwargs)
         loss, size = self._own_step(batch) if self.step_fn else self._usual_step(batch)
         _check_loss(loss)
@@ -289,7 +309,7 @@ def _check_parameters(model: Any, optimizer: Any) -> None:
 
 
 def _check_same_model(estimator: Any, model: Any) -> None:
-    own = isinstance(estimator, TorchLayerwiseEstimator | SklearnSGDEstimator)
+    own = isinstance(estimator, TorchLayerwiseEstimator | TorchOpEstimator | SklearnSGDEstimator)
     counted = estimator.model if own else None
     if counted is not None and unwrap(counted) is not unwrap(model):
         raise ValueError(
@@ -301,6 +321,8 @@ def _check_same_model(estimator: Any, model: Any) -> None:
 
 def _read_example(estimator: Any) -> tuple[Any, tuple[int, ...] | None]:
     """Where the batch lies and a sample's shape; 0 and None where the estimator has no example."""
+    if isinstance(estimator, TorchOpEstimator):
+        return estimator.batch_dim, None  # it follows every shape
     if not isinstance(estimator, TorchLayerwiseEstimator):
         return 0, None
     dim = estimator.batch_dim
@@ -368,4 +390,5 @@ def torch_bind(
         {"set_to_none": True} if zero_grad_kwargs is None else zero_grad_kwargs,
         batch_dim,
         counted_shape if step_fn is None else None,
+        estimator if isinstance(estimator, TorchOpEstimator) else None,
     )

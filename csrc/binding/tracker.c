@@ -189,18 +189,28 @@ check_method(PyObject *estimator, const pyft_state *state)
     return PyErr_Occurred() ? -1 : 0;
 }
 
-static int
-check_estimator(PyObject *estimator, const pyft_state *state)
+/* A new reference to the estimator; a PyTorch model gets one that counts its operations. */
+static PyObject *
+take_estimator(PyObject *estimator, const char *convention, const pyft_state *state)
 {
     if (PyObject_TypeCheck(estimator, state->estimator_type)) {
-        return check_method(estimator, state);
+        if (convention != NULL) {
+            PyErr_SetString(PyExc_TypeError,
+                            "convention is for a model; this estimator has its own");
+            return NULL;
+        }
+        return check_method(estimator, state) < 0 ? NULL : Py_NewRef(estimator);
+    }
+    if (!PyType_Check(estimator) && PyObject_HasAttrString(estimator, "named_modules")) {
+        return pyft_call_helper("flops_tracker._op_estimator", "for_model", "(Os)", estimator,
+                                convention == NULL ? "standard" : convention);
     }
     PyErr_Format(PyExc_TypeError,
-                 "FlopsTracker needs an estimator, not %s: for a PyTorch model "
+                 "FlopsTracker needs a PyTorch model or an estimator, not %s: "
                  "TorchAutoEstimator(model, input_example), for scikit-learn's SGD "
                  "SklearnSGDEstimator(n_features, n_classes), or a subclass of FlopsEstimator",
                  Py_TYPE(estimator)->tp_name);
-    return -1;
+    return NULL;
 }
 
 /* Everything but the estimator is in place from here on, so that no method can meet a NULL. */
@@ -226,16 +236,17 @@ tracker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 static int
 tracker_init(PyObject *object, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"estimator",       "run_name",        "log_wall_time",
-                            "keep_batch_logs", "keep_epoch_logs", NULL};
+    static char *names[] = {
+        "estimator",  "run_name", "log_wall_time", "keep_batch_logs", "keep_epoch_logs",
+        "convention", NULL};
     pyft_tracker *self = (pyft_tracker *)object;
     pyft_state *state = pyft_state_of(Py_TYPE(object));
     PyObject *estimator, *run_name = NULL;
+    const char *convention = NULL;
     int log_wall_time = 1, keep_steps = 1, keep_epochs = 1;
-    if (state == NULL ||
-        !PyArg_ParseTupleAndKeywords(args, kwargs, "O|Uppp:FlopsTracker", names, &estimator,
-                                     &run_name, &log_wall_time, &keep_steps, &keep_epochs) ||
-        check_estimator(estimator, state) < 0) {
+    if (state == NULL || !PyArg_ParseTupleAndKeywords(args, kwargs, "O|Uppp$s:FlopsTracker", names,
+                                                      &estimator, &run_name, &log_wall_time,
+                                                      &keep_steps, &keep_epochs, &convention)) {
         return -1;
     }
     if (self->estimator != Py_None) {
@@ -248,7 +259,10 @@ tracker_init(PyObject *object, PyObject *args, PyObject *kwargs)
         }
         Py_SETREF(self->run_name, run_name);
     }
-    Py_SETREF(self->estimator, Py_NewRef(estimator));
+    if ((estimator = take_estimator(estimator, convention, state)) == NULL) {
+        return -1;
+    }
+    Py_SETREF(self->estimator, estimator);
     self->estimator_in_c = pyft_answers_in_c(state, estimator);
     self->log_wall_time = log_wall_time != 0;
     self->run.ledger.keep_steps = keep_steps != 0;
@@ -311,8 +325,10 @@ tracker_dealloc(PyObject *object)
 PyDoc_STRVAR(
     tracker_doc,
     "FlopsTracker(estimator, run_name='run', log_wall_time=True, keep_batch_logs=True,\n"
-    "             keep_epoch_logs=True)\n--\n\n"
+    "             keep_epoch_logs=True, *, convention='standard')\n--\n\n"
     "Counts the FLOPs of a training run per batch and epoch, exactly, and writes them to CSV.\n\n"
+    "estimator: what says what a batch costs, or a PyTorch model, whose operations are counted\n"
+    "under that convention.\n"
     "It trains:   for _ in FlopsTracker(est).torch_bind(model, optimizer, train_loader=loader)(\n"
     "                 range(EPOCHS)): ...      or  .run(EPOCHS) -> int\n"
     "You train:   with ft: ft.on_epoch_start(); ft.update_batch(batch_size=n); ft.on_epoch_end()\n\n"

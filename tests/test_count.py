@@ -1,0 +1,152 @@
+"""count(): one call of a model on copies, fake, meta or real, which changes nothing."""
+
+import pytest
+import torch
+from model_snapshot import changes, snapshot
+from torch import nn
+
+from flops_tracker import FlopCount, count
+
+
+def mlp():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
+
+
+# On 8 rows under `matmul`: forward 2·8·20 = 320 and 2·8·12 = 192; backward the same to the weights,
+# and 192 to the first layer's output.
+FORWARD, BACKWARD = 512, 704
+
+
+@pytest.mark.parametrize("on", ["fake", "meta", "real"])
+def test_a_training_step_on_copies(on):
+    model, x = mlp(), torch.randn(8, 5)
+    before = snapshot(model)
+    counts = count(model, x, backward=True, on=on, convention="matmul")
+    assert isinstance(counts, FlopCount)
+    assert (counts.forward, counts.backward, counts.on) == (FORWARD, BACKWARD, on)
+    assert counts.params == 24 + 15
+    assert counts.convention == "matmul"
+    assert changes(before, snapshot(model)) == []
+
+
+@pytest.mark.parametrize("on", ["fake", "meta", "real"])
+def test_a_step_of_the_optimizer(on):
+    # SGD with momentum, a later step: m = 0.9·m + g, p -= lr·m: 4 for each of 39 parameters.
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    counts = count(model, torch.randn(8, 5), backward=True, optimizer=optimizer, on=on)
+    assert counts.optimizer == 4 * 39
+    assert counts.under("matmul").total == FORWARD + BACKWARD  # the first step is not in it
+    assert len(optimizer.state) == 0
+
+
+def test_a_loss_of_ones_own():
+    seen = []
+
+    def loss(output):
+        seen.append(tuple(output.shape))
+        return output.mean()
+
+    counts = count(mlp(), torch.randn(8, 5), backward=True, loss_fn=loss)
+    assert seen == [(8, 3)]
+    assert counts.under("matmul").backward == BACKWARD
+
+
+def test_a_function():
+    # (3,4) times (4,5): 2·3·4·5
+    assert count(lambda a, b: a @ b, torch.ones(3, 4), torch.ones(4, 5)).total == 120
+
+
+class Named(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4, bias=False)
+
+    def forward(self, x, *, on, scale=None):
+        assert on == "a name of count's own"
+        return {"y": self.linear(x), "n": 3}
+
+
+def test_arguments_whose_names_are_taken():
+    x = torch.randn(2, 4)
+    counts = count(Named(), x=x, kwargs={"on": "a name of count's own"}, scale=None, backward=True)
+    assert counts.under("matmul").total == 2 * 64
+
+
+class DataDependent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4, bias=False)
+
+    def forward(self, x):
+        if x.sum() > 0:
+            return self.linear(x)
+        return x
+
+
+def test_a_model_that_reads_data_runs_on_real_copies_and_says_so():
+    model = DataDependent()
+    before = snapshot(model)
+    with pytest.warns(UserWarning, match="counted on real tensors") as caught:
+        counts = count(model, torch.ones(2, 4), convention="matmul")
+    assert caught[0].filename == __file__
+    assert counts.total == 64
+    assert counts.on.startswith("real: ")
+    assert changes(before, snapshot(model)) == []
+
+
+def test_an_error_of_the_model_comes_through():
+    model = mlp()
+    before = snapshot(model)
+    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied"):
+        count(model, torch.ones(8, 6))
+    assert changes(before, snapshot(model)) == []
+
+
+def test_gradients_and_random_numbers_stay():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5), nn.BatchNorm1d(4))
+    model(torch.randn(3, 4)).sum().backward()
+    gradients = [p.grad.clone() for p in model.parameters()]
+    state = torch.get_rng_state()
+    for on in ("fake", "real"):
+        count(model, torch.ones(3, 4), backward=True, on=on)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(p.grad, g) for p, g in zip(model.parameters(), gradients, strict=True))
+
+
+def test_the_mode_of_the_model_decides():
+    # Batch norm in eval 2 + 2 per element, with statistics of the batch 3 more.
+    model = nn.BatchNorm1d(4)
+    x = torch.randn(3, 4)
+    assert count(model, x).total - count(model.eval(), x).total == 3 * 12
+    assert not model.training
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"on": "gpu"}, ValueError, "'fake', 'meta' or 'real', not 'gpu'"),
+        ({"convention": "flops"}, ValueError, "convention must be"),
+        ({"loss_fn": torch.sum}, TypeError, "loss_fn is for backward=True"),
+        ({"optimizer": 1}, TypeError, "pass backward=True"),
+        ({"causal": "half"}, ValueError, "causal must be"),
+    ],
+)
+def test_bad_options(change, error, words):
+    with pytest.raises(error, match=words):
+        count(mlp(), torch.randn(8, 5), **change)
+
+
+def test_other_bad_input():
+    with pytest.raises(TypeError, match="a module or a function, not int"):
+        count(3)
+    with pytest.raises(TypeError, match="model is none"):
+        count(torch.sum, torch.ones(3), backward=True, optimizer=1)
+    with pytest.raises(ValueError, match="nothing in the output requires a gradient"):
+        count(lambda x: x, torch.ones(3), backward=True)
+    other = torch.optim.SGD(mlp().parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="that is not the model's"):
+        count(mlp(), torch.randn(8, 5), backward=True, optimizer=other)
+    with pytest.raises(ValueError, match="not initialised yet"):
+        count(nn.LazyLinear(3), torch.ones(1, 2))
