@@ -1,0 +1,197 @@
+"""What FlopCounter costs beside an empty dispatch mode and PyTorch's FlopCounterMode.
+
+All variants of a workload are interleaved in one run; overhead is the time above no mode at all.
+``--memory`` counts objects kept over 10,000 steps, ``--llama`` counts a step of 405B parameters.
+"""
+
+import gc
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from flops_tracker import FlopCounter
+
+
+class EmptyMode(TorchDispatchMode):
+    """The least that a mode written in Python can do."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+MODES: dict[str, Callable[[], Any]] = {
+    "none": nullcontext,
+    "empty mode": EmptyMode,
+    "FlopCounterMode": lambda: FlopCounterMode(display=False),
+    "FlopCounter": FlopCounter,
+}
+
+
+# ---- workloads: a function that does one step ----
+
+
+def tiny_operations() -> Callable[[], None]:
+    x = torch.randn(8, 8, requires_grad=True)
+
+    def step() -> None:
+        y = x
+        for _ in range(100):
+            y = torch.sin(y) + x
+        y.sum().backward()
+        x.grad = None
+
+    return step
+
+
+def training(model: nn.Module, x: torch.Tensor, **adamw: Any) -> Callable[[], None]:
+    optimizer = torch.optim.AdamW(model.parameters(), **adamw)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        model(x).sum().backward()
+        optimizer.step()
+
+    return step
+
+
+def mlp(**adamw: Any) -> Callable[[], None]:
+    layers = [layer for _ in range(5) for layer in (nn.Linear(32, 32), nn.ReLU())]
+    return training(nn.Sequential(*layers), torch.randn(32, 32), **adamw)
+
+
+class Block(nn.Module):
+    """The basic block of a ResNet."""
+
+    def __init__(self, inside: int, outside: int, stride: int) -> None:
+        super().__init__()
+        self.one = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
+        self.two = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
+        self.norm_one, self.norm_two = nn.BatchNorm2d(outside), nn.BatchNorm2d(outside)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or inside != outside:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)
+            )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Two convolutions and a way around them."""
+        y = torch.relu(self.norm_one(self.one(x)))
+        return torch.relu(self.norm_two(self.two(y)) + self.shortcut(x))
+
+
+def resnet18() -> Callable[[], None]:
+    widths = [(64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2)]
+    blocks = [b for i, o, s in widths for b in (Block(i, o, s), Block(o, o, 1))]
+    stem = nn.Sequential(nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU())
+    pool = [nn.MaxPool2d(3, 2, 1), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    model = nn.Sequential(stem, *pool, nn.Linear(512, 1000))
+    return training(model, torch.randn(8, 3, 32, 32))
+
+
+def compare(step: Callable[[], None], steps: int, rounds: int) -> dict[str, float]:
+    """Seconds of a step in each mode: the least of the rounds, in which the modes take turns."""
+    best = dict.fromkeys(MODES, float("inf"))
+    for _ in range(rounds):
+        for name, make in MODES.items():
+            with make():
+                step()
+                start = time.perf_counter()
+                for _ in range(steps):
+                    step()
+                best[name] = min(best[name], (time.perf_counter() - start) / steps)
+    return best
+
+
+def overheads() -> None:
+    workloads = {
+        "200 tiny operations": (tiny_operations(), 10, 15),
+        "MLP, AdamW loop": (mlp(foreach=False), 10, 15),
+        "MLP, AdamW foreach": (mlp(foreach=True), 10, 15),
+        "MLP, AdamW fused": (mlp(fused=True), 10, 15),
+        "ResNet-18 at 32x32": (resnet18(), 1, 7),
+    }
+    print(f"{'overhead of FlopCounter':24} over empty mode   over FlopCounterMode   slowdown")
+    for name, (step, steps, rounds) in workloads.items():
+        best = compare(step, steps, rounds)
+        ours, base = best["FlopCounter"], best["none"]
+        print(
+            f"{name:24} {(ours - base) / (best['empty mode'] - base):15.2f}   "
+            f"{(ours - base) / (best['FlopCounterMode'] - base):20.2f}   {ours / base:8.2f}"
+        )
+
+
+def memory(steps: int = 10_000) -> None:
+    """Objects and bytes kept per step inside one block."""
+    import resource
+
+    step = mlp(foreach=False)
+    with FlopCounter() as counter:
+        for _ in range(100):
+            step()
+        gc.collect()
+        objects, peak = len(gc.get_objects()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for _ in range(steps):
+            step()
+        gc.collect()
+        kept = (len(gc.get_objects()) - objects) / steps
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak
+    assert counter.operations > steps
+    print(f"kept over {steps:,} steps: {kept:.4f} objects a step, peak memory + {grown} KiB")
+
+
+def llama() -> None:
+    """A step of a Llama with 405B parameters on meta tensors, bare and counted."""
+    import resource
+
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        hidden_size=16384,
+        intermediate_size=53248,
+        num_hidden_layers=126,
+        num_attention_heads=128,
+        num_key_value_heads=8,
+        vocab_size=128256,
+    )
+    with torch.device("meta"):
+        model = LlamaForCausalLM(config)
+        ids = torch.zeros((1, 8192), dtype=torch.int64)
+        mask = torch.zeros((1, 1, 8192, 8192))
+
+    def step() -> None:
+        model.zero_grad(set_to_none=True)
+        model(ids, attention_mask=mask, use_cache=False).logits.sum().backward()
+
+    def timed(make: Callable[[], Any]) -> tuple[float, Any]:
+        with make() as counter:
+            start = time.perf_counter()
+            step()
+            return time.perf_counter() - start, counter
+
+    step()
+    bare = min(timed(nullcontext)[0] for _ in range(3))
+    counted, counter = min((timed(FlopCounter) for _ in range(3)), key=lambda pair: pair[0])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"405B: {counter.under('matmul').total:,} FLOPs (matmul), {counter.trust_line}")
+    print(f"405B: counted in {counted / bare:.2f} x the bare run, peak memory {peak:.2f} GiB")
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    if "--memory" in sys.argv:
+        memory()
+    elif "--llama" in sys.argv:
+        llama()
+    else:
+        overheads()
+
+
+if __name__ == "__main__":
+    main()
