@@ -142,7 +142,8 @@ def trace(
     """
     with one_at_a_time:
         result = _trace(walk, model, parse(input_example), batch_dim, device, use_eval_mode)
-    if left := _left_behind(model):
+        left = _left_behind(model)
+    if left:
         warnings.warn(
             f"forward keeps tensors in {', '.join(left)}, which the dry run can't put back: they "
             "hold fake tensors now, until forward sets them again",

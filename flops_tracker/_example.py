@@ -95,6 +95,17 @@ def map_leaves(value: Any, change: Callable[[Any], Any]) -> Any:
     return value
 
 
+def to_device(value: Any, device: Any) -> Any:
+    """Move all tensors of an example or a batch; anything else stays as it is."""
+    if callable(getattr(value, "to", None)):  # tensors, PackedSequence, BatchEncoding, ...
+        return value.to(device)
+    if isinstance(value, tuple | list) and not isinstance(value, Spec):
+        return rebuilt(value, [to_device(item, device) for item in value])
+    if isinstance(value, dict):
+        return {key: to_device(item, device) for key, item in value.items()}
+    return value
+
+
 def arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Positional and keyword arguments of forward."""
     if isinstance(example, dict):
@@ -242,11 +253,11 @@ def make(example: Any, model: Any, device: Any) -> Any:
 
     def change(leaf: Any) -> Any:
         if isinstance(leaf, torch.Tensor):
-            return leaf.detach().to(device)
+            return leaf.detach()
         wanted = leaf.dtype or dtype
         if not wanted.is_floating_point:
             return torch.zeros(leaf.shape, dtype=wanted, device=device)
         own = torch.Generator("cpu").manual_seed(0)  # the user's generators are not drawn from
         return torch.rand(leaf.shape, generator=own, device="cpu").to(device, wanted)
 
-    return map_leaves(example, change)
+    return map_leaves(to_device(example, device), change)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ._core import SklearnSGDEstimator, TorchLayerwiseEstimator, UncountedWarning
-from ._example import batched_leaf, is_one_object, parse, rebuilt, sample_shape
+from ._example import batched_leaf, is_one_object, parse, sample_shape, to_device
 from ._frameworks import need
 from ._op_estimator import TorchOpEstimator
 from ._untouched import unwrap
@@ -18,20 +18,6 @@ _ASK_FOR_LOSS = (
 _ASK_FOR_STEP = "pass step_fn to torch_bind: step_fn(model, batch) -> loss, or (loss, batch_size)"
 
 LOSSES_KEPT = 512
-
-
-def _to_device(value: Any, device: Any) -> Any:
-    """Move all tensors of a batch; anything else stays as it is."""
-    import torch
-
-    if isinstance(value, torch.Tensor) or is_one_object(value):
-        return value.to(device)
-    if isinstance(value, tuple | list):
-        return rebuilt(value, (_to_device(item, device) for item in value))
-    if isinstance(value, dict):
-        return {key: _to_device(item, device) for key, item in value.items()}
-    # A transformers BatchEncoding, and whatever else moves itself.
-    return value.to(device) if hasattr(value, "to") else value
 
 
 def _call_model(model: Any, data: Any) -> Any:
@@ -118,7 +104,7 @@ class TorchTraining:
 
     def train(self, batch: Any) -> int:
         """Train one batch; returns the number of its samples."""
-        batch = _to_device(batch, self.device)
+        batch = to_device(batch, self.device)
         if self.operations is None:
             return self._train(batch)
         return self.operations.follow(self._key_of(batch), lambda: self._train(batch))

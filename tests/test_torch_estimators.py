@@ -396,6 +396,12 @@ class Packed(nn.Module):
         return self.head(self.gru(packed)[1][0])
 
 
+def test_a_packed_sequence_goes_to_a_device_as_one():
+    # Its batch_sizes must stay on the CPU: taken apart, it could not be made again there.
+    packed = nn.utils.rnn.pack_sequence([torch.ones(3, 4), torch.ones(2, 4)])
+    assert TorchAutoEstimator(Packed().to("meta"), packed).forward_flops == 1390  # as below
+
+
 def test_a_packed_sequence_is_one_argument():
     packed = nn.utils.rnn.pack_sequence([torch.ones(3, 4), torch.ones(2, 4)])
     # 3 gates of 5·(4 + 5) = 135 multiplications for each of 5 steps, 2·675 = 1,350; the head

@@ -41,6 +41,45 @@ pyft_flops_for_batch(PyObject *estimator, bool answers_in_c, uint64_t batch_size
     return converted;
 }
 
+/* A subclass without the one method would fail at its first batch. */
+static int
+check_method(PyObject *estimator, const pyft_state *state)
+{
+    PyObject *own = PyObject_GetAttrString((PyObject *)Py_TYPE(estimator), "flops_for_batch");
+    PyObject *base = PyObject_GetAttrString((PyObject *)state->estimator_type, "flops_for_batch");
+    bool missing = own != NULL && own == base;
+    if (missing) {
+        PyErr_Format(PyExc_TypeError, "%s does not define flops_for_batch(self, batch_size) -> int",
+                     Py_TYPE(estimator)->tp_name);
+    }
+    Py_XDECREF(own);
+    Py_XDECREF(base);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+PyObject *
+pyft_take_estimator(PyObject *estimator, const char *convention, const pyft_state *state)
+{
+    if (PyObject_TypeCheck(estimator, state->estimator_type)) {
+        if (convention != NULL) {
+            PyErr_SetString(PyExc_TypeError,
+                            "convention is for a model; this estimator has its own");
+            return NULL;
+        }
+        return check_method(estimator, state) < 0 ? NULL : Py_NewRef(estimator);
+    }
+    if (!PyType_Check(estimator) && PyObject_HasAttrString(estimator, "named_modules")) {
+        return pyft_call_helper("flops_tracker._op_estimator", "for_model", "(Os)", estimator,
+                                convention == NULL ? "standard" : convention);
+    }
+    PyErr_Format(PyExc_TypeError,
+                 "FlopsTracker needs a PyTorch model or an estimator, not %s: "
+                 "TorchAutoEstimator(model, input_example), for scikit-learn's SGD "
+                 "SklearnSGDEstimator(n_features, n_classes), or a subclass of FlopsEstimator",
+                 Py_TYPE(estimator)->tp_name);
+    return NULL;
+}
+
 PyObject *
 pyft_estimator_flops_for_batch(PyObject *self, PyObject *batch_size)
 {

@@ -65,6 +65,9 @@ typedef struct pyft_estimator {
 int pyft_add_estimators(PyObject *module, pyft_state *state);
 int pyft_add_torch_estimators(PyObject *module, pyft_state *state);
 bool pyft_answers_in_c(const pyft_state *state, PyObject *estimator);
+/* A new reference to what a tracker was given, checked; a PyTorch model becomes an estimator that
+ * counts its operations. convention is NULL where none was given. */
+PyObject *pyft_take_estimator(PyObject *estimator, const char *convention, const pyft_state *state);
 /* The FLOPs of one batch, from C or from the estimator's Python method. */
 int pyft_flops_for_batch(PyObject *estimator, bool answers_in_c, uint64_t batch_size,
                          ft_u128 *flops);

@@ -173,46 +173,6 @@ tracker_total_flops(PyObject *self, void *unused)
 
 /* ---- the type ---- */
 
-/* A subclass without the one method would fail at its first batch. */
-static int
-check_method(PyObject *estimator, const pyft_state *state)
-{
-    PyObject *own = PyObject_GetAttrString((PyObject *)Py_TYPE(estimator), "flops_for_batch");
-    PyObject *base = PyObject_GetAttrString((PyObject *)state->estimator_type, "flops_for_batch");
-    bool missing = own != NULL && own == base;
-    if (missing) {
-        PyErr_Format(PyExc_TypeError, "%s does not define flops_for_batch(self, batch_size) -> int",
-                     Py_TYPE(estimator)->tp_name);
-    }
-    Py_XDECREF(own);
-    Py_XDECREF(base);
-    return PyErr_Occurred() ? -1 : 0;
-}
-
-/* A new reference to the estimator; a PyTorch model gets one that counts its operations. */
-static PyObject *
-take_estimator(PyObject *estimator, const char *convention, const pyft_state *state)
-{
-    if (PyObject_TypeCheck(estimator, state->estimator_type)) {
-        if (convention != NULL) {
-            PyErr_SetString(PyExc_TypeError,
-                            "convention is for a model; this estimator has its own");
-            return NULL;
-        }
-        return check_method(estimator, state) < 0 ? NULL : Py_NewRef(estimator);
-    }
-    if (!PyType_Check(estimator) && PyObject_HasAttrString(estimator, "named_modules")) {
-        return pyft_call_helper("flops_tracker._op_estimator", "for_model", "(Os)", estimator,
-                                convention == NULL ? "standard" : convention);
-    }
-    PyErr_Format(PyExc_TypeError,
-                 "FlopsTracker needs a PyTorch model or an estimator, not %s: "
-                 "TorchAutoEstimator(model, input_example), for scikit-learn's SGD "
-                 "SklearnSGDEstimator(n_features, n_classes), or a subclass of FlopsEstimator",
-                 Py_TYPE(estimator)->tp_name);
-    return NULL;
-}
-
 /* Everything but the estimator is in place from here on, so that no method can meet a NULL. */
 static PyObject *
 tracker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -259,7 +219,7 @@ tracker_init(PyObject *object, PyObject *args, PyObject *kwargs)
         }
         Py_SETREF(self->run_name, run_name);
     }
-    if ((estimator = take_estimator(estimator, convention, state)) == NULL) {
+    if ((estimator = pyft_take_estimator(estimator, convention, state)) == NULL) {
         return -1;
     }
     Py_SETREF(self->estimator, estimator);
