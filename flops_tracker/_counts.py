@@ -1,6 +1,6 @@
 """FlopCount: what was counted, to read, print and export; all sums come from the core."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from . import _core
 

@@ -53,8 +53,6 @@ static const ft_formula *const formulas[] = {
     &ft_resample_smoothed,
     &ft_grid_sample,
     &ft_grid_sample_backward,
-    &ft_embedding_bag,
-    &ft_embedding_bag_backward,
     &ft_gathered_rows,
     &ft_truth_free,
     &ft_random_free,

@@ -16,9 +16,9 @@ extern const ft_formula ft_reduction, ft_vector_norm, ft_distance, ft_trace, ft_
 /* norm_backward.c, loss.c */
 extern const ft_formula ft_norm_backward, ft_loss, ft_margin_loss, ft_ctc_joined,
     ft_linear_cross_entropy, ft_linear_cross_entropy_softmax;
-/* pool.c, resample.c, embedding.c */
+/* pool.c, resample.c, gathered.c */
 extern const ft_formula ft_pool, ft_adaptive_pool, ft_resample_smoothed, ft_grid_sample,
-    ft_grid_sample_backward, ft_embedding_bag, ft_embedding_bag_backward, ft_gathered_rows;
+    ft_grid_sample_backward, ft_gathered_rows;
 /* free.c */
 extern const ft_formula ft_truth_free, ft_random_free, ft_resample_free;
 /* conv.c */

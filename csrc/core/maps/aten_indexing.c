@@ -14,20 +14,6 @@
         }                                                                                     \
     }
 #define ACCUMULATED(op, source) PER(ft_scatter, op, 0, TENSOR(source), 0, 0, 0, GIVEN("accumulate"))
-#define BAG(op)                                                                                  \
-    {                                                                                            \
-        "aten." op, &ft_embedding_bag, 0,                                                        \
-        {                                                                                        \
-            TENSOR("weight"), TENSOR("indices"), OUT, VALUE("mode"), GIVEN("per_sample_weights") \
-        }                                                                                        \
-    }
-#define BAG_BACKWARD(op)                                                                  \
-    {                                                                                     \
-        "aten." op, &ft_embedding_bag_backward, 0,                                        \
-        {                                                                                 \
-            TENSOR("grad"), TENSOR("indices"), VALUE("mode"), GIVEN("per_sample_weights") \
-        }                                                                                 \
-    }
 
 const ft_map_row ft_map_aten_indexing[] = {
     PER(ft_scatter, "scatter_add", 0, TENSOR("index"), 1, 0, 0, IS(0)),
@@ -51,20 +37,11 @@ const ft_map_row ft_map_aten_indexing[] = {
     PER(ft_scatter, "replication_pad3d_backward", 0, TENSOR("grad_output"), 1, 0, 0, IS(0)),
 
     ZERO("embedding", ft_embedding_free),
-    PER(ft_scatter, "embedding_dense_backward", 0, TENSOR("grad_output"), 1, 0, 0, IS(0)),
     /* |x|^p, its sum, and x scaled, of each row looked up */
     {"aten.embedding_renorm",
      &ft_gathered_rows,
      0,
      {TENSOR("self"), TENSOR("indices"), IS(2), IS(1)}},
-    BAG("_embedding_bag"),
-    BAG("_embedding_bag_forward_only"),
-    BAG_BACKWARD("_embedding_bag_backward"),
-    BAG_BACKWARD("_embedding_bag_dense_backward"),
-    {"aten._embedding_bag_per_sample_weights_backward",
-     &ft_gathered_rows,
-     0,
-     {TENSOR("weight"), TENSOR("indices"), IS(2), IS(0)}},
 };
 
 const size_t ft_map_aten_indexing_count = FT_COUNT_OF(ft_map_aten_indexing);

@@ -56,6 +56,8 @@ const ft_map_row ft_map_aten_norms[] = {
     /* |x|^p, its sum, x scaled */
     PER(ft_norm, "renorm", 0, OUT, 2, 0, 1, IS(0)),
 
+    PER(ft_softmax, "softmax", 0, OUT, 3, 1, 1, IS(0)), /* with out= only; else composite */
+    PER(ft_softmax, "log_softmax", 0, OUT, 3, 1, 1, IS(0)),
     PER(ft_softmax, "_softmax", 0, OUT, 3, 1, 1, IS(0)),
     PER(ft_softmax, "_log_softmax", 0, OUT, 3, 1, 1, IS(0)),
     PER(ft_softmax, "_safe_softmax", 0, OUT, 3, 1, 1, IS(0)),
