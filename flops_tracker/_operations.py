@@ -1,5 +1,6 @@
 """What PyTorch says of an operation: its name, how to call it, its arguments, what it gives."""
 
+import functools
 from typing import Any
 
 import torch
@@ -42,7 +43,10 @@ def describe(overload: Any) -> tuple[Any, str, str, str, dict[str, tuple[int, An
         for position, argument in enumerate(overload._schema.arguments)
     }
     kind = _kind(overload, packet)
-    call = overload.decompose if kind == "composite" else overload._op
+    call = overload._op
+    if kind == "composite":
+        # The C++ function that runs outside of a mode; decompose prefers Python's, which differ.
+        call = functools.partial(overload._op_dk, torch._C.DispatchKey.CompositeImplicitAutograd)
     return call, name, packet, kind, arguments
 
 

@@ -121,6 +121,73 @@ differs(PyObject *value, long neutral)
     return number != (double)neutral;
 }
 
+static bool
+equals(PyObject *value, double number)
+{
+    if (value == NULL || (!PyLong_Check(value) && !PyFloat_Check(value))) {
+        return false;
+    }
+    double given = PyFloat_AsDouble(value);
+    if (given == -1 && PyErr_Occurred()) { /* an integer too large for a double */
+        PyErr_Clear();
+        return false;
+    }
+    return given == number;
+}
+
+static bool
+starts_with(PyObject *value, int letters)
+{
+    return value != NULL && PyUnicode_Check(value) && PyUnicode_GET_LENGTH(value) > 1 &&
+           PyUnicode_READ_CHAR(value, 0) == (Py_UCS4)(letters / 256) &&
+           PyUnicode_READ_CHAR(value, 1) == (Py_UCS4)(letters % 256);
+}
+
+/* The size of one dimension; a tensor without dimensions has one of 1. */
+static int
+axis_size(ft_shape shape, PyObject *axis, uint64_t *size)
+{
+    long long at = PyLong_AsLongLong(axis);
+    if (at == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    at += at < 0 ? shape.ndim : 0;
+    *size = at >= 0 && at < shape.ndim ? (uint64_t)shape.dims[at] : 1;
+    return 0;
+}
+
+/* How many elements lie along the dimensions `value` of the call's first tensor. */
+static int
+axes_operand(const pyft_made *made, PyObject *value, ft_operand *operand)
+{
+    if (made->tensor_count == 0) {
+        return 0;
+    }
+    ft_shape shape = {made->tensors[0].dims, made->tensors[0].ndim};
+    ft_u128 product = ft_u128_of(1);
+    bool listed = value != NULL && (PyTuple_Check(value) || PyList_Check(value));
+    Py_ssize_t count = listed ? PySequence_Fast_GET_SIZE(value) : 0;
+    uint64_t size = 1;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (axis_size(shape, PySequence_Fast_GET_ITEM(value, i), &size) < 0) {
+            return -1;
+        }
+        product = ft_u128_multiply(product, ft_u128_of(size));
+    }
+    if (value != NULL && PyLong_Check(value)) {
+        if (axis_size(shape, value, &size) < 0) {
+            return -1;
+        }
+        product = ft_u128_of(size);
+    }
+    else if (count == 0) {
+        product = ft_shape_numel(shape);
+    }
+    operand->present = operand->is_number = product.hi == 0;
+    operand->number = product.lo;
+    return 0;
+}
+
 static int
 entries_operand(PyObject *value, ft_operand *operand)
 {
@@ -149,6 +216,8 @@ pyft_made_operand(const pyft_made *made, int row, int role, int64_t *dims, ft_op
         return output_operand(made, source->index, dims, operand);
     case FT_FROM_VALUE:
         return value_operand(value, dims, operand);
+    case FT_FROM_AXES:
+        return axes_operand(made, value, operand);
     case FT_FROM_ENTRIES:
         return entries_operand(value, operand);
     case FT_FROM_PRESENCE:
@@ -167,6 +236,15 @@ pyft_made_operand(const pyft_made *made, int row, int role, int64_t *dims, ft_op
         break;
     case FT_FROM_OPTION:
         number = made->causal;
+        break;
+    case FT_FROM_EQUALS:
+        number = equals(value, source->index);
+        break;
+    case FT_FROM_INFINITE:
+        number = equals(value, Py_HUGE_VAL) || equals(value, -Py_HUGE_VAL);
+        break;
+    case FT_FROM_TEXT:
+        number = starts_with(value, source->index);
         break;
     case FT_FROM_CONSTANT:
         number = (uint64_t)source->index;

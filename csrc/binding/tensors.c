@@ -171,6 +171,11 @@ pyft_made_dtype(const pyft_made *made)
 Py_ssize_t
 pyft_made_elements(const pyft_made *made)
 {
-    PyObject *first = PyTuple_GET_SIZE(made->args) > 0 ? PyTuple_GET_ITEM(made->args, 0) : Py_None;
-    return PyTuple_Check(first) || PyList_Check(first) ? PySequence_Fast_GET_SIZE(first) : 0;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(made->args); i++) {
+        PyObject *value = PyTuple_GET_ITEM(made->args, i);
+        if (PyTuple_Check(value) || PyList_Check(value)) {
+            return PySequence_Fast_GET_SIZE(value);
+        }
+    }
+    return 0;
 }

@@ -71,6 +71,10 @@ typedef enum {
     FT_FROM_ENTRIES,   /* how many values the sparse tensor `name` holds */
     FT_FROM_LENGTH,    /* how many elements the list `name` has */
     FT_FROM_OPTION,    /* 1 if the counter's option `name` is on */
+    FT_FROM_EQUALS,    /* 1 if argument `name` is the number `index` */
+    FT_FROM_INFINITE,  /* 1 if argument `name` is a number without bound */
+    FT_FROM_TEXT,      /* 1 if argument `name` is text that starts with the letters of `index` */
+    FT_FROM_AXES,      /* the size of the dimensions `name` of the first tensor; all where None */
 } ft_source_kind;
 
 typedef struct {
@@ -94,6 +98,9 @@ enum {
     FT_ROW_EACH = 8,       /* works on lists of tensors, element by element */
     FT_ROW_PRODUCTS = 16,  /* its arithmetic are multiplications: for complex numbers 6 each */
 };
+
+/* Two letters as the index of FT_FROM_TEXT. */
+#define FT_LETTERS(first, second) ((first) * 256 + (second))
 
 /* Shorthands in which the tables are written. */
 #define FT_SHAPE_OF(...)                                                           \

@@ -111,7 +111,8 @@ test_sorted(void)
         const ft_map_row *before = registry.rows[i - 1], *after = registry.rows[i];
         int order = strcmp(before->name, after->name);
         CHECK(order < 0 || (order == 0 && before < after));
-        CHECK(order < 0 || strcmp(before->formula->name, after->formula->name) != 0);
+        bool layer = strncmp(before->name, "torch.nn.", 9) == 0; /* an operation may do it twice */
+        CHECK(order < 0 || !layer || strcmp(before->formula->name, after->formula->name) != 0);
     }
 }
 

@@ -229,18 +229,34 @@ test_overflow_everywhere(void)
     CHECK_STATUS(replaced(formula_of("data_free"), 0, shape_operand(dims, 4)), FT_OK);
 }
 
+/* Which sources name an argument; for the others the name is left out. */
+static bool
+takes_name(ft_source_kind kind)
+{
+    return kind != FT_FROM_OUTPUT && kind != FT_FROM_CONSTANT && kind != FT_FROM_AXES;
+}
+
+static bool
+is_yes_or_no(ft_source_kind kind)
+{
+    return kind == FT_FROM_PRESENCE || kind == FT_FROM_SCALE || kind == FT_FROM_NONZERO ||
+           kind == FT_FROM_EQUALS || kind == FT_FROM_INFINITE || kind == FT_FROM_TEXT ||
+           kind == FT_FROM_OPTION;
+}
+
 static void
 check_source(const ft_source *source, ft_role_kind role)
 {
-    if (role == FT_FLAG && source->kind == FT_FROM_INPUT && source->name == NULL) {
-        return; /* an option that this row does not have */
-    }
-    bool named = source->kind != FT_FROM_OUTPUT && source->kind != FT_FROM_CONSTANT;
     bool is_shape = source->kind == FT_FROM_INPUT || source->kind == FT_FROM_OUTPUT;
-    CHECK(has_text(source->name) == named);
+    bool left_out = source->kind == FT_FROM_INPUT && source->name == NULL; /* a flag that is off */
+    if (left_out) {
+        CHECK(role == FT_FLAG);
+        return;
+    }
+    CHECK(!takes_name(source->kind) || has_text(source->name));
     CHECK(source->index >= 0);
     CHECK(is_shape == (role == FT_TENSOR)); /* only tensors have shapes */
-    CHECK(source->kind != FT_FROM_PRESENCE || role == FT_FLAG);
+    CHECK(!is_yes_or_no(source->kind) || role == FT_FLAG || role == FT_NUMBER);
     if (role == FT_FLAG && source->kind == FT_FROM_CONSTANT) {
         CHECK(source->index == 0 || source->index == 1);
     }
@@ -257,7 +273,8 @@ test_map_rows(void)
         unsigned long failures = test_failures;
         CHECK(has_text(row->name));
         CHECK(row->formula != NULL && ft_formula_find(row->formula->name) == row->formula);
-        CHECK(row->flags < 2 * FT_ROW_PRODUCTS);
+        CHECK((row->flags & ~(unsigned)(FT_ROW_UNIT | FT_ROW_CNN | FT_ROW_RECOMPUTED | FT_ROW_EACH |
+                                        FT_ROW_PRODUCTS)) == 0);
         int roles = ft_formula_role_count(row->formula);
         for (int role = 0; role < FT_MAX_ROLES; role++) {
             const ft_source *source = &row->sources[role];

@@ -1,4 +1,5 @@
-/* Work that is so much per element of one tensor: arithmetic, norms, softmax, losses, updates. */
+/* Work that is so much per element of one tensor: arithmetic, norms, softmax, updates, sums by
+ * index. */
 /* SPDX-License-Identifier: MIT */
 #include "formulas.h"
 
@@ -101,23 +102,6 @@ const ft_formula ft_softmax = {
         },
 };
 
-const ft_formula ft_loss = {
-    .name = "loss",
-    .equation = ELEMENTWISE_EQUATION,
-    .source = "the elementary steps of the loss's definition, its mean among them",
-    .op_class = FT_CLASS_LOSS,
-    .evaluate = elementwise,
-    .roles = ELEMENTWISE_ROLES,
-    .examples =
-        {
-            {
-                .text = "squared error with a mean on 6: subtract, square, add: 18",
-                .operands = {FT_SHAPE_OF(6), FT_NUMBER_OF(3), FT_NUMBER_OF(0), FT_NUMBER_OF(0)},
-                .cost = {{[FT_ARITH] = FT_COUNT(18)}},
-            },
-        },
-};
-
 const ft_formula ft_resample = {
     .name = "resample",
     .equation = ELEMENTWISE_EQUATION,
@@ -149,6 +133,24 @@ const ft_formula ft_update = {
                 .text = "SGD on 5 parameters, p += -lr*g: a multiplication and an addition each",
                 .operands = {FT_SHAPE_OF(5), FT_NUMBER_OF(2), FT_NUMBER_OF(0), FT_NUMBER_OF(0)},
                 .cost = {{[FT_ARITH] = FT_COUNT(10)}},
+            },
+        },
+};
+
+const ft_formula ft_scatter = {
+    .name = "scatter",
+    .equation = ELEMENTWISE_EQUATION,
+    .source = "each source element is added to, or folded into, the place that its index says",
+    .op_class = FT_CLASS_REDUCTION,
+    .evaluate = elementwise,
+    .roles = ELEMENTWISE_ROLES,
+    .examples =
+        {
+            {
+                .text = "6 source elements with alpha 2: multiplied and added: 12",
+                .operands = {FT_SHAPE_OF(6), FT_NUMBER_OF(1), FT_NUMBER_OF(0), FT_NUMBER_OF(0),
+                             FT_NUMBER_OF(1)},
+                .cost = {{[FT_ARITH] = FT_COUNT(12)}},
             },
         },
 };

@@ -7,9 +7,20 @@
 
 /* matmul.c */
 extern const ft_formula ft_linear, ft_bilinear, ft_sgd_linear, ft_matmul;
-/* elementwise.c, reduction.c */
-extern const ft_formula ft_pointwise, ft_activation, ft_norm, ft_softmax, ft_loss, ft_resample,
-    ft_update, ft_reduction;
+/* elementwise.c, optimizer.c */
+extern const ft_formula ft_pointwise, ft_activation, ft_norm, ft_softmax, ft_resample, ft_update,
+    ft_scatter, ft_sgd_update, ft_adam_update, ft_adagrad_update;
+/* reduction.c, ordering.c */
+extern const ft_formula ft_reduction, ft_vector_norm, ft_distance, ft_trace, ft_scan, ft_sort,
+    ft_binary_search;
+/* norm_backward.c, loss.c */
+extern const ft_formula ft_norm_backward, ft_loss, ft_margin_loss, ft_ctc_joined,
+    ft_linear_cross_entropy, ft_linear_cross_entropy_softmax;
+/* pool.c, resample.c, gathered.c */
+extern const ft_formula ft_pool, ft_adaptive_pool, ft_resample_smoothed, ft_grid_sample,
+    ft_grid_sample_backward, ft_gathered_rows;
+/* free.c */
+extern const ft_formula ft_truth_free, ft_random_free, ft_resample_free;
 /* conv.c */
 extern const ft_formula ft_conv, ft_conv_transpose_output;
 /* recurrent.c */
@@ -51,15 +62,31 @@ ft_plus(ft_u128 a, ft_u128 b)
     return ft_u128_add(a, b);
 }
 
-/* The positions of a window: one size per dimension, or one size for all `rank` dimensions. */
+/* The positions of a window: one size per dimension, or one size (a number, or a list of one) for
+ * all `rank` dimensions. */
 static inline ft_u128
 ft_window(const ft_operand *sizes, const ft_operand *rank)
 {
-    ft_u128 product = sizes->is_number ? ft_u128_of(1) : ft_numel(sizes);
-    for (uint64_t i = 0; sizes->is_number && i < rank->number; i++) {
-        product = ft_times(product, ft_number(sizes));
+    if (!sizes->is_number && sizes->shape.ndim != 1) {
+        return ft_numel(sizes);
+    }
+    ft_u128 product = ft_u128_of(1), one = sizes->is_number ? ft_number(sizes) : ft_numel(sizes);
+    for (uint64_t i = 0; i < rank->number; i++) {
+        product = ft_times(product, one);
     }
     return product;
+}
+
+/* Elements that windows read when they tile `input` in as many parts as `output` has, in each of
+ * the last `rank` dimensions (layer_table.c). */
+ft_status ft_adaptive_reads(const ft_operand *input, const ft_operand *output, uint64_t rank,
+                            ft_u128 *reads);
+
+/* k elements become one in k - 1 steps; n elements become m in n - m, and nothing in none. */
+static inline ft_u128
+ft_less(ft_u128 n, ft_u128 m)
+{
+    return ft_u128_compare(n, m) > 0 ? ft_u128_subtract(n, m) : FT_U128_ZERO;
 }
 
 /* Adds `dots` dot products of `length` each: the building block of every contraction. */

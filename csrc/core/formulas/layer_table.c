@@ -52,23 +52,30 @@ greatest_common_divisor(int64_t a, int64_t b)
 
 /* Window i reads floor(i*n/m) .. ceil((i+1)*n/m). The windows tile n elements, and each inner
  * border that is not a whole number is read twice: m - gcd(n, m) of them. */
+ft_status
+ft_adaptive_reads(const ft_operand *input, const ft_operand *output, uint64_t rank, ft_u128 *reads)
+{
+    ft_shape from = input->shape, to = output->shape;
+    if (from.ndim != to.ndim || rank > (uint64_t)from.ndim) {
+        return FT_BAD_SHAPE;
+    }
+    int leading = to.ndim - (int)rank;
+    *reads = ft_shape_product(to, 0, leading);
+    for (int i = leading; i < to.ndim; i++) {
+        int64_t n = from.dims[i], m = to.dims[i];
+        uint64_t along = m == 0 ? 0 : (uint64_t)n + (uint64_t)(m - greatest_common_divisor(n, m));
+        *reads = ft_times(*reads, ft_u128_of(along));
+    }
+    return FT_OK;
+}
+
 static ft_status
 adaptive_avg_pool(const ft_operand *operands, ft_cost *cost)
 {
-    ft_shape input = operands[0].shape, output = operands[1].shape;
-    uint64_t rank = operands[2].number;
-    if (input.ndim != output.ndim || rank > (uint64_t)input.ndim) {
-        return FT_BAD_SHAPE;
-    }
-    int leading = output.ndim - (int)rank;
-    ft_u128 reads = ft_shape_product(output, 0, leading);
-    for (int i = leading; i < output.ndim; i++) {
-        int64_t n = input.dims[i], m = output.dims[i];
-        uint64_t along = m == 0 ? 0 : (uint64_t)n + (uint64_t)(m - greatest_common_divisor(n, m));
-        reads = ft_times(reads, ft_u128_of(along));
-    }
+    ft_u128 reads = FT_U128_ZERO;
+    ft_status status = ft_adaptive_reads(&operands[0], &operands[1], operands[2].number, &reads);
     ft_add_kind(cost, FT_ARITH, reads);
-    return FT_OK;
+    return status;
 }
 
 const ft_formula ft_norm_table = {

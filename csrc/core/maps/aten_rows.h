@@ -18,6 +18,10 @@
 #define ENTRIES(argument) {FT_FROM_ENTRIES, 0, argument}
 #define LENGTH(argument) {FT_FROM_LENGTH, 0, argument}
 #define OPTION(option) {FT_FROM_OPTION, 0, option}
+#define EQUALS(argument, number) {FT_FROM_EQUALS, number, argument}
+#define INFINITE(argument) {FT_FROM_INFINITE, 0, argument}
+#define TEXT(argument, first, second) {FT_FROM_TEXT, FT_LETTERS(first, second), argument}
+#define AXES(argument) {FT_FROM_AXES, 0, argument}
 #define IS(value) {FT_FROM_CONSTANT, value, NULL}
 
 /* So much arithmetic, so many comparisons and special functions per element of a tensor; further

@@ -1,0 +1,216 @@
+"""No operation is unknown: every sample of PyTorch's own list of operations runs counted.
+
+FLOPS_TRACKER_CENSUS=all runs all samples instead of the first few of each operation.
+"""
+
+import os
+import warnings
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from flops_tracker import FlopCounter
+
+pytest.importorskip("expecttest")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from torch.testing._internal.common_methods_invocations import op_db
+
+# Counted elsewhere: contractions, decompositions and what is sparse.
+OTHERS = (
+    "aten._cdist_",
+    "aten._euclidean_dist",
+    "aten._pdist_",
+    "aten._trilinear",
+    "aten._fft_",
+    "aten._linalg_",
+    "aten.linalg_",
+    "aten.lu_unpack",
+    "aten.cholesky",
+    "aten.geqrf",
+    "aten.ormqr",
+    "aten.triangular_solve",
+    "aten.addbmm",
+    "aten.addr",
+    "aten.linear",
+    "aten.convolution",
+    "aten._scaled_dot_product_",
+    "aten._embedding_bag",
+    "aten.embedding_dense_backward",
+    "aten.sparse_",
+    "aten._sparse_",
+    "aten._to_sparse",
+)
+ALL = os.environ.get("FLOPS_TRACKER_CENSUS") == "all"
+SAMPLES = 10**9 if ALL else 8
+# Which this build or this device cannot run, counted or not.
+IMPOSSIBLE = ("jiterator_",)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Samples are tiny: threads would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def chosen(dtype):
+    return [
+        op
+        for op in op_db
+        if dtype in op.supported_dtypes("cpu") and not op.name.startswith(IMPOSSIBLE)
+    ]
+
+
+def tensors_in(value):
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, (tuple, list)):
+        return [tensor for item in value for tensor in tensors_in(item)]
+    return []
+
+
+# A sample notes the stack that made it, which takes long where that is as deep as pytest's.
+shallow = ThreadPoolExecutor(1)
+
+
+def samples_of(op, dtype, differentiable, limit):
+    def make():
+        samples = op.sample_inputs("cpu", dtype, requires_grad=differentiable)
+        return [sample for _, sample in zip(range(limit), samples, strict=False)]
+
+    return shallow.submit(make).result()
+
+
+def forward(op, sample):
+    return op(sample.input, *sample.args, **sample.kwargs)
+
+
+def forward_and_backward(op, sample):
+    wanted = [t for t in tensors_in(forward(op, sample)) if t.requires_grad]
+    torch.autograd.backward(wanted, [torch.ones_like(t) for t in wanted])
+
+
+def without(mode):
+    def run(op, sample):
+        with mode():
+            return forward(op, sample)
+
+    return run
+
+
+def unknown_in(op, run, samples):
+    """Operations without a rule; a sample that fails without a counter, too, says nothing."""
+    unknown = set()
+    for sample in samples:
+        try:
+            with FlopCounter() as counter:
+                run(op, sample)
+        except (RuntimeError, NotImplementedError) as error:
+            with pytest.raises(type(error)):
+                run(op, sample)
+            continue
+        unknown.update(counter.uncounted)
+    return {name for name in unknown if not name.startswith(OTHERS)}
+
+
+def census(dtype, limit):
+    unknown = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for op in chosen(dtype):
+            differentiable = op.supports_autograd and dtype in op.supported_backward_dtypes("cpu")
+            samples = samples_of(op, dtype, differentiable, limit)
+            for name, run in (
+                ("grad", forward_and_backward if differentiable else forward),
+                ("no_grad", without(torch.no_grad)),
+                ("inference_mode", without(torch.inference_mode)),
+            ):
+                found = unknown_in(op, run, samples)
+                if found:
+                    unknown[op.name, name] = found
+    return unknown
+
+
+def test_no_operation_is_unknown():
+    assert len(chosen(torch.float32)) > 500
+    assert census(torch.float32, SAMPLES) == {}
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.float64, torch.bfloat16, torch.float16, torch.complex64, torch.int64, torch.bool],
+)
+def test_no_operation_is_unknown_of_other_numbers(dtype):
+    assert census(dtype, SAMPLES if ALL else 2) == {}
+
+
+def work(counter):
+    total = Counter()
+    for row in counter.rows:
+        for kind, count in row.cost.items():
+            if kind != "bytes" and count:
+                total[kind] += count
+    return dict(total)
+
+
+def cost(function):
+    torch.manual_seed(0)
+    with FlopCounter() as counter:
+        function()
+    names = {row.op for row in counter.rows}
+    return None if any(name.startswith(OTHERS) for name in names) else work(counter)
+
+
+# Where PyTorch itself does other work.
+OTHER_WORK = {
+    "nn.functional.linear_cross_entropy": "makes gradients in its forward pass if wanted",
+    "nn.functional.multi_head_attention_forward": "adds a bias apart where its input is strided",
+    "nn.functional.linear": "adds a bias apart where its input is strided",
+    "nn.functional.scaled_dot_product_attention": "counted elsewhere",
+}
+
+
+def variants(op, sample):
+    """The same computation, asked for in other ways."""
+    x, args, kwargs = sample.input, sample.args, sample.kwargs
+    yield "no_grad", lambda: without(torch.no_grad)(op, sample)
+    yield "inference_mode", lambda: without(torch.inference_mode)(op, sample)
+    if not isinstance(x, torch.Tensor) or x.layout is not torch.strided:
+        return
+    if op.inplace_variant and not sample.broadcasts_input:
+        yield "in place", lambda: op.inplace_variant(x.detach().clone(), *args, **kwargs)
+    if op.supports_out:
+        result = without(torch.no_grad)(op, sample)
+        yield "out", lambda: without(torch.no_grad)(lambda *a, **k: op(*a, **k, out=result), sample)
+    if x.dim() == 4:
+        last = x.detach().contiguous(memory_format=torch.channels_last)
+        yield "channels_last", lambda: op(last, *args, **kwargs)
+    if x.dim() > 1:
+        turned = x.detach().transpose(0, 1).contiguous().transpose(0, 1)
+        yield "strided", lambda: op(turned, *args, **kwargs)
+
+
+def test_one_computation_has_one_cost():
+    different, compared = {}, 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for op in chosen(torch.float32):
+            if op.name in OTHER_WORK:
+                continue
+            for sample in samples_of(op, torch.float32, op.supports_autograd, SAMPLES // 2):
+                plain = cost(lambda op=op, sample=sample: forward(op, sample))
+                try:
+                    for name, call in variants(op, sample):
+                        other = cost(call)
+                        compared += 1
+                        if other is not None and plain is not None and other != plain:
+                            different[op.name, name] = (plain, other)
+                except (RuntimeError, TypeError, ValueError):
+                    continue  # this way is not for this sample
+    assert compared > 3000
+    assert different == {}
