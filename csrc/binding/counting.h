@@ -17,7 +17,7 @@ typedef enum {
     PYFT_OP_RECORD_EXIT, /* bounds of an optimizer's step */
 } pyft_op_kind;
 
-enum { PYFT_MAX_OP_ROWS = 3 };
+enum { PYFT_MAX_OP_ROWS = 4 };
 
 /* Where a call of this overload has the argument that a source names. */
 typedef struct {
@@ -52,6 +52,7 @@ PyObject *pyft_register_rule(PyObject *module, PyObject *args, PyObject *kwargs)
 
 #define PYFT_TORCH_LIST(X)                                                              \
     X(tensor_type, "torch", "Tensor")                                                   \
+    X(strided, "torch", "strided")                                                      \
     X(graph_task, "torch._C", "_current_graph_task_id")                                 \
     X(grad_enabled, "torch", "is_grad_enabled")                                         \
     X(sequence, "torch._C._autograd", "_get_sequence_nr")                               \
@@ -63,7 +64,7 @@ PyObject *pyft_register_rule(PyObject *module, PyObject *args, PyObject *kwargs)
     X(operation_type, "torch._ops", "OpOverload")
 
 typedef struct pyft_torch {
-    PyObject *shape_name, *dtype_name, *sequence_name; /* interned */
+    PyObject *shape_name, *dtype_name, *layout_name, *sequence_name; /* interned */
 #define PYFT_TORCH_MEMBER(name, module, attribute) PyObject *name;
     PYFT_TORCH_LIST(PYFT_TORCH_MEMBER)
 #undef PYFT_TORCH_MEMBER
@@ -119,8 +120,10 @@ Py_ssize_t pyft_made_elements(const pyft_made *made);
 int pyft_made_read(pyft_made *made);
 /* The dtype of the first tensor of the result, or else of the arguments. */
 int pyft_made_dtype(const pyft_made *made);
-/* Reads the operand of a role; dims has room for FT_MAX_DIMS. */
+/* Reads the operand of a role; dims has room for FT_MAX_DIMS. A longer list stands in memory that
+ * pyft_operand_free gives back. */
 int pyft_made_operand(const pyft_made *made, int row, int role, int64_t *dims, ft_operand *operand);
+void pyft_operand_free(const int64_t *dims, ft_operand *operand);
 
 /* Everything that is the same for all counters of the process. */
 typedef struct pyft_counting {
