@@ -39,6 +39,7 @@ pyft_counting_clear(pyft_counting *counting)
 #undef CLEAR
     Py_CLEAR(torch->shape_name);
     Py_CLEAR(torch->dtype_name);
+    Py_CLEAR(torch->layout_name);
     Py_CLEAR(torch->sequence_name);
     pyft_ops_clear(&counting->ops);
     for (int i = 1; i <= counting->dtypes.count; i++) {
@@ -56,8 +57,11 @@ shapes_text(const pyft_made *made)
     PyObject *parts = PyList_New(0);
     for (int i = 0; parts != NULL && i < made->first_result; i++) {
         PyObject *shape = PyObject_GetAttrString(made->tensors[i].object, "shape");
+        PyErr_Clear(); /* a nested one has none */
         PyObject *sizes = shape == NULL ? NULL : PySequence_Tuple(shape);
-        PyObject *text = sizes == NULL ? NULL : PyObject_Repr(sizes);
+        PyObject *text = shape == NULL   ? PyUnicode_FromString("nested")
+                         : sizes == NULL ? NULL
+                                         : PyObject_Repr(sizes);
         if (text == NULL || PyList_Append(parts, text) < 0) {
             Py_CLEAR(parts);
         }
@@ -144,8 +148,14 @@ user_cost(PyObject *result, ft_cost *cost, ft_class *op_class)
 /* Integers and booleans are no floating point numbers; a complex multiplication is four, and two
  * additions. */
 static void
-fit_to_numbers(ft_cost *cost, pyft_number_kind numbers, unsigned flags)
+fit_to_numbers(ft_cost *cost, const pyft_made *made, pyft_number_kind numbers, unsigned flags)
 {
+    if (flags & FT_ROW_ARGUMENT && made->tensor_count > 0) {
+        numbers = made->state->counting->dtypes.items[made->tensors[0].dtype].kind;
+    }
+    if (flags & FT_ROW_REAL && numbers == PYFT_COMPLEX) {
+        return;
+    }
     if (numbers == PYFT_INTEGER) {
         memset(cost, 0, sizeof *cost);
     }
@@ -160,14 +170,23 @@ row_cost(const pyft_made *made, int row, ft_cost *cost)
     const ft_formula *formula = made->op->rows[row]->formula;
     ft_operand operands[FT_MAX_ROLES];
     int64_t dims[FT_MAX_ROLES][FT_MAX_DIMS];
+    int read = 0;
+    ft_status status = FT_OK;
     memset(operands, 0, sizeof operands);
-    for (int role = 0; role < made->op->role_counts[row]; role++) {
-        if (pyft_made_operand(made, row, role, dims[role], &operands[role]) < 0) {
+    while (read < made->op->role_counts[row] && status == FT_OK) {
+        if (pyft_made_operand(made, row, read, dims[read], &operands[read]) < 0) {
             PyErr_Clear(); /* sizes that are not known, say: the rule does not fit */
-            return FT_BAD_SHAPE;
+            status = FT_BAD_SHAPE;
         }
+        read++;
     }
-    return ft_formula_evaluate(formula, operands, cost);
+    if (status == FT_OK) {
+        status = ft_formula_evaluate(formula, operands, cost);
+    }
+    for (int role = 0; role < read; role++) {
+        pyft_operand_free(dims[role], &operands[role]);
+    }
+    return status;
 }
 
 /* ---- one call ---- */
@@ -200,7 +219,7 @@ count_rows(pyft_counter *counter, const pyft_made *made, ft_work_key key, pyft_n
     uint8_t phase = key.phase;
     for (int row = 0; row < made->op->row_count; row++) {
         const ft_map_row *rule = made->op->rows[row];
-        fit_to_numbers(&costs[row], numbers, rule->flags);
+        fit_to_numbers(&costs[row], made, numbers, rule->flags);
         if (row == 0) {
             costs[row].by_kind[FT_BYTES] = made->bytes;
         }

@@ -56,6 +56,7 @@ PyObject *pyft_explain_call(PyObject *module, PyObject *args);
 
 #define PYFT_TORCH_LIST(X)                                                              \
     X(tensor_type, "torch", "Tensor")                                                   \
+    X(strided, "torch", "strided")                                                      \
     X(graph_task, "torch._C", "_current_graph_task_id")                                 \
     X(grad_enabled, "torch", "is_grad_enabled")                                         \
     X(sequence, "torch._C._autograd", "_get_sequence_nr")                               \
@@ -67,7 +68,7 @@ PyObject *pyft_explain_call(PyObject *module, PyObject *args);
     X(operation_type, "torch._ops", "OpOverload")
 
 typedef struct pyft_torch {
-    PyObject *shape_name, *dtype_name, *sequence_name; /* interned */
+    PyObject *shape_name, *dtype_name, *layout_name, *sequence_name; /* interned */
 #define PYFT_TORCH_MEMBER(name, module, attribute) PyObject *name;
     PYFT_TORCH_LIST(PYFT_TORCH_MEMBER)
 #undef PYFT_TORCH_MEMBER
@@ -123,8 +124,10 @@ Py_ssize_t pyft_made_elements(const pyft_made *made);
 int pyft_made_read(pyft_made *made);
 /* The dtype of the first tensor of the result, or else of the arguments. */
 int pyft_made_dtype(const pyft_made *made);
-/* Reads the operand of a role; dims has room for FT_MAX_DIMS. */
+/* Reads the operand of a role; dims has room for FT_MAX_DIMS. A longer list stands in memory that
+ * pyft_operand_free gives back. */
 int pyft_made_operand(const pyft_made *made, int row, int role, int64_t *dims, ft_operand *operand);
+void pyft_operand_free(const int64_t *dims, ft_operand *operand);
 
 /* Everything that is the same for all counters of the process. */
 typedef struct pyft_counting {

@@ -88,6 +88,13 @@ value_operand(PyObject *value, int64_t *dims, ft_operand *operand)
         }
         return 0;
     }
+    if (PyFloat_Check(value)) {
+        double number = PyFloat_AS_DOUBLE(value);
+        bool whole = number >= 0 && number < 9e15 && number == (double)(uint64_t)number;
+        operand->present = operand->is_number = whole || number == Py_HUGE_VAL;
+        operand->number = whole ? (uint64_t)number : UINT64_MAX;
+        return 0;
+    }
     if (!PyTuple_Check(value) && !PyList_Check(value)) {
         return 0;
     }
@@ -188,11 +195,27 @@ axes_operand(const pyft_made *made, PyObject *value, ft_operand *operand)
     return 0;
 }
 
+/* The values of a sparse tensor, of all its blocks and batches; nothing for a dense one. */
 static int
-entries_operand(PyObject *value, ft_operand *operand)
+entries_operand(const pyft_torch *torch, PyObject *value, ft_operand *operand)
 {
-    PyObject *count = value == NULL ? NULL : PyObject_CallMethod(value, "_nnz", NULL);
-    if (count == NULL) { /* not sparse */
+    if (value == NULL || !pyft_is_tensor(torch, value)) {
+        return 0;
+    }
+    PyObject *layout = PyObject_GetAttr(value, torch->layout_name);
+    bool dense = layout == torch->strided;
+    Py_XDECREF(layout);
+    if (layout == NULL || dense) {
+        return layout == NULL ? -1 : 0;
+    }
+    PyObject *values = PyObject_CallMethod(value, "_values", NULL); /* one list of coordinates */
+    if (values == NULL) {
+        PyErr_Clear();
+        values = PyObject_CallMethod(value, "values", NULL); /* compressed rows or columns */
+    }
+    PyObject *count = values == NULL ? NULL : PyObject_CallMethod(values, "numel", NULL);
+    Py_XDECREF(values);
+    if (count == NULL) { /* neither dense nor sparse */
         PyErr_Clear();
         return 0;
     }
@@ -200,6 +223,96 @@ entries_operand(PyObject *value, ft_operand *operand)
     operand->present = operand->is_number = true;
     Py_DECREF(count);
     return PyErr_Occurred() ? -1 : 0;
+}
+
+/* Room for a list, in `dims` where that is enough. */
+static int64_t *
+room_for(Py_ssize_t count, int64_t *dims)
+{
+    int64_t *room = count > FT_MAX_DIMS ? PyMem_Malloc((size_t)count * sizeof *room) : dims;
+    if (room == NULL) {
+        PyErr_NoMemory();
+    }
+    return room;
+}
+
+/* Offsets of sequences that lie one after the other, as lengths. Only of a tensor that holds
+ * numbers: one that does not, or a fake one, gives no operand. */
+static int
+lengths_operand(const pyft_torch *torch, PyObject *value, int64_t *dims, ft_operand *operand)
+{
+    if (value == NULL || (PyObject *)Py_TYPE(value) != torch->tensor_type) {
+        return 0;
+    }
+    PyObject *offsets = PyObject_CallMethod(value, "tolist", NULL);
+    if (offsets == NULL || !PyList_Check(offsets) || PyList_GET_SIZE(offsets) == 0) {
+        PyErr_Clear();
+        Py_XDECREF(offsets);
+        return 0;
+    }
+    Py_ssize_t count = PyList_GET_SIZE(offsets) - 1;
+    int64_t *lengths = room_for(count, dims);
+    int64_t previous = PyLong_AsLongLong(PyList_GET_ITEM(offsets, 0));
+    for (Py_ssize_t i = 0; i < count && lengths != NULL; i++) {
+        int64_t next = PyLong_AsLongLong(PyList_GET_ITEM(offsets, i + 1));
+        lengths[i] = next - previous;
+        previous = next;
+    }
+    Py_DECREF(offsets);
+    operand->present = lengths != NULL;
+    operand->shape = (ft_shape){lengths, (int)count};
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+/* The first size of every tensor in a nested one. */
+static int
+nested_operand(const pyft_torch *torch, PyObject *value, int64_t *dims, ft_operand *operand)
+{
+    PyObject *nested = value == NULL || !pyft_is_tensor(torch, value)
+                           ? Py_NewRef(Py_False)
+                           : PyObject_GetAttrString(value, "is_nested");
+    Py_XDECREF(nested);
+    if (nested != Py_True) {
+        return nested == NULL ? -1 : 0;
+    }
+    PyObject *sizes = PyObject_CallMethod(value, "_nested_tensor_size", NULL);
+    PyObject *rows = sizes == NULL ? NULL : PyObject_CallMethod(sizes, "tolist", NULL);
+    Py_XDECREF(sizes);
+    if (rows == NULL) {
+        PyErr_Clear();
+        return 0;
+    }
+    Py_ssize_t count = PyList_Check(rows) ? PyList_GET_SIZE(rows) : 0;
+    int64_t *lengths = room_for(count, dims);
+    for (Py_ssize_t i = 0; i < count && lengths != NULL; i++) {
+        PyObject *first = PySequence_GetItem(PyList_GET_ITEM(rows, i), 0);
+        lengths[i] = first == NULL ? -1 : PyLong_AsLongLong(first);
+        Py_XDECREF(first);
+    }
+    Py_DECREF(rows);
+    operand->present = lengths != NULL;
+    operand->shape = (ft_shape){lengths, (int)count};
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+void
+pyft_operand_free(const int64_t *dims, ft_operand *operand)
+{
+    if (operand->present && !operand->is_number && operand->shape.ndim > FT_MAX_DIMS &&
+        operand->shape.dims != dims) {
+        PyMem_Free((void *)operand->shape.dims);
+    }
+}
+
+/* Packed weights are an object of TorchScript, which hands out its bias or None. */
+static uint64_t
+packed_bias(PyObject *value)
+{
+    PyObject *bias = value == NULL ? NULL : PyObject_CallMethod(value, "bias", NULL);
+    uint64_t there = bias != NULL && bias != Py_None;
+    PyErr_Clear();
+    Py_XDECREF(bias);
+    return there;
 }
 
 int
@@ -219,7 +332,14 @@ pyft_made_operand(const pyft_made *made, int row, int role, int64_t *dims, ft_op
     case FT_FROM_AXES:
         return axes_operand(made, value, operand);
     case FT_FROM_ENTRIES:
-        return entries_operand(value, operand);
+        return entries_operand(&made->state->counting->torch, value, operand);
+    case FT_FROM_LENGTHS:
+        return lengths_operand(&made->state->counting->torch, value, dims, operand);
+    case FT_FROM_NESTED:
+        return nested_operand(&made->state->counting->torch, value, dims, operand);
+    case FT_FROM_PACKED:
+        number = packed_bias(value);
+        break;
     case FT_FROM_PRESENCE:
         number = value != NULL && value != Py_None && value != Py_False;
         break;

@@ -80,11 +80,26 @@ read_dims(PyObject *shape, pyft_tensor *tensor)
     return 0;
 }
 
+/* A nested tensor has no shape: it counts as its elements in a row. */
+static PyObject *
+shape_of(const pyft_torch *torch, PyObject *object)
+{
+    PyObject *shape = PyObject_GetAttr(object, torch->shape_name);
+    if (shape != NULL || !PyErr_ExceptionMatches(PyExc_RuntimeError)) {
+        return shape;
+    }
+    PyErr_Clear();
+    PyObject *elements = PyObject_CallMethod(object, "numel", NULL);
+    shape = elements == NULL ? NULL : PyTuple_Pack(1, elements);
+    Py_XDECREF(elements);
+    return shape;
+}
+
 int
 pyft_read_tensor(pyft_state *state, PyObject *object, pyft_tensor *tensor)
 {
     pyft_counting *counting = state->counting;
-    PyObject *shape = PyObject_GetAttr(object, counting->torch.shape_name);
+    PyObject *shape = shape_of(&counting->torch, object);
     PyObject *dtype = shape == NULL ? NULL : PyObject_GetAttr(object, counting->torch.dtype_name);
     int result = -1;
     tensor->object = object;

@@ -24,6 +24,7 @@ int
 pyft_torch_load(pyft_torch *torch)
 {
     if (intern(&torch->shape_name, "shape") < 0 || intern(&torch->dtype_name, "dtype") < 0 ||
+        intern(&torch->layout_name, "layout") < 0 ||
         intern(&torch->sequence_name, "_sequence_nr") < 0) {
         return -1;
     }

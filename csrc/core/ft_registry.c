@@ -24,17 +24,9 @@ static const struct {
     const ft_map_row *rows;
     const size_t *count;
 } tables[] = {
-    {ft_map_torch_nn, &ft_map_torch_nn_count},
-    {ft_map_aten_contractions, &ft_map_aten_contractions_count},
-    {ft_map_aten_pointwise, &ft_map_aten_pointwise_count},
-    {ft_map_aten_activations, &ft_map_aten_activations_count},
-    {ft_map_aten_reductions, &ft_map_aten_reductions_count},
-    {ft_map_aten_norms, &ft_map_aten_norms_count},
-    {ft_map_aten_losses, &ft_map_aten_losses_count},
-    {ft_map_aten_images, &ft_map_aten_images_count},
-    {ft_map_aten_indexing, &ft_map_aten_indexing_count},
-    {ft_map_aten_optimizers, &ft_map_aten_optimizers_count},
-    {ft_map_aten_data, &ft_map_aten_data_count},
+#define FT_MAP_ENTRY(name) {ft_map_##name, &ft_map_##name##_count},
+    FT_MAP_LIST(FT_MAP_ENTRY)
+#undef FT_MAP_ENTRY
 };
 
 ft_status

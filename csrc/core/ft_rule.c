@@ -57,6 +57,71 @@ static const ft_formula *const formulas[] = {
     &ft_truth_free,
     &ft_random_free,
     &ft_resample_free,
+    &ft_outer,
+    &ft_matmul_summed,
+    &ft_matmul_grouped,
+    &ft_linear_backward,
+    &ft_linear_weights_backward,
+    &ft_relu_or_gelu,
+    &ft_trilinear,
+    &ft_sampled_matmul,
+    &ft_sparse_reduce,
+    &ft_sparse_reduce_backward,
+    &ft_pair_distance,
+    &ft_pair_distance_backward,
+    &ft_euclidean_products,
+    &ft_euclidean_rest,
+    &ft_embedding_bag,
+    &ft_embedding_bag_backward,
+    &ft_embedding_bag_weights_backward,
+    &ft_embedding_backward,
+    &ft_convolution,
+    &ft_convolution_backward,
+    &ft_conv_tbc,
+    &ft_sdpa,
+    &ft_sdpa_softmax,
+    &ft_sdpa_backward,
+    &ft_sdpa_recompute,
+    &ft_sdpa_softmax_recompute,
+    &ft_sdpa_softmax_backward,
+    &ft_varlen,
+    &ft_varlen_softmax,
+    &ft_varlen_backward,
+    &ft_varlen_recompute,
+    &ft_varlen_softmax_recompute,
+    &ft_varlen_softmax_backward,
+    &ft_heads,
+    &ft_heads_softmax,
+    &ft_encoder_feed_forward,
+    &ft_encoder_elementwise,
+    &ft_recurrent,
+    &ft_recurrent_backward,
+    &ft_gates,
+    &ft_gates_backward,
+    &ft_fft,
+    &ft_fft_real,
+    &ft_cholesky,
+    &ft_cholesky_solve,
+    &ft_cholesky_inverse,
+    &ft_lu,
+    &ft_lu_solve,
+    &ft_solve,
+    &ft_triangular_solve,
+    &ft_inverse,
+    &ft_det,
+    &ft_slogdet,
+    &ft_ldl,
+    &ft_cross,
+    &ft_geqrf,
+    &ft_householder,
+    &ft_ormqr,
+    &ft_qr,
+    &ft_svd,
+    &ft_eigh,
+    &ft_eig,
+    &ft_lstsq,
+    &ft_matrix_exp,
+    &ft_pinv,
 };
 
 const ft_formula *const *
@@ -93,13 +158,16 @@ operand_fits(const ft_operand *operand, ft_role_kind kind)
     bool number_ok = operand->is_number;
     bool shape_ok = !operand->is_number && ft_shape_valid(operand->shape);
     if (!operand->present) {
-        return kind == FT_FLAG;
+        return kind == FT_FLAG || kind == FT_OPTIONAL || kind == FT_INTEGERS;
     }
     switch (kind) {
     case FT_TENSOR:
         return shape_ok;
     case FT_SIZES:
+    case FT_OPTIONAL:
         return number_ok || shape_ok;
+    case FT_INTEGERS:
+        return !operand->is_number && ft_shape_counts(operand->shape);
     default:
         return number_ok;
     }

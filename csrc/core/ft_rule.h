@@ -9,7 +9,7 @@
 
 #define FT_MAX_ROLES 12
 #define FT_MAX_EXAMPLES 3
-#define FT_MAX_ROWS 3 /* of one name in a name map */
+#define FT_MAX_ROWS 4 /* of one name in a name map */
 
 /* One operand of a formula, already read from wherever it was: a number, or a list of integers
  * (the shape of a tensor, the sizes of a kernel). */
@@ -26,6 +26,8 @@ typedef enum {
     FT_SIZES,    /* one integer per spatial dimension, or one that stands for all */
     FT_NUMBER,   /* an integer, 0 or more */
     FT_FLAG,     /* a number that is 0 or 1; a flag that is not there is 0 */
+    FT_OPTIONAL, /* a number, a shape, or nothing */
+    FT_INTEGERS, /* a list of any length, or nothing: axes, masks, lengths */
 } ft_role_kind;
 
 typedef struct {
@@ -65,7 +67,8 @@ typedef enum {
     FT_FROM_ATTRIBUTE, /* attribute `name` of the layer: a number or a list of them */
     FT_FROM_PRESENCE,  /* 1 if attribute or argument `name` is there, neither None nor False */
     FT_FROM_CONSTANT,  /* `index` itself */
-    FT_FROM_VALUE,     /* argument `name`: an integer, a boolean or a list of these */
+    FT_FROM_VALUE,     /* argument `name`: a whole number, a boolean or a list of these; infinity
+                          is the largest number there is */
     FT_FROM_SCALE,     /* 1 if argument `name` is a number other than 1 */
     FT_FROM_NONZERO,   /* 1 if argument `name` is a number other than 0 */
     FT_FROM_ENTRIES,   /* how many values the sparse tensor `name` holds */
@@ -75,6 +78,9 @@ typedef enum {
     FT_FROM_INFINITE,  /* 1 if argument `name` is a number without bound */
     FT_FROM_TEXT,      /* 1 if argument `name` is text that starts with the letters of `index` */
     FT_FROM_AXES,      /* the size of the dimensions `name` of the first tensor; all where None */
+    FT_FROM_LENGTHS,   /* the differences of the offsets in tensor `name`, if they can be read */
+    FT_FROM_NESTED,    /* the lengths of the sequences in tensor `name`, if it is a nested one */
+    FT_FROM_PACKED,    /* 1 if the packed weights `name` have a bias among them */
 } ft_source_kind;
 
 typedef struct {
@@ -97,6 +103,8 @@ enum {
     FT_ROW_RECOMPUTED = 4, /* forward work that a backward operation does again */
     FT_ROW_EACH = 8,       /* works on lists of tensors, element by element */
     FT_ROW_PRODUCTS = 16,  /* its arithmetic are multiplications: for complex numbers 6 each */
+    FT_ROW_REAL = 32,      /* counts operations on real numbers, whatever its tensors hold */
+    FT_ROW_ARGUMENT = 64,  /* computes with the numbers of its first argument, not of its result */
 };
 
 /* Two letters as the index of FT_FROM_TEXT. */

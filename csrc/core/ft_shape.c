@@ -5,15 +5,18 @@
 bool
 ft_shape_valid(ft_shape shape)
 {
-    if (shape.ndim < 0 || shape.ndim > FT_MAX_DIMS) {
-        return false;
-    }
-    for (int i = 0; i < shape.ndim; i++) {
-        if (shape.dims[i] < 0) {
+    return shape.ndim <= FT_MAX_DIMS && ft_shape_counts(shape);
+}
+
+bool
+ft_shape_counts(ft_shape list)
+{
+    for (int i = 0; i < list.ndim; i++) {
+        if (list.dims[i] < 0) {
             return false;
         }
     }
-    return true;
+    return list.ndim >= 0;
 }
 
 ft_u128

@@ -14,6 +14,8 @@ typedef struct {
 } ft_shape;
 
 bool ft_shape_valid(ft_shape shape);
+/* The same for a list that is no shape: it may be longer. */
+bool ft_shape_counts(ft_shape list);
 /* The product of dimensions first..last-1; 1 where there are none. */
 ft_u128 ft_shape_product(ft_shape shape, int first, int last);
 /* The number of elements. */

@@ -121,11 +121,18 @@ check_bad_operands(const ft_formula *formula, int role)
     ft_role_kind kind = formula->roles[role].kind;
     ft_operand absent = {.present = false};
     ft_status bad = FT_BAD_SHAPE;
-    CHECK_STATUS(replaced(formula, role, absent), kind == FT_FLAG ? FT_OK : bad);
+    if (kind == FT_OPTIONAL || kind == FT_INTEGERS) { /* what it stands for says the formula */
+        CHECK(replaced(formula, role, absent) != FT_OVERFLOW);
+    }
+    else {
+        CHECK_STATUS(replaced(formula, role, absent), kind == FT_FLAG ? FT_OK : bad);
+    }
     CHECK_STATUS(replaced(formula, role, shape_operand(negative, 2)), bad);
     CHECK_STATUS(replaced(formula, role, shape_operand(NULL, -1)), bad);
-    CHECK_STATUS(replaced(formula, role, shape_operand(zeros, FT_MAX_DIMS + 1)), bad);
-    if (kind == FT_TENSOR) { /* the wrong kind of operand */
+    if (kind != FT_INTEGERS) {
+        CHECK_STATUS(replaced(formula, role, shape_operand(zeros, FT_MAX_DIMS + 1)), bad);
+    }
+    if (kind == FT_TENSOR || kind == FT_INTEGERS) { /* the wrong kind of operand */
         CHECK_STATUS(replaced(formula, role, number_operand(1)), bad);
     }
     if (kind == FT_NUMBER || kind == FT_FLAG) {

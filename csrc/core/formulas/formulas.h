@@ -21,6 +21,27 @@ extern const ft_formula ft_pool, ft_adaptive_pool, ft_resample_smoothed, ft_grid
     ft_grid_sample_backward, ft_gathered_rows;
 /* free.c */
 extern const ft_formula ft_truth_free, ft_random_free, ft_resample_free;
+/* products.c, sparse.c, distance.c, embedding.c */
+extern const ft_formula ft_outer, ft_matmul_summed, ft_matmul_grouped, ft_linear_backward,
+    ft_linear_weights_backward, ft_relu_or_gelu, ft_trilinear, ft_sampled_matmul, ft_sparse_reduce,
+    ft_sparse_reduce_backward, ft_pair_distance, ft_pair_distance_backward, ft_euclidean_products,
+    ft_euclidean_rest, ft_embedding_bag, ft_embedding_bag_backward,
+    ft_embedding_bag_weights_backward, ft_embedding_backward;
+/* convolution.c, convolution_backward.c */
+extern const ft_formula ft_convolution, ft_convolution_backward, ft_conv_tbc;
+/* sdpa.c, transformer.c */
+extern const ft_formula ft_sdpa, ft_sdpa_softmax, ft_sdpa_backward, ft_sdpa_recompute,
+    ft_sdpa_softmax_recompute, ft_sdpa_softmax_backward, ft_varlen, ft_varlen_softmax,
+    ft_varlen_backward, ft_varlen_recompute, ft_varlen_softmax_recompute,
+    ft_varlen_softmax_backward, ft_heads, ft_heads_softmax, ft_encoder_feed_forward,
+    ft_encoder_elementwise;
+/* recurrent_operations.c */
+extern const ft_formula ft_recurrent, ft_recurrent_backward, ft_gates, ft_gates_backward;
+/* fft.c, linalg.c, linalg_spectral.c */
+extern const ft_formula ft_fft, ft_fft_real, ft_cholesky, ft_cholesky_solve, ft_cholesky_inverse,
+    ft_lu, ft_lu_solve, ft_solve, ft_triangular_solve, ft_inverse, ft_det, ft_slogdet, ft_ldl,
+    ft_cross, ft_geqrf, ft_householder, ft_ormqr, ft_qr, ft_svd, ft_eigh, ft_eig, ft_lstsq,
+    ft_matrix_exp, ft_pinv;
 /* conv.c */
 extern const ft_formula ft_conv, ft_conv_transpose_output;
 /* recurrent.c */
@@ -88,6 +109,30 @@ ft_less(ft_u128 n, ft_u128 m)
 {
     return ft_u128_compare(n, m) > 0 ? ft_u128_subtract(n, m) : FT_U128_ZERO;
 }
+
+static inline ft_u128
+ft_least(ft_u128 a, ft_u128 b)
+{
+    return ft_u128_compare(a, b) < 0 ? a : b;
+}
+
+/* Dimension `at` of a tensor, counted from its end where negative; 1 where it has none there. */
+static inline ft_u128
+ft_dim(const ft_operand *tensor, int at)
+{
+    int ndim = tensor->shape.ndim, index = at < 0 ? ndim + at : at;
+    return ft_u128_of(index < 0 || index >= ndim ? 1 : (uint64_t)tensor->shape.dims[index]);
+}
+
+/* Whether entry `at` of a list of flags is set; all are where there is no list. */
+static inline bool
+ft_masked(const ft_operand *mask, int at)
+{
+    return !mask->present || (at < mask->shape.ndim && mask->shape.dims[at] != 0);
+}
+
+/* A bias and the scales of product and bias, three flags in a row; of no bias there is no scale. */
+void ft_add_bias(const ft_operand *flags, ft_u128 outputs, ft_cost *cost);
 
 /* Adds `dots` dot products of `length` each: the building block of every contraction. */
 static inline void

@@ -107,36 +107,69 @@ const ft_formula ft_sgd_linear = {
         },
 };
 
+enum { OUTPUT, LEFT, BIAS, ALPHA, BETA, LEFT_ENTRIES, RIGHT_ENTRIES };
+
+void
+ft_add_bias(const ft_operand *flags, ft_u128 outputs, ft_cost *cost)
+{
+    bool bias = ft_flag(&flags[0]), alpha = ft_flag(&flags[1]), beta = ft_flag(&flags[2]);
+    ft_add_kind(cost, FT_BIAS, bias ? outputs : FT_U128_ZERO);
+    ft_add_kind(cost, FT_ARITH, alpha ? outputs : FT_U128_ZERO);
+    ft_add_kind(cost, FT_ARITH, bias && beta ? outputs : FT_U128_ZERO);
+}
+
+/* A sparse factor multiplies each of its entries with a row or column of the other. */
+static ft_status
+sparse_products(const ft_operand *operands, ft_cost *cost)
+{
+    const ft_operand *output = &operands[OUTPUT];
+    bool left = operands[LEFT_ENTRIES].present;
+    if (left && operands[RIGHT_ENTRIES].present) {
+        return FT_BAD_SHAPE; /* which entries meet depends on where they are */
+    }
+    bool matrix = output->shape.ndim >= 2 && output->shape.ndim == operands[LEFT].shape.ndim;
+    ft_u128 others = !matrix ? ft_u128_of(1) : ft_dim(output, left ? -1 : -2);
+    ft_u128 products = ft_times(ft_number(&operands[left ? LEFT_ENTRIES : RIGHT_ENTRIES]), others);
+    ft_add_kind(cost, FT_MAC, products);
+    ft_add_kind(cost, FT_DOT, ft_least(products, ft_numel(output)));
+    return FT_OK;
+}
+
 static ft_status
 matmul(const ft_operand *operands, ft_cost *cost)
 {
-    ft_u128 outputs = ft_numel(&operands[0]);
-    ft_shape left = operands[1].shape;
-    if (left.ndim == 0) {
+    ft_u128 outputs = ft_numel(&operands[OUTPUT]);
+    ft_status status = FT_OK;
+    if (operands[LEFT].shape.ndim == 0) {
         return FT_BAD_SHAPE;
     }
-    ft_add_dots(cost, outputs, ft_u128_of((uint64_t)left.dims[left.ndim - 1]));
-    if (ft_flag(&operands[2])) {
-        ft_add_kind(cost, FT_BIAS, outputs);
+    if (operands[LEFT_ENTRIES].present || operands[RIGHT_ENTRIES].present) {
+        status = sparse_products(operands, cost);
     }
-    for (int scale = 3; scale <= 4; scale++) {
-        ft_add_kind(cost, FT_ARITH, ft_flag(&operands[scale]) ? outputs : FT_U128_ZERO);
+    else {
+        ft_add_dots(cost, outputs, ft_dim(&operands[LEFT], -1));
     }
-    return FT_OK;
+    ft_add_bias(&operands[BIAS], outputs, cost);
+    return status;
 }
 
 const ft_formula ft_matmul = {
     .name = "matmul",
-    .equation = "mac = numel(output)*k, dot = bias = numel(output), k = last dimension of left; "
-                "arith = numel(output) for each scale other than 1",
-    .source = "definition of the matrix product, one dot product of length k per output element",
+    .equation =
+        "mac = numel(output)*k, dot = bias = numel(output), k = last dimension of left; "
+        "arith = numel(output) for each scale other than 1 (a bias times 0 is none); a sparse factor: mac = entries "
+        "times columns (rows) of the other, dot = min(mac, numel(output))",
+    .source = "definition of the matrix product, one dot product of length k per output element; "
+              "of two sparse factors it depends on the values and is not counted",
     .op_class = FT_CLASS_MATMUL,
     .evaluate = matmul,
     .roles = {{"output", FT_TENSOR},
               {"left", FT_TENSOR},
               {"bias", FT_FLAG},
               {"alpha", FT_FLAG},
-              {"beta", FT_FLAG}},
+              {"beta", FT_FLAG},
+              {"left_entries", FT_OPTIONAL},
+              {"right_entries", FT_OPTIONAL}},
     .examples =
         {
             {
@@ -152,6 +185,12 @@ const ft_formula ft_matmul = {
                           [FT_DOT] = FT_COUNT(6),
                           [FT_BIAS] = FT_COUNT(6),
                           [FT_ARITH] = FT_COUNT(6)}},
+            },
+            {
+                .text = "a sparse (4,5) of 3 entries times (5,6): 3*6 = 18 products for 24 results",
+                .operands = {FT_SHAPE_OF(4, 6), FT_SHAPE_OF(4, 5), FT_ABSENT, FT_ABSENT, FT_ABSENT,
+                             FT_NUMBER_OF(3)},
+                .cost = {{[FT_MAC] = FT_COUNT(18), [FT_DOT] = FT_COUNT(18)}},
             },
         },
 };

@@ -9,6 +9,8 @@
 /* Arguments are named as in the operation's schema. A name without overload stands for all
  * overloads, for those in place (add_) and for those on lists (_foreach_add, _foreach_add_). */
 #define TENSOR(argument) {FT_FROM_INPUT, 0, argument}
+/* For a role that stands for itself where there is nothing. */
+#define NOTHING {FT_FROM_INPUT, 0, NULL}
 #define OUT {FT_FROM_OUTPUT, 0, NULL}
 #define OUT_NUMBER(index) {FT_FROM_OUTPUT, index, NULL}
 #define VALUE(argument) {FT_FROM_VALUE, 0, argument}
@@ -17,6 +19,9 @@
 #define NONZERO(argument) {FT_FROM_NONZERO, 0, argument}
 #define ENTRIES(argument) {FT_FROM_ENTRIES, 0, argument}
 #define LENGTH(argument) {FT_FROM_LENGTH, 0, argument}
+#define LENGTHS(argument) {FT_FROM_LENGTHS, 0, argument}
+#define NESTED(argument) {FT_FROM_NESTED, 0, argument}
+#define PACKED(argument) {FT_FROM_PACKED, 0, argument}
 #define OPTION(option) {FT_FROM_OPTION, 0, option}
 #define EQUALS(argument, number) {FT_FROM_EQUALS, number, argument}
 #define INFINITE(argument) {FT_FROM_INFINITE, 0, argument}

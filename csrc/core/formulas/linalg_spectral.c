@@ -1,0 +1,349 @@
+/* Linear algebra by reflections and iterations: QR, singular values, eigenvalues, least squares. */
+/* SPDX-License-Identifier: MIT */
+#include "linalg.h"
+
+static ft_u128
+times(uint64_t factor, ft_u128 n)
+{
+    return ft_times(ft_u128_of(factor), n);
+}
+
+static void
+add_mac(const ft_matrix *m, ft_u128 each, ft_cost *cost)
+{
+    ft_add_kind(cost, FT_MAC, ft_times(m->count, each));
+}
+
+/* s^2 (l - s/3), s the smaller and l the larger dimension. */
+static ft_u128
+reflections(const ft_matrix *m)
+{
+    ft_u128 square = ft_times(m->least, m->least);
+    return ft_part(ft_u128_subtract(times(3, ft_times(square, m->most)), ft_cube(m->least)), 3);
+}
+
+/* 2 m n k - (m + n) k^2 + 2 k^3 / 3: k reflections, as the first n columns of their product. */
+static ft_u128
+formed(ft_u128 rows, ft_u128 columns, ft_u128 k)
+{
+    ft_u128 plus = ft_plus(times(6, ft_times(ft_times(rows, columns), k)), times(2, ft_cube(k)));
+    ft_u128 minus = times(3, ft_times(ft_plus(rows, columns), ft_times(k, k)));
+    return ft_part(ft_u128_subtract(plus, minus), 3);
+}
+
+/* k (2 m - k) per column of the matrix that they are applied to. */
+static ft_u128
+applied(ft_u128 rows, ft_u128 columns, ft_u128 k)
+{
+    return ft_times(columns, ft_times(k, ft_u128_subtract(times(2, rows), k)));
+}
+
+static ft_status
+geqrf(const ft_operand *operands, ft_cost *cost)
+{
+    ft_matrix m;
+    ft_status status = ft_matrices(&operands[0], &m);
+    if (status == FT_OK) {
+        add_mac(&m, reflections(&m), cost);
+    }
+    return status;
+}
+
+static ft_status
+householder(const ft_operand *operands, ft_cost *cost)
+{
+    ft_matrix m;
+    ft_status status = ft_matrices(&operands[0], &m);
+    ft_u128 k = ft_dim(&operands[1], -1);
+    if (status != FT_OK || ft_u128_compare(k, m.least) > 0) {
+        return FT_BAD_SHAPE;
+    }
+    add_mac(&m, formed(m.rows, m.columns, k), cost);
+    return FT_OK;
+}
+
+static ft_status
+ormqr(const ft_operand *operands, ft_cost *cost)
+{
+    ft_matrix m;
+    ft_status status = ft_matrices(&operands[0], &m);
+    ft_u128 k = ft_dim(&operands[1], -1);
+    bool left = ft_flag(&operands[2]);
+    if (status != FT_OK || ft_u128_compare(k, left ? m.rows : m.columns) > 0) {
+        return FT_BAD_SHAPE;
+    }
+    add_mac(&m, left ? applied(m.rows, m.columns, k) : applied(m.columns, m.rows, k), cost);
+    return FT_OK;
+}
+
+/* Q is empty where only R is wanted. */
+static ft_status
+qr(const ft_operand *operands, ft_cost *cost)
+{
+    ft_matrix m, q;
+    ft_status status = ft_matrices(&operands[0], &m);
+    if (status != FT_OK) {
+        return status;
+    }
+    add_mac(&m, reflections(&m), cost);
+    if (ft_matrices(&operands[1], &q) == FT_OK && !ft_u128_is_zero(ft_numel(&operands[1]))) {
+        add_mac(&m, formed(q.rows, q.columns, m.least), cost);
+    }
+    return FT_OK;
+}
+
+static ft_u128
+singular(const ft_matrix *m, bool vectors, bool all_vectors)
+{
+    ft_u128 s = m->least, l = m->most, cube = ft_cube(s), wide = ft_times(l, ft_times(s, s));
+    if (!vectors) {
+        return ft_part(ft_u128_subtract(times(6, wide), times(2, cube)), 3);
+    }
+    if (!all_vectors) {
+        return ft_plus(times(7, wide), times(4, cube));
+    }
+    ft_u128 square = times(4, ft_times(s, ft_times(l, l)));
+    return ft_part(ft_plus(square, ft_plus(times(8, wide), times(9, cube))), 2);
+}
+
+static ft_status
+svd(const ft_operand *operands, ft_cost *cost)
+{
+    ft_matrix m;
+    ft_status status = ft_matrices(&operands[0], &m);
+    if (status == FT_OK) {
+        add_mac(&m, singular(&m, ft_flag(&operands[1]), ft_flag(&operands[2])), cost);
+    }
+    return status;
+}
+
+static ft_status
+eigh(const ft_operand *operands, ft_cost *cost)
+{
+    ft_matrix m;
+    ft_status status = ft_matrices(&operands[0], &m);
+    if (status == FT_OK) {
+        ft_u128 cube = ft_cube(m.rows);
+        bool vectors = ft_flag(&operands[1]);
+        add_mac(&m, vectors ? ft_part(times(9, cube), 2) : ft_part(times(2, cube), 3), cost);
+    }
+    return status;
+}
+
+static ft_status
+eig(const ft_operand *operands, ft_cost *cost)
+{
+    ft_matrix m;
+    ft_status status = ft_matrices(&operands[0], &m);
+    if (status == FT_OK) {
+        ft_u128 cube = ft_cube(m.rows);
+        add_mac(&m, ft_flag(&operands[1]) ? ft_part(times(25, cube), 2) : times(5, cube), cost);
+    }
+    return status;
+}
+
+/* R is solved by s(s-1)/2 products and s divisions per right-hand side. */
+static ft_status
+lstsq(const ft_operand *operands, ft_cost *cost)
+{
+    ft_matrix m;
+    ft_status status = ft_matrices(&operands[0], &m);
+    const ft_operand *right = &operands[1];
+    if (status != FT_OK) {
+        return status;
+    }
+    ft_u128 sides = right->shape.ndim == operands[0].shape.ndim ? ft_dim(right, -1) : ft_u128_of(1);
+    ft_u128 solved = ft_part(ft_times(m.least, ft_less_one(m.least)), 2);
+    add_mac(&m, reflections(&m), cost);
+    add_mac(&m, applied(m.most, sides, m.least), cost);
+    add_mac(&m, ft_times(sides, solved), cost);
+    ft_add_kind(cost, FT_ARITH, ft_times(m.count, ft_times(sides, m.least)));
+    return FT_OK;
+}
+
+static ft_status
+matrix_exp(const ft_operand *operands, ft_cost *cost)
+{
+    ft_matrix m;
+    ft_status status = ft_matrices(&operands[0], &m);
+    if (status == FT_OK) {
+        add_mac(&m, times(5, ft_cube(m.rows)), cost);
+    }
+    return status;
+}
+
+static ft_status
+pinv(const ft_operand *operands, ft_cost *cost)
+{
+    ft_matrix m;
+    ft_status status = ft_matrices(&operands[0], &m);
+    if (status != FT_OK) {
+        return status;
+    }
+    if (ft_flag(&operands[1])) {
+        add_mac(&m, ft_part(times(9, ft_cube(m.rows)), 2), cost);
+    }
+    else {
+        add_mac(&m, singular(&m, true, false), cost);
+    }
+    add_mac(&m, ft_times(m.least, ft_times(m.rows, m.columns)), cost);
+    ft_add_kind(cost, FT_ARITH, ft_times(m.count, ft_times(m.columns, m.least)));
+    ft_add_kind(cost, FT_COMPARE, ft_times(m.count, m.least));
+    return FT_OK;
+}
+
+#define GOLUB "Golub and Van Loan, Matrix Computations: "
+#define LAPACK "LAPACK Working Note 41: "
+#define LEADING "; to leading order, rounded down"
+
+const ft_formula ft_geqrf = {
+    .name = "geqrf",
+    .equation = "per matrix: mac = s^2*(l - s/3), s = min(m, n), l = max(m, n)",
+    .source = GOLUB "5.2, 2n^2(m - n/3) by Householder reflections" LEADING,
+    .op_class = FT_CLASS_LINALG,
+    .evaluate = geqrf,
+    .roles = {{"matrix", FT_TENSOR}},
+    .examples = {{
+        .text = "4x3: 9*(4 - 1) = 27",
+        .operands = {FT_SHAPE_OF(4, 3)},
+        .cost = {{[FT_MAC] = FT_COUNT(27)}},
+    }},
+};
+
+const ft_formula ft_householder = {
+    .name = "householder",
+    .equation = "per matrix: mac = 2*m*n*k - (m + n)*k^2 + 2*k^3/3; k reflections",
+    .source = LAPACK "orgqr, 4mnk - 2(m + n)k^2 + 4k^3/3" LEADING,
+    .op_class = FT_CLASS_LINALG,
+    .evaluate = householder,
+    .roles = {{"matrix", FT_TENSOR}, {"tau", FT_TENSOR}},
+    .examples = {{
+        .text = "4x3, 3 reflections: 72 - 63 + 18 = 27",
+        .operands = {FT_SHAPE_OF(4, 3), FT_SHAPE_OF(3)},
+        .cost = {{[FT_MAC] = FT_COUNT(27)}},
+    }},
+};
+
+const ft_formula ft_ormqr = {
+    .name = "ormqr",
+    .equation = "other is m x n: mac = n*k*(2*m - k) from the left, m*k*(2*n - k) from the right",
+    .source = LAPACK "ormqr, 2nk(2m - k)",
+    .op_class = FT_CLASS_LINALG,
+    .evaluate = ormqr,
+    .roles = {{"other", FT_TENSOR}, {"tau", FT_TENSOR}, {"left", FT_FLAG}},
+    .examples = {{
+        .text = "3 reflections of 4 from the left on 4x3: 3*3*(8 - 3) = 45",
+        .operands = {FT_SHAPE_OF(4, 3), FT_SHAPE_OF(3), FT_NUMBER_OF(1)},
+        .cost = {{[FT_MAC] = FT_COUNT(45)}},
+    }},
+};
+
+const ft_formula ft_qr = {
+    .name = "qr",
+    .equation = "geqrf, and householder with k = min(m, n) where Q is formed",
+    .source = GOLUB "5.2" LEADING,
+    .op_class = FT_CLASS_LINALG,
+    .evaluate = qr,
+    .roles = {{"matrix", FT_TENSOR}, {"q", FT_TENSOR}},
+    .examples = {{
+        .text = "4x3 with a Q of 4x3: 27 + 27",
+        .operands = {FT_SHAPE_OF(4, 3), FT_SHAPE_OF(4, 3)},
+        .cost = {{[FT_MAC] = FT_COUNT(54)}},
+    }},
+};
+
+const ft_formula ft_svd = {
+    .name = "svd",
+    .equation = "per matrix, s = min, l = max: mac = 2*l*s^2 - 2*s^3/3 values alone, 7*l*s^2 + "
+                "4*s^3 with vectors, (4*l^2*s + 8*l*s^2 + 9*s^3)/2 with all",
+    .source = GOLUB "table 5.4.1 (3rd edition), Golub-Reinsch" LEADING,
+    .op_class = FT_CLASS_LINALG,
+    .evaluate = svd,
+    .roles = {{"matrix", FT_TENSOR}, {"vectors", FT_FLAG}, {"all_vectors", FT_FLAG}},
+    .examples = {{
+                     .text = "4x3, values: 72 - 18 = 54",
+                     .operands = {FT_SHAPE_OF(4, 3)},
+                     .cost = {{[FT_MAC] = FT_COUNT(54)}},
+                 },
+                 {
+                     .text = "4x3 with vectors: 252 + 108 = 360",
+                     .operands = {FT_SHAPE_OF(4, 3), FT_NUMBER_OF(1)},
+                     .cost = {{[FT_MAC] = FT_COUNT(360)}},
+                 },
+                 {
+                     .text = "4x3 with all: (192 + 288 + 243)/2 = 361",
+                     .operands = {FT_SHAPE_OF(4, 3), FT_NUMBER_OF(1), FT_NUMBER_OF(1)},
+                     .cost = {{[FT_MAC] = FT_COUNT(361)}},
+                 }},
+};
+
+const ft_formula ft_eigh = {
+    .name = "eigh",
+    .equation = "per matrix: mac = 9*n^3/2 with vectors, 2*n^3/3 without",
+    .source = GOLUB "8.3, symmetric QR: 9n^3, 4n^3/3" LEADING,
+    .op_class = FT_CLASS_LINALG,
+    .evaluate = eigh,
+    .roles = {{"matrix", FT_TENSOR}, {"vectors", FT_FLAG}},
+    .examples = {{
+        .text = "4x4 with vectors: 9*64/2 = 288",
+        .operands = {FT_SHAPE_OF(4, 4), FT_NUMBER_OF(1)},
+        .cost = {{[FT_MAC] = FT_COUNT(288)}},
+    }},
+};
+
+const ft_formula ft_eig = {
+    .name = "eig",
+    .equation = "per matrix: mac = 25*n^3/2 with vectors, 5*n^3 without",
+    .source = GOLUB "7.5, QR algorithm: 25n^3, 10n^3" LEADING,
+    .op_class = FT_CLASS_LINALG,
+    .evaluate = eig,
+    .roles = {{"matrix", FT_TENSOR}, {"vectors", FT_FLAG}},
+    .examples = {{
+        .text = "4x4 with vectors: 25*64/2 = 800",
+        .operands = {FT_SHAPE_OF(4, 4), FT_NUMBER_OF(1)},
+        .cost = {{[FT_MAC] = FT_COUNT(800)}},
+    }},
+};
+
+const ft_formula ft_lstsq = {
+    .name = "lstsq",
+    .equation = "geqrf, ormqr on the right-hand sides, and s(s-1)/2 mac and s arith for each",
+    .source = GOLUB "5.3, Householder least squares" LEADING,
+    .op_class = FT_CLASS_LINALG,
+    .evaluate = lstsq,
+    .roles = {{"matrix", FT_TENSOR}, {"right", FT_TENSOR}},
+    .examples = {{
+        .text = "4x3, 2 sides: 27 + 2*3*(8 - 3) + 2*3 = 63, 6 divisions",
+        .operands = {FT_SHAPE_OF(4, 3), FT_SHAPE_OF(4, 2)},
+        .cost = {{[FT_MAC] = FT_COUNT(63), [FT_ARITH] = FT_COUNT(6)}},
+    }},
+};
+
+const ft_formula ft_matrix_exp = {
+    .name = "matrix_exp",
+    .equation = "per matrix: mac = 5*n^3, the products of a Taylor polynomial of degree 18",
+    .source = "Bader, Blanes, Casas 2019, as ATen; how often it squares, or takes a lower degree, "
+              "depends on the values and is left out",
+    .op_class = FT_CLASS_LINALG,
+    .evaluate = matrix_exp,
+    .roles = {{"matrix", FT_TENSOR}},
+    .examples = {{
+        .text = "3x3: 5*27 = 135",
+        .operands = {FT_SHAPE_OF(3, 3)},
+        .cost = {{[FT_MAC] = FT_COUNT(135)}},
+    }},
+};
+
+const ft_formula ft_pinv = {
+    .name = "pinv",
+    .equation = "svd with vectors (eigh where hermitian), s divisions of n each, mac = s*m*n",
+    .source = GOLUB "5.5, V S^-1 U^T" LEADING,
+    .op_class = FT_CLASS_LINALG,
+    .evaluate = pinv,
+    .roles = {{"matrix", FT_TENSOR}, {"hermitian", FT_FLAG}},
+    .examples = {{
+        .text = "4x3: 360 + 36 = 396, 3*3 divisions, 3 comparisons",
+        .operands = {FT_SHAPE_OF(4, 3)},
+        .cost = {{[FT_MAC] = FT_COUNT(396), [FT_ARITH] = FT_COUNT(9), [FT_COMPARE] = FT_COUNT(3)}},
+    }},
+};
