@@ -65,8 +65,23 @@ source_text(const ft_source *source)
         return PyUnicode_FromFormat("length of %s", source->name);
     case FT_FROM_OPTION:
         return PyUnicode_FromFormat("option %s", source->name);
+    case FT_FROM_EQUALS:
+        return PyUnicode_FromFormat("%s of %d", source->name, source->index);
+    case FT_FROM_INFINITE:
+        return PyUnicode_FromFormat("%s without bound", source->name);
+    case FT_FROM_TEXT:
+        return PyUnicode_FromFormat("%s of '%c%c...'", source->name, source->index / 256,
+                                    source->index % 256);
+    case FT_FROM_AXES:
+        return PyUnicode_FromFormat("size along %s", source->name == NULL ? "all" : source->name);
+    case FT_FROM_LENGTHS:
+        return PyUnicode_FromFormat("differences of %s", source->name);
+    case FT_FROM_NESTED:
+        return PyUnicode_FromFormat("lengths in %s", source->name);
+    case FT_FROM_PACKED:
+        return PyUnicode_FromFormat("bias in %s", source->name);
     default:
-        return PyUnicode_FromString(source->name);
+        return PyUnicode_FromString(source->name == NULL ? "-" : source->name);
     }
 }
 
