@@ -1,4 +1,4 @@
-/* One step of an optimizer, fused: what its loop over tensors does in torch.optim, per element. */
+/* One step of an optimizer, fused: what its loop over tensors does, per element. */
 /* SPDX-License-Identifier: MIT */
 #include "formulas.h"
 

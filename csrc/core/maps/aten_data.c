@@ -156,6 +156,19 @@ const ft_map_row ft_map_aten_data[] = {
     ZERO("swapaxes", ft_data_free),
     ZERO("swapdims", ft_data_free),
     {"prim.device", &ft_data_free, 0, {{0}}},
+    ZERO("_functional_sym_constrain_range", ft_data_free),
+    ZERO("_functional_sym_constrain_range_for_size", ft_data_free),
+    ZERO("to_mkldnn", ft_data_free),
+    ZERO("_mkldnn_reshape", ft_data_free),
+    ZERO("_mkldnn_transpose", ft_data_free),
+    ZERO("_empty_affine_quantized", ft_data_free),
+    ZERO("_empty_per_channel_affine_quantized", ft_data_free),
+    ZERO("_make_per_tensor_quantized_tensor", ft_data_free),
+    ZERO("_make_per_channel_quantized_tensor", ft_data_free),
+    ZERO("q_per_channel_scales", ft_data_free),
+    ZERO("q_scale", ft_data_free),
+    ZERO("q_zero_point", ft_data_free),
+    ZERO("q_per_channel_zero_points", ft_data_free),
 
     ZERO("eq", ft_truth_free),
     ZERO("ne", ft_truth_free),
@@ -199,6 +212,10 @@ const ft_map_row ft_map_aten_data[] = {
     ZERO("gcd", ft_truth_free),
     ZERO("lcm", ft_truth_free),
     ZERO("hash_tensor", ft_truth_free),
+    ZERO("__ilshift__", ft_truth_free),
+    ZERO("__irshift__", ft_truth_free),
+    ZERO("int_repr", ft_truth_free),
+    ZERO("q_per_channel_axis", ft_truth_free),
     ZERO("_use_cudnn_ctc_loss", ft_truth_free),
     ZERO("_use_miopen_ctc_loss", ft_truth_free),
 
@@ -228,6 +245,7 @@ const ft_map_row ft_map_aten_data[] = {
     ZERO("_philox_normal", ft_random_free),
     ZERO("_philox_uniform", ft_random_free),
     ZERO("_cudnn_init_dropout_state", ft_random_free),
+    ZERO("_fill_mem_eff_dropout_mask", ft_random_free),
 };
 
 const size_t ft_map_aten_data_count = FT_COUNT_OF(ft_map_aten_data);

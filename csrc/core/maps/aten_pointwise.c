@@ -144,6 +144,9 @@ const ft_map_row ft_map_aten_pointwise[] = {
     STEPS("dequantize", 2, 0, 0),
     STEPS("quantize_per_tensor", 2, 3, 0),
     STEPS("quantize_per_channel", 2, 3, 0),
+    STEPS("quantize_per_tensor_dynamic", 2, 5, 0), /* smallest and largest sought first */
+    STEPS("_fused_moving_avg_obs_fq_helper", 4, 5, 0),
+    STEPS("_fused_moving_avg_obs_fq_helper_functional", 4, 5, 0),
     STEPS("fake_quantize_per_tensor_affine_cachemask", 4, 3, 0),
     STEPS("fake_quantize_per_channel_affine_cachemask", 4, 3, 0),
     STEPS("_fake_quantize_per_tensor_affine_cachemask_tensor_qparams", 4, 3, 0),
