@@ -255,15 +255,15 @@ static void
 check_source(const ft_source *source, ft_role_kind role)
 {
     bool is_shape = source->kind == FT_FROM_INPUT || source->kind == FT_FROM_OUTPUT;
-    bool left_out = source->kind == FT_FROM_INPUT && source->name == NULL; /* a flag that is off */
-    if (left_out) {
-        CHECK(role == FT_FLAG);
+    bool may_be_absent = role == FT_FLAG || role == FT_OPTIONAL || role == FT_INTEGERS;
+    if (source->kind == FT_FROM_INPUT && source->name == NULL) { /* an option that it has not */
+        CHECK(may_be_absent);
         return;
     }
     CHECK(!takes_name(source->kind) || has_text(source->name));
     CHECK(source->index >= 0);
-    CHECK(is_shape == (role == FT_TENSOR)); /* only tensors have shapes */
-    CHECK(!is_yes_or_no(source->kind) || role == FT_FLAG || role == FT_NUMBER);
+    CHECK(is_shape == (role == FT_TENSOR) || role == FT_OPTIONAL); /* only tensors have shapes */
+    CHECK(!is_yes_or_no(source->kind) || may_be_absent || role == FT_NUMBER);
     if (role == FT_FLAG && source->kind == FT_FROM_CONSTANT) {
         CHECK(source->index == 0 || source->index == 1);
     }
@@ -280,8 +280,7 @@ test_map_rows(void)
         unsigned long failures = test_failures;
         CHECK(has_text(row->name));
         CHECK(row->formula != NULL && ft_formula_find(row->formula->name) == row->formula);
-        CHECK((row->flags & ~(unsigned)(FT_ROW_UNIT | FT_ROW_CNN | FT_ROW_RECOMPUTED | FT_ROW_EACH |
-                                        FT_ROW_PRODUCTS)) == 0);
+        CHECK(row->flags < 2 * FT_ROW_ARGUMENT); /* the last of them */
         int roles = ft_formula_role_count(row->formula);
         for (int role = 0; role < FT_MAX_ROLES; role++) {
             const ft_source *source = &row->sources[role];
