@@ -474,3 +474,24 @@ def test_embeddings_add_rows():
     table = nn.Embedding(10, 3)
     back = cost(lambda: table(words).sum().backward(), "embedding", "backward")
     assert back == {"arith": 12}
+
+
+@pytest.mark.parametrize(("reduction", "products"), [("mean", 3), ("none", 4)])
+def test_a_linear_layer_fused_with_its_loss(reduction, products):
+    if not hasattr(torch.nn, "LinearCrossEntropyOptions"):
+        pytest.skip("this PyTorch has no fused linear_cross_entropy")
+    options = torch.nn.LinearCrossEntropyOptions(chunking_method=None, batch_chunk_size=4)
+    x, w = zeros(8, 3, requires_grad=True), zeros(4, 3, requires_grad=True)
+    target = torch.zeros(8, dtype=torch.int64)
+
+    def run():
+        return F.linear_cross_entropy(x, w, target, reduction=reduction, options=options)
+
+    # logits of 8*4*3 and the gradients of x and w; without a reduction the logits once more
+    counter = counter_of(lambda: run().sum().backward())
+    assert any("linear_cross_entropy" in row.op for row in counter.rows)
+    # besides what sums the loss up, where it runs as operations of its own
+    rows = [row for row in counter.rows if row.op != "aten.dot.default"]
+    assert sum(row.cost["mac"] for row in rows) == products * 96
+    with torch.no_grad():
+        assert matmul(run) == 2 * 96

@@ -27,9 +27,11 @@ extern const ft_formula ft_outer, ft_matmul_summed, ft_matmul_grouped, ft_linear
     ft_sparse_reduce_backward, ft_pair_distance, ft_pair_distance_backward, ft_euclidean_products,
     ft_euclidean_rest, ft_embedding_bag, ft_embedding_bag_backward,
     ft_embedding_bag_weights_backward, ft_embedding_backward;
+/* linear_cross_entropy.c */
+extern const ft_formula ft_linear_cross_entropy, ft_linear_cross_entropy_softmax;
 /* convolution.c, convolution_backward.c */
 extern const ft_formula ft_convolution, ft_convolution_backward, ft_conv_tbc;
-/* sdpa.c, transformer.c */
+/* sdpa.c, varlen.c, transformer.c */
 extern const ft_formula ft_sdpa, ft_sdpa_softmax, ft_sdpa_backward, ft_sdpa_recompute,
     ft_sdpa_softmax_recompute, ft_sdpa_softmax_backward, ft_varlen, ft_varlen_softmax,
     ft_varlen_backward, ft_varlen_recompute, ft_varlen_softmax_recompute,
