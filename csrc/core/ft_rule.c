@@ -75,8 +75,6 @@ static const ft_formula *const formulas[] = {
     &ft_embedding_bag_backward,
     &ft_embedding_bag_weights_backward,
     &ft_embedding_backward,
-    &ft_linear_cross_entropy,
-    &ft_linear_cross_entropy_softmax,
     &ft_convolution,
     &ft_convolution_backward,
     &ft_conv_tbc,

@@ -27,8 +27,6 @@ extern const ft_formula ft_outer, ft_matmul_summed, ft_matmul_grouped, ft_linear
     ft_sparse_reduce_backward, ft_pair_distance, ft_pair_distance_backward, ft_euclidean_products,
     ft_euclidean_rest, ft_embedding_bag, ft_embedding_bag_backward,
     ft_embedding_bag_weights_backward, ft_embedding_backward;
-/* linear_cross_entropy.c */
-extern const ft_formula ft_linear_cross_entropy, ft_linear_cross_entropy_softmax;
 /* convolution.c, convolution_backward.c */
 extern const ft_formula ft_convolution, ft_convolution_backward, ft_conv_tbc;
 /* sdpa.c, varlen.c, transformer.c */

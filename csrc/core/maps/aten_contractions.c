@@ -47,19 +47,6 @@
         }                            \
     }
 
-#define LINEAR_LOSS(op)                                              \
-    {op, &ft_linear_cross_entropy, 0, LINEAR_LOSS_SOURCES},          \
-    {                                                                \
-        op, &ft_linear_cross_entropy_softmax, 0, LINEAR_LOSS_SOURCES \
-    }
-#define LINEAR_LOSS_SOURCES               \
-    {TENSOR("input"),                     \
-     TENSOR("linear_weight"),             \
-     GIVEN("linear_bias"),                \
-     GIVEN("compute_input_grad"),         \
-     GIVEN("compute_linear_weight_grad"), \
-     GIVEN("compute_linear_bias_grad")}
-
 const ft_map_row ft_map_aten_contractions[] = {
     PRODUCT("mm", "self", "mat2"),
     PRODUCT("bmm", "self", "mat2"),
@@ -132,9 +119,6 @@ const ft_map_row ft_map_aten_contractions[] = {
      &ft_sparse_reduce_backward,
      0,
      {ENTRIES("self"), TENSOR("weight"), VALUE("output_mask")}},
-
-    LINEAR_LOSS("torch_nn._linear_cross_entropy_batch_chunked"),
-    LINEAR_LOSS("torch_nn._linear_cross_entropy_batch_chunked_no_reduction"),
 
     {"aten._trilinear",
      &ft_trilinear,

@@ -18,13 +18,12 @@
                 transposed, VALUE("stride"), VALUE("padding"), VALUE("dilation")          \
         }                                                                                 \
     }
-#define CUDNN_RNN(op, formula, proj_size)                                                        \
+#define CUDNN_RNN(op, formula, proj_size, ...)                                                   \
     {                                                                                            \
         "aten." op, &formula, 0,                                                                 \
         {                                                                                        \
             TENSOR("input"), TENSOR("hx"), VALUE("hidden_size"), proj_size, VALUE("num_layers"), \
-                VALUE("bidirectional"), VALUE("mode"), IS(0), VALUE("weight_stride0"),           \
-                VALUE("output_mask")                                                             \
+                VALUE("bidirectional"), VALUE("mode"), IS(0), __VA_ARGS__                        \
         }                                                                                        \
     }
 /* One layer in one direction. */
@@ -82,10 +81,12 @@ const ft_map_row ft_map_aten_convolutions[] = {
     CONV_BACKWARD("mps_convolution_backward", "self", IS(0)),
     CONV_BACKWARD("mps_convolution_transpose_backward", "self", IS(1)),
 
-    CUDNN_RNN("_cudnn_rnn", ft_recurrent, VALUE("proj_size")),
-    CUDNN_RNN("_cudnn_rnn_backward", ft_recurrent_backward, VALUE("proj_size")),
-    CUDNN_RNN("miopen_rnn", ft_recurrent, NOTHING),
-    CUDNN_RNN("miopen_rnn_backward", ft_recurrent_backward, NOTHING),
+    CUDNN_RNN("_cudnn_rnn", ft_recurrent, VALUE("proj_size"), VALUE("weight_stride0")),
+    CUDNN_RNN("_cudnn_rnn_backward", ft_recurrent_backward, VALUE("proj_size"),
+              VALUE("weight_stride0"), VALUE("output_mask")),
+    CUDNN_RNN("miopen_rnn", ft_recurrent, NOTHING, VALUE("weight_stride0")),
+    CUDNN_RNN("miopen_rnn_backward", ft_recurrent_backward, NOTHING, VALUE("weight_stride0"),
+              VALUE("output_mask")),
     MKLDNN_RNN("mkldnn_rnn_layer", ft_recurrent),
     MKLDNN_RNN("mkldnn_rnn_layer_backward", ft_recurrent_backward),
     LAYERS("_lstm_mps", ft_recurrent, "input", LSTM),
