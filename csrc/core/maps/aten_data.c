@@ -246,6 +246,15 @@ const ft_map_row ft_map_aten_data[] = {
     ZERO("_philox_uniform", ft_random_free),
     ZERO("_cudnn_init_dropout_state", ft_random_free),
     ZERO("_fill_mem_eff_dropout_mask", ft_random_free),
+    /* Between layouts: which values are kept is no arithmetic. */
+    ZERO("_to_sparse", ft_data_free),
+    ZERO("_to_sparse_csr", ft_data_free),
+    ZERO("_to_sparse_csc", ft_data_free),
+    ZERO("_to_sparse_bsr", ft_data_free),
+    ZERO("_to_sparse_bsc", ft_data_free),
+    ZERO("_to_dense", ft_data_free),
+    ZERO("sparse_mask", ft_data_free),
+    ZERO("_sparse_mask_projection", ft_data_free),
 };
 
 const size_t ft_map_aten_data_count = FT_COUNT_OF(ft_map_aten_data);

@@ -49,6 +49,7 @@ const ft_map_row ft_map_aten_linalg[] = {
     SPECTRUM("_linalg_eigh", ft_eigh, TENSOR("A"), VALUE("compute_v")),
     SPECTRUM("linalg_eig", ft_eig, TENSOR("self"), IS(1)),
     SPECTRUM("_linalg_eigvals", ft_eig, TENSOR("self"), IS(0)),
+    SPECTRUM("linalg_eigvals", ft_eig, TENSOR("self"), IS(0)), /* with out= */
 
     {"aten._fft_c2c", &ft_fft, FT_ROW_REAL, {TENSOR("self"), VALUE("dim")}},
     {"aten._fft_r2c", &ft_fft_real, FT_ROW_REAL, {TENSOR("self"), VALUE("dim"), OUT}},
