@@ -24,14 +24,22 @@ def without_measurements(text: str) -> str:
     return re.sub(r"loss [\d.]+ · [\d.]+ s", "loss # · # s", text)
 
 
-def test_readme_example_prints_what_readme_says(tmp_path):
-    script = tmp_path / "readme.py"
-    script.write_text(block_after("example"))
+def output_of(mark: str, folder: Path) -> str:
+    script = folder / "readme.py"
+    script.write_text(block_after(mark))
     run = subprocess.run(
-        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True
+        [sys.executable, script], cwd=folder, capture_output=True, text=True, check=True
     )
-    assert without_measurements(run.stdout) == without_measurements(block_after("output"))
+    return without_measurements(run.stdout)
+
+
+def test_readme_example_prints_what_readme_says(tmp_path):
+    assert output_of("example", tmp_path) == without_measurements(block_after("output"))
     assert (tmp_path / "run_epoch.csv").exists()
+
+
+def test_readme_counter_prints_what_readme_says(tmp_path):
+    assert output_of("example counter", tmp_path) == block_after("output counter")
 
 
 def test_version_is_the_one_of_pyproject():
