@@ -55,7 +55,7 @@ static PyObject *
 shapes_text(const pyft_made *made)
 {
     PyObject *parts = PyList_New(0);
-    for (int i = 0; parts != NULL && i < made->first_result; i++) {
+    for (int i = 0; parts != NULL && i < made->argument_count; i++) {
         PyObject *shape = PyObject_GetAttrString(made->tensors[i].object, "shape");
         PyErr_Clear(); /* a nested one has none */
         PyObject *sizes = shape == NULL ? NULL : PySequence_Tuple(shape);

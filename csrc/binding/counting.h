@@ -98,6 +98,7 @@ typedef struct pyft_dtypes {
 /* A tensor as far as counting goes; borrowed. */
 typedef struct {
     PyObject *object;
+    ft_u128 bytes;
     int dtype, ndim;
     int64_t dims[FT_MAX_DIMS];
 } pyft_tensor;
@@ -111,7 +112,8 @@ typedef struct {
     PyObject *args, *kwargs, *result; /* borrowed; kwargs may be NULL */
     Py_ssize_t element;               /* -1 where the operation does not work on lists */
     bool causal;                      /* the option causal="exact" */
-    int tensor_count, first_result;   /* the first of them, in `tensors` */
+    int tensor_count, argument_count; /* each tensor once; those of the arguments come first */
+    int first_result;                 /* in `tensors`; -1 where the result has none */
     pyft_tensor tensors[PYFT_MAX_TENSORS];
     ft_u128 bytes; /* of all tensors, also of those beyond PYFT_MAX_TENSORS */
 } pyft_made;

@@ -114,20 +114,39 @@ pyft_read_tensor(pyft_state *state, PyObject *object, pyft_tensor *tensor)
 
 /* ---- all tensors of a call ---- */
 
+/* What works in place returns its argument, which is read once and counts twice. */
+static int
+position_of(const pyft_made *made, PyObject *object)
+{
+    int at = 0;
+    while (at < made->tensor_count && made->tensors[at].object != object) {
+        at++;
+    }
+    return at;
+}
+
 static int
 add_tensor(pyft_made *made, PyObject *object)
 {
     pyft_tensor beyond;
+    int at = position_of(made, object);
+    if (made->argument_count >= 0 && made->first_result < 0) {
+        made->first_result = at;
+    }
+    if (at < made->tensor_count) {
+        made->bytes = ft_u128_add(made->bytes, made->tensors[at].bytes);
+        return 0;
+    }
     pyft_tensor *tensor =
         made->tensor_count < PYFT_MAX_TENSORS ? &made->tensors[made->tensor_count] : &beyond;
     if (pyft_read_tensor(made->state, object, tensor) < 0) {
         return -1;
     }
-    made->tensor_count += tensor != &beyond;
     ft_shape shape = {tensor->dims, tensor->ndim};
     uint64_t size = made->state->counting->dtypes.items[tensor->dtype].size;
-    made->bytes =
-        ft_u128_add(made->bytes, ft_u128_multiply(ft_shape_numel(shape), ft_u128_of(size)));
+    tensor->bytes = ft_u128_multiply(ft_shape_numel(shape), ft_u128_of(size));
+    made->bytes = ft_u128_add(made->bytes, tensor->bytes);
+    made->tensor_count += tensor != &beyond;
     return 0;
 }
 
@@ -159,6 +178,7 @@ int
 pyft_made_read(pyft_made *made)
 {
     made->tensor_count = 0;
+    made->argument_count = made->first_result = -1;
     made->bytes = FT_U128_ZERO;
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(made->args); i++) {
         if (add_tensors(made, PyTuple_GET_ITEM(made->args, i)) < 0) {
@@ -172,14 +192,15 @@ pyft_made_read(pyft_made *made)
             return -1;
         }
     }
-    made->first_result = made->tensor_count;
+    made->argument_count = made->tensor_count;
     return add_tensors(made, made->result);
 }
 
 int
 pyft_made_dtype(const pyft_made *made)
 {
-    int at = made->first_result < made->tensor_count ? made->first_result : 0;
+    int at =
+        made->first_result >= 0 && made->first_result < made->tensor_count ? made->first_result : 0;
     return made->tensor_count > 0 ? made->tensors[at].dtype : PYFT_NO_DTYPE;
 }
 
