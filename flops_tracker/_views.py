@@ -141,7 +141,10 @@ def to_dict(counts: Any) -> dict[str, Any]:
         "uncalled": counts.uncalled,
         "by_op": counts.by_op(),
         "by_dtype": counts.by_dtype(),
-        "by_module": {name: m._asdict() for name, m in counts.by_module().items()},
+        "by_module": {
+            name: {**m._asdict(), "aliases": list(m.aliases)}
+            for name, m in counts.by_module().items()
+        },
         "rows": [_row_dict(row) for row in counts.rows],
     }
 
