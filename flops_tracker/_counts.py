@@ -80,9 +80,15 @@ class FlopCount(_core.OperationCounts):
 
     @property
     def uncalled(self) -> list[str]:
-        """Paths of modules with a forward of their own that never ran."""
+        """Paths of modules that never ran, and in which nothing ran either."""
+        running = {0}
+        for number, (_, _, parent, calls, *_) in reversed(list(enumerate(self._modules))):
+            if calls or number in running:  # children come after their parents
+                running |= {number, parent}
         return [
-            name for name, _, _, calls, _, _, forward in self._modules[1:] if forward and not calls
+            name
+            for number, (name, *_, forward) in enumerate(self._modules)
+            if forward and number not in running
         ]
 
     @property

@@ -337,6 +337,13 @@ def test_a_shared_module_is_one_row_with_two_names():
     assert c.uncalled == ["Shared.never"]
 
 
+def test_a_container_whose_layers_ran_is_not_uncalled():
+    model = nn.Sequential(nn.Sequential(nn.Linear(5, 6)), nn.Sequential(nn.Linear(5, 6)))
+    with FlopCounter(model) as c:
+        model[0][0](torch.ones(4, 5))
+    assert c.uncalled == ["Sequential.1", "Sequential.1.0"]
+
+
 def test_own_parts_and_the_outside_add_up():
     model = nn.Sequential(nn.Sequential(nn.Linear(5, 6), nn.ReLU()), nn.Linear(6, 2))
     with FlopCounter() as c:
