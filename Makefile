@@ -30,6 +30,9 @@ lint: $(STAMPS)/package $(STAMPS)/dev ## Formatting, style, spelling, types, gen
 
 bench: $(STAMPS)/package $(STAMPS)/dev ## Print what counting costs, as ratios where it can be
 	$(BIN)/python bench/overhead.py
+	$(BIN)/python bench/counter.py
+	$(BIN)/python bench/counter.py --memory
+	$(BIN)/python bench/counter.py --llama
 
 sanitize: $(STAMPS)/package $(STAMPS)/dev ## C and Python tests under the address and undefined-behaviour sanitizers
 	tools/sanitize.sh

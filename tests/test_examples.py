@@ -51,6 +51,20 @@ def test_manual_loop(tmp_path):
     assert "largest batch: 2,162,688 FLOPs" in printed  # 2,816 * 3 * 256
 
 
+def test_count_operations(tmp_path):
+    # Per token 2·768·(3·768 + 768 + 4·768 + 4·768) = 14,155,776, 197 of them; scores, and their
+    # products with the values, 2 · 2·197·197·768 = 119,221,248; together seed 003's 2,907,909,120.
+    linear, attention = 197 * 14_155_776, 2 * 2 * 197 * 197 * 768
+    assert linear + attention == 2_907_909_120
+    printed = run_example("count_operations.py", tmp_path)
+    assert f"contractions only: {linear + attention:,} FLOPs" in printed
+    # AdamW: 14 for each of 7,087,872 parameters, and 1 for each of their 12 tensors.
+    parameters = 2 * 2 * 768 + 769 * 3 * 768 + 769 * 768 + 769 * 3072 + 3073 * 768
+    assert parameters == 7_087_872
+    assert f"optimizer {14 * parameters + 12:,}" in printed
+    assert "mac 464,781,312" in printed  # 197·768·3072
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_quickstart_notebook(tmp_path):
     # Its own cells assert the numbers; here: it runs to its end and shows the total.
