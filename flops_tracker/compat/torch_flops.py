@@ -4,6 +4,7 @@ import csv
 import warnings
 from collections.abc import Iterable
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,6 +82,8 @@ class TorchFLOPsByFX:
         with one_at_a_time, random_as_before(), _in_eval_mode(self._model):
             try:
                 self.graph_model = torch.fx.symbolic_trace(self._model)
+                graph = self.graph_model.graph
+                graph.print_tabular = partial(_print_graph, graph)  # torch's needs tabulate
             except Exception as error:  # what forward does with a proxy may raise anything
                 self._give_up_graph(f"{type(error).__name__}: {error}")
 
@@ -114,7 +117,7 @@ class TorchFLOPsByFX:
     def _run_operations(self, args: Any, kwargs: Any) -> tuple[list[_Row], int]:
         with _ready(self._model, args, kwargs) as ready:
             watch = Watch(ready.tensors, memory=True, cuda_time=_on_cuda(ready))
-            counts = _count(self._model, ready, watch)
+            counts = _count(FlopCounter(self._model, convention="exact"), ready, watch)
         used: dict[str, int] = {}
         kinds = {row[0]: row[1] for row in counts._modules}
         stacks = _stacks(self._model, counts)
@@ -148,32 +151,35 @@ class TorchFLOPsByFX:
         model = self.graph_model
         graph_args = _arguments(model.graph, args, kwargs)
         noted: list[tuple[Any, int, int, int, int]] = []
-        state: dict[str, Any] = {}
+        counter = FlopCounter(convention="exact")
 
-        class Nodes(torch.fx.Interpreter):
+        class Nodes(torch.fx.Interpreter):  # type: ignore[misc]
+            extra_traceback = False
+
             def run_node(self, node: Any) -> Any:
-                first, before = state["counter"]._call_count, state["bytes"]()
+                first, before = counter._call_count, read_bytes()
                 result = super().run_node(node)
-                last = state["counter"]._call_count
-                noted.append((node, first, last, before, state["bytes"]()))
+                noted.append((node, first, counter._call_count, before, read_bytes()))
                 return result
 
-        class Root(torch.nn.Module):
+        class Root(torch.nn.Module):  # type: ignore[misc]
             def __init__(self) -> None:
                 super().__init__()
                 self.graph_model = model
 
             def forward(self, *inputs: Any) -> Any:
-                return Nodes(self.graph_model).run(*inputs)
+                return Nodes(self.graph_model).run(*inputs, enable_io_processing=False)
 
-        root = Root()
-        with _ready(root, graph_args, {}) as ready:
+        watch: Any = None
+
+        def read_bytes() -> int:
+            now = 0 if watch is None else watch.live.allocated()
+            return watch.live.peak if self._peak and watch is not None else now
+
+        with _ready(Root(), graph_args, {}) as ready:
+            noted.clear()
             watch = Watch(ready.tensors, memory=True, cuda_time=_on_cuda(ready))
-            live: Any = watch.live
-            state["bytes"] = (
-                (lambda: (live.allocated(), live.peak)[1]) if self._peak else (live.allocated)
-            )
-            counts = _count(root, ready, watch, state)
+            counts = _count(counter, ready, watch)
         on_gpu = watch.cuda_times()
         calls = counts._calls
         rows = []
@@ -286,6 +292,14 @@ class _Untraced:
         print(_views.text_table(("opcode", "name", "target"), cells, ()))
 
 
+def _print_graph(graph: Any) -> None:
+    cells = [
+        (node.op, node.name, str(node.target), str(node.args), str(node.kwargs))
+        for node in graph.nodes
+    ]
+    print(_views.text_table(("opcode", "name", "target", "args", "kwargs"), cells, ()))
+
+
 def _shown(flops: int, unknown: bool, dropped: bool) -> int | str:
     return "ignored" if dropped else "not_recognized" if unknown else flops
 
@@ -322,11 +336,8 @@ def _on_cuda(ready: Ready) -> bool:
     return any(tensor.is_cuda for tensor in ready.tensors)
 
 
-def _count(model: Any, ready: Ready, watch: Any, state: dict[str, Any] | None = None) -> Any:
-    counter = FlopCounter(model, convention="exact")
+def _count(counter: Any, ready: Ready, watch: Any) -> Any:
     counter._record_calls(watch)
-    if state is not None:
-        state["counter"] = counter
     with counter:
         ready.step()
     return counter.counts
