@@ -89,7 +89,7 @@ is_work(const pyft_op *op)
 static int
 tell_observer(PyObject *observer, size_t call, PyObject *before, PyObject *result)
 {
-    PyObject *told = PyObject_CallMethod(observer, "after", "nOO", (Py_ssize_t)call - 1,
+    PyObject *told = PyObject_CallMethod(observer, "after", "KOO", (unsigned long long)call - 1,
                                          before == NULL ? Py_None : before, result);
     Py_XDECREF(told);
     return told == NULL ? -1 : 0;
