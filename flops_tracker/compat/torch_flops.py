@@ -146,40 +146,16 @@ class TorchFLOPsByFX:
         return rows, counts.total
 
     def _run_nodes(self, args: Any, kwargs: Any) -> tuple[list[_Row], int]:
-        import torch
+        from ._fx_nodes import Nodes
 
         model = self.graph_model
-        graph_args = _arguments(model.graph, args, kwargs)
-        noted: list[tuple[Any, int, int, int, int]] = []
         counter = FlopCounter(convention="exact")
-
-        class Nodes(torch.fx.Interpreter):  # type: ignore[misc]
-            extra_traceback = False
-
-            def run_node(self, node: Any) -> Any:
-                first, before = counter._call_count, read_bytes()
-                result = super().run_node(node)
-                noted.append((node, first, counter._call_count, before, read_bytes()))
-                return result
-
-        class Root(torch.nn.Module):  # type: ignore[misc]
-            def __init__(self) -> None:
-                super().__init__()
-                self.graph_model = model
-
-            def forward(self, *inputs: Any) -> Any:
-                return Nodes(self.graph_model).run(*inputs, enable_io_processing=False)
-
-        watch: Any = None
-
-        def read_bytes() -> int:
-            now = 0 if watch is None else watch.live.allocated()
-            return watch.live.peak if self._peak and watch is not None else now
-
-        with _ready(Root(), graph_args, {}) as ready:
-            noted.clear()
+        nodes = Nodes(model, counter, self._peak)
+        with _ready(nodes, _arguments(model.graph, args, kwargs), {}) as ready:
             watch = Watch(ready.tensors, memory=True, cuda_time=_on_cuda(ready))
+            nodes.live = watch.live
             counts = _count(counter, ready, watch)
+            noted = list(nodes.runs)  # what the module holds is put back
         on_gpu = watch.cuda_times()
         calls = counts._calls
         rows = []
