@@ -40,13 +40,16 @@ if TYPE_CHECKING:
     from ._counts import FlopCount, ModuleCount
     from ._explain import explain
     from ._op_estimator import TorchOpEstimator
+    from ._profile import Profile, profile
 
 _LAZY = {
     "FlopCount": "_counts",
     "ModuleCount": "_counts",
+    "Profile": "_profile",
     "TorchOpEstimator": "_op_estimator",
     "count": "_count",
     "explain": "_explain",
+    "profile": "_profile",
 }
 
 
@@ -72,6 +75,7 @@ __all__ = [
     "FlopsTracker",
     "Layer",
     "ModuleCount",
+    "Profile",
     "Rule",
     "SklearnSGDEstimator",
     "StepLog",
@@ -85,6 +89,7 @@ __all__ = [
     "explain",
     "format_flops",
     "formulas",
+    "profile",
     "register_rule",
     "rules",
 ]

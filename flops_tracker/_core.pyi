@@ -1,8 +1,19 @@
 """Types of the C core."""
 
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from os import PathLike
-from typing import Any, ClassVar, Final, Literal, Self, SupportsIndex, TypedDict, Unpack, final
+from typing import (
+    Any,
+    ClassVar,
+    Final,
+    Literal,
+    Self,
+    SupportsIndex,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    final,
+)
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +27,7 @@ EPOCH_CSV_HEADER: Final[str]
 
 _Level = Literal["none", "epoch", "batch", "both"]
 _Overwrite = Literal["rename", "append", "replace", "error"]
+_Counts = TypeVar("_Counts", bound=OperationCounts)
 _BatchDim = int | tuple[_BatchDim, ...] | dict[str, _BatchDim] | None
 
 class _EpochOptions(TypedDict, total=False):
@@ -83,7 +95,10 @@ class OperationCounts:
     def under(self, convention: str, /) -> Self: ...
     def _sums(self, axis: str, /) -> dict[str, int]: ...
     def _op_calls(self) -> dict[str, tuple[str, int]]: ...
+    def _calls_sum(self, numbers: Sequence[int], /) -> int: ...
     def _module_sums(self) -> list[tuple[int, int]]: ...
+    @property
+    def _calls(self) -> list[tuple[str, str, str, str, int, float, float]] | None: ...
     @property
     def _modules(
         self,
@@ -124,6 +139,10 @@ class FlopCounter:
     def __enter__(self) -> Self: ...
     def __exit__(self, *exc_info: object) -> Literal[False]: ...
     def reset(self) -> None: ...
+    def _record_calls(self, observer: Any, /) -> None: ...
+    def _counts_as(self, counts_type: type[_Counts], /) -> _Counts: ...
+    @property
+    def _call_count(self) -> int: ...
     @property
     def counts(self) -> FlopCount: ...
     def __getattr__(self, name: str, /) -> Any: ...  # everything that a FlopCount has

@@ -1,9 +1,9 @@
 """count(): the FLOPs of one call of a model, on copies, so that nothing about it changes."""
 
 import warnings
-from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any, Literal, NamedTuple
 
 from ._core import FlopCounter
 from ._frameworks import need
@@ -58,9 +58,7 @@ def count(
         raise TypeError("optimizer works on the parameters of a module, and model is none")
     root = root_of(model) if is_module else None
     counter = FlopCounter(root, convention=convention, strict=strict, causal=causal)
-    call = _Call(
-        root, model, args, {**(kwargs or {}), **model_kwargs}, backward, loss_fn, optimizer
-    )
+    call = Call(root, model, args, {**(kwargs or {}), **model_kwargs}, backward, loss_fn, optimizer)
 
     with one_at_a_time, random_as_before(), quiet_fake_tensors():
         try:
@@ -88,7 +86,14 @@ def _on_fake_alone(error: Exception) -> bool:
     return not str(error).startswith("no rule for")
 
 
-class _Call:
+class Ready(NamedTuple):
+    """One step on copies, to be called as often as wanted, and all tensors that were copied."""
+
+    step: Callable[[], Any]
+    tensors: list[Any]
+
+
+class Call:
     """One call of a model with what follows it."""
 
     def __init__(
@@ -110,10 +115,25 @@ class _Call:
         self.optimizer = optimizer
 
     def run(self, counter: Any, on: str) -> None:
+        """Count one step; with an optimizer, one after its state has been made."""
+        with self.ready(on) as ready:
+            if self.optimizer is not None:
+                ready.step()
+            with counter:
+                ready.step()
+
+    @contextmanager
+    def ready(self, on: str) -> Iterator[Ready]:
+        """Make the copies, and put everything back afterwards."""
         import torch
         from torch.utils._pytree import tree_map
 
-        mode, copy = _copier(on)
+        mode, make_copy = _copier(on)
+        tensors: list[Any] = []
+
+        def copy(tensor: Any) -> Any:
+            tensors.append(make_copy(tensor))
+            return tensors[-1]
 
         def change(value: Any) -> Any:
             return copy(value) if isinstance(value, torch.Tensor) else value
@@ -128,10 +148,7 @@ class _Call:
             if self.backward:
                 stack.enter_context(torch.enable_grad())
             optimizer = self._optimizer_of(state)
-            if optimizer is not None:
-                self._step(state, args, kwargs, optimizer)
-            with counter:
-                self._step(state, args, kwargs, optimizer)
+            yield Ready(lambda: self._step(state, args, kwargs, optimizer), tensors)
 
     def _step(self, state: Any, args: Any, kwargs: Any, optimizer: Any) -> None:
         import torch

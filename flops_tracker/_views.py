@@ -228,3 +228,57 @@ def to_html(counts: Any, path: Any) -> str:
     if path is not None:
         Path(path).write_text(page, encoding="utf-8")
     return page
+
+
+# ---- profiles ----
+
+_MEASURED_TITLES = ("time", "bytes before", "bytes after", "bytes delta")
+
+
+def profile_summary(profile: Any) -> str:
+    """The summary of the counts, and of what was measured."""
+    lines = [summary(profile)]
+    if profile.time is not None:
+        rate = _core.format_flops(int(profile.flops_per_second or 0))
+        lines.append(f"{_milliseconds(profile.time)} a step · {rate}/s")
+    if profile.mfu is not None:
+        lines[-1] += f" · {100 * profile.mfu:.1f} % of the peak"
+    if profile.memory is not None:
+        lines.append(f"at most {profile.memory:,} bytes in use")
+    for entry, calls, flops in profile.ignored:
+        lines.append(f"ignored in the table: {entry} ({calls:,} operations, {flops:,} FLOPs)")
+    return "\n".join(lines)
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:.3f} ms"
+
+
+def profile_table(profile: Any, depth: int | None, top: int | None) -> str:
+    """The records of a profile, and the summary below."""
+    by_op = profile.by == "op"
+    titles = ("module", "operation", "phase") if by_op else ("module", "class", "calls")
+    records = [r for r in profile.records if depth is None or r.module.count(".") <= depth]
+    kept = sorted(range(len(records)), key=lambda at: -records[at].flops)[:top]
+    rows = []
+    for at in sorted(kept):
+        record = records[at]
+        first = [record.op, record.phase] if by_op else [record.module_class, f"{record.calls:,}"]
+        measured = [record.memory_before, record.memory_after, record.memory_delta]
+        rows.append(
+            [
+                record.module or "(outside of modules)",
+                *first,
+                f"{record.flops:,}",
+                f"{100 * record.share:.1f} %",
+                "" if record.time is None else _milliseconds(record.time),
+                *("" if number is None else f"{number:,}" for number in measured),
+            ]
+        )
+    columns = [*titles, "FLOPs", "share", *_MEASURED_TITLES]
+    used = [at for at, _ in enumerate(columns) if at < 5 or any(row[at] for row in rows)]
+    right = [*columns[3:], "calls"]
+    text = text_table(
+        [columns[at] for at in used], [[row[at] for at in used] for row in rows], right
+    )
+    return f"{text}\n\n{profile_summary(profile)}"

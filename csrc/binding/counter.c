@@ -120,12 +120,43 @@ counter_exit(PyObject *object, PyObject *const *args, Py_ssize_t count)
     return closed == NULL ? NULL : Py_NewRef(Py_False);
 }
 
+/* From now on, and none of those before. */
+static int
+record_calls(pyft_counter *self, PyObject *observer)
+{
+    pyft_calls *calls = pyft_calls_new();
+    if (calls == NULL) {
+        return -1;
+    }
+    pyft_calls_release(self->calls);
+    self->calls = calls;
+    Py_XSETREF(self->observer, Py_XNewRef(observer));
+    return 0;
+}
+
+static PyObject *
+counter_record_calls(PyObject *object, PyObject *observer)
+{
+    pyft_counter *self = (pyft_counter *)object;
+    if (self->active) {
+        PyErr_SetString(PyExc_RuntimeError, "ask for calls outside of the block");
+        return NULL;
+    }
+    if (record_calls(self, observer == Py_None ? NULL : observer) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 static int
 start_afresh(pyft_counter *self)
 {
     ft_tally_clear(&self->tally);
     pyft_modules_clear(&self->modules);
     self->operations = self->unknown_operations = 0;
+    if (self->calls != NULL && record_calls(self, self->observer) < 0) {
+        return -1;
+    }
     Py_XSETREF(self->unknown, PyDict_New());
     if (self->unknown == NULL || pyft_modules_init(&self->modules) < 0) {
         return -1;
@@ -154,7 +185,31 @@ static PyObject *
 counter_counts(PyObject *object, void *unused)
 {
     (void)unused;
-    return pyft_counts_new((pyft_counter *)object);
+    PyObject *module = PyImport_ImportModule("flops_tracker._counts");
+    PyObject *type = module == NULL ? NULL : PyObject_GetAttrString(module, "FlopCount");
+    PyObject *counts = type == NULL ? NULL : pyft_counts_new((pyft_counter *)object, type);
+    Py_XDECREF(module);
+    Py_XDECREF(type);
+    return counts;
+}
+
+static PyObject *
+counter_counts_as(PyObject *object, PyObject *type)
+{
+    pyft_counter *self = (pyft_counter *)object;
+    if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, self->state->counts_type)) {
+        return PyErr_Format(PyExc_TypeError, "counts are a subclass of OperationCounts, not %R",
+                            type);
+    }
+    return pyft_counts_new(self, type);
+}
+
+static PyObject *
+counter_call_count(PyObject *object, void *unused)
+{
+    (void)unused;
+    const pyft_counter *self = (pyft_counter *)object;
+    return PyLong_FromSize_t(self->calls == NULL ? 0 : self->calls->count);
 }
 
 static PyObject *
@@ -167,7 +222,7 @@ counter_getattro(PyObject *object, PyObject *name)
         return value;
     }
     PyErr_Clear();
-    PyObject *counts = pyft_counts_new((pyft_counter *)object);
+    PyObject *counts = counter_counts(object, NULL);
     value = counts == NULL ? NULL : PyObject_GetAttr(counts, name);
     Py_XDECREF(counts);
     return value;
@@ -176,7 +231,7 @@ counter_getattro(PyObject *object, PyObject *name)
 static PyObject *
 counter_repr(PyObject *object)
 {
-    PyObject *counts = pyft_counts_new((pyft_counter *)object);
+    PyObject *counts = counter_counts(object, NULL);
     PyObject *line = counts == NULL ? NULL : PyObject_GetAttrString(counts, "trust_line");
     PyObject *text =
         line == NULL ? NULL : PyUnicode_FromFormat("<flops_tracker.FlopCounter: %U>", line);
@@ -244,6 +299,7 @@ counter_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->unknown);
     Py_VISIT(self->model);
     Py_VISIT(self->session);
+    Py_VISIT(self->observer);
     for (int i = 0; i < self->thread_count; i++) {
         Py_VISIT(self->threads[i]->mode);
     }
@@ -257,6 +313,7 @@ counter_clear(PyObject *object)
     Py_CLEAR(self->unknown);
     Py_CLEAR(self->model);
     Py_CLEAR(self->session);
+    Py_CLEAR(self->observer);
     return 0;
 }
 
@@ -273,6 +330,7 @@ counter_dealloc(PyObject *object)
     counter_clear(object);
     ft_tally_clear(&self->tally);
     pyft_modules_clear(&self->modules);
+    pyft_calls_release(self->calls);
     type->tp_free(object);
     Py_DECREF(type);
 }
@@ -281,6 +339,8 @@ static PyMethodDef counter_methods[] = {
     {"__enter__", counter_enter, METH_NOARGS, "Starts to count in this thread."},
     {"__exit__", PYFT_METHOD(counter_exit), METH_FASTCALL, "Ends it."},
     {"reset", counter_reset, METH_NOARGS, "reset($self, /)\n--\n\nForgets what was counted."},
+    {"_record_calls", counter_record_calls, METH_O, NULL},
+    {"_counts_as", counter_counts_as, METH_O, NULL},
     {"_new_mode", counter_new_mode, METH_NOARGS, NULL},
     {"_enter_module", PYFT_METHOD(counter_enter_module), METH_FASTCALL, NULL},
     {"_leave_module", PYFT_METHOD(counter_leave_module), METH_FASTCALL, NULL},
@@ -294,6 +354,7 @@ static PyMemberDef counter_members[] = {
 
 static PyGetSetDef counter_getset[] = {
     {"counts", counter_counts, NULL, "What was counted so far, as a FlopCount.", NULL},
+    {"_call_count", counter_call_count, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -192,28 +192,36 @@ row_cost(const pyft_made *made, int row, ft_cost *cost)
 /* ---- one call ---- */
 
 static int
-add(pyft_counter *counter, ft_work_key key, const ft_cost *cost, uint64_t calls)
+add(const pyft_thread *thread, ft_work_key key, const ft_cost *cost, uint64_t calls)
 {
-    ft_status status = ft_tally_add(&counter->tally, key, cost, calls);
-    return status == FT_OK ? 0 : (pyft_raise(status, "counting an operation"), -1);
+    ft_status status = ft_tally_add(&thread->counter->tally, key, cost, calls);
+    if (status != FT_OK) {
+        pyft_raise(status, "counting an operation");
+        return -1;
+    }
+    return thread->call == 0
+               ? 0
+               : pyft_calls_add(thread->counter->calls, thread->call, key.op_class, cost);
 }
 
 static int
-add_unknown(pyft_counter *counter, const pyft_made *made, ft_work_key key)
+add_unknown(const pyft_thread *thread, const pyft_made *made, ft_work_key key)
 {
     ft_cost cost = {0};
     cost.by_kind[FT_BYTES] = made->bytes;
     key.op_class = FT_CLASS_UNKNOWN;
-    return note_unknown(counter, made) < 0 ? -1 : add(counter, key, &cost, made->element <= 0);
+    return note_unknown(thread->counter, made) < 0 ? -1
+                                                   : add(thread, key, &cost, made->element <= 0);
 }
 
 static int
-count_rows(pyft_counter *counter, const pyft_made *made, ft_work_key key, pyft_number_kind numbers)
+count_rows(const pyft_thread *thread, const pyft_made *made, ft_work_key key,
+           pyft_number_kind numbers)
 {
     ft_cost costs[FT_MAX_ROWS];
     for (int row = 0; row < made->op->row_count; row++) {
         if (row_cost(made, row, &costs[row]) != FT_OK) {
-            return add_unknown(counter, made, key);
+            return add_unknown(thread, made, key);
         }
     }
     uint8_t phase = key.phase;
@@ -225,7 +233,7 @@ count_rows(pyft_counter *counter, const pyft_made *made, ft_work_key key, pyft_n
         }
         key.op_class = (uint8_t)rule->formula->op_class;
         key.phase = rule->flags & FT_ROW_RECOMPUTED ? FT_PHASE_RECOMPUTE : phase;
-        if (add(counter, key, &costs[row], row == 0 && made->element <= 0) < 0) {
+        if (add(thread, key, &costs[row], row == 0 && made->element <= 0) < 0) {
             return -1;
         }
     }
@@ -233,7 +241,7 @@ count_rows(pyft_counter *counter, const pyft_made *made, ft_work_key key, pyft_n
 }
 
 static int
-count_element(pyft_counter *counter, pyft_made *made, ft_work_key key)
+count_element(const pyft_thread *thread, pyft_made *made, ft_work_key key)
 {
     if (pyft_made_read(made) < 0) {
         return -1;
@@ -241,7 +249,7 @@ count_element(pyft_counter *counter, pyft_made *made, ft_work_key key)
     key.dtype = (uint16_t)pyft_made_dtype(made);
     pyft_number_kind numbers = made->state->counting->dtypes.items[key.dtype].kind;
     if (made->op->user_rule == NULL && made->op->kind == PYFT_OP_COUNTED) {
-        return count_rows(counter, made, key, numbers);
+        return count_rows(thread, made, key, numbers);
     }
     ft_cost cost = {0};
     ft_class op_class = FT_CLASS_DATA;
@@ -251,11 +259,11 @@ count_element(pyft_counter *counter, pyft_made *made, ft_work_key key)
         }
     }
     else if (numbers != PYFT_INTEGER) {
-        return add_unknown(counter, made, key);
+        return add_unknown(thread, made, key);
     }
     cost.by_kind[FT_BYTES] = made->bytes;
     key.op_class = (uint8_t)op_class;
-    return add(counter, key, &cost, made->element <= 0);
+    return add(thread, key, &cost, made->element <= 0);
 }
 
 int
@@ -269,6 +277,7 @@ pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *
     if (pyft_place_of(thread, &counting->torch, &place) < 0) {
         return -1;
     }
+    pyft_calls_place(counter->calls, thread->call, &place);
     ft_work_key key = {.op = number,
                        .module = place.module,
                        .phase = (uint8_t)place.phase,
@@ -279,7 +288,7 @@ pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *
     counter->operations++;
     if (op->kind == PYFT_OP_VIEW) {
         ft_cost nothing = {0};
-        return add(counter, key, &nothing, 1);
+        return add(thread, key, &nothing, 1);
     }
     pyft_made made;
     made.state = counter->state;
@@ -291,10 +300,10 @@ pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *
     made.causal = counter->causal;
     Py_ssize_t elements = op->each ? pyft_made_elements(&made) : 0;
     if (!op->each) {
-        return count_element(counter, &made, key);
+        return count_element(thread, &made, key);
     }
     for (made.element = 0; made.element < elements; made.element++) {
-        if (count_element(counter, &made, key) < 0) {
+        if (count_element(thread, &made, key) < 0) {
             return -1;
         }
     }
@@ -322,5 +331,15 @@ pyft_count_unit(pyft_thread *thread, PyObject *module, PyObject *args, PyObject 
     if (pyft_modules_find(&counter->modules, module, &key.module) < 0) {
         return -1;
     }
-    return add(counter, key, &cost, 1);
+    thread->call = 0;
+    if (counter->calls != NULL) {
+        double now = pyft_now(); /* what ran inside has its own times */
+        const pyft_place place = {FT_PHASE_FORWARD, key.module};
+        thread->call = pyft_calls_append(counter->calls, number, now, now);
+        if (thread->call == 0) {
+            return -1;
+        }
+        pyft_calls_place(counter->calls, thread->call, &place);
+    }
+    return add(thread, key, &cost, 1);
 }

@@ -177,6 +177,30 @@ typedef struct {
 
 struct pyft_counter;
 
+/* ---- calls one by one, where a counter is asked for them (calls.c) ---- */
+
+typedef struct {
+    uint32_t op, module;
+    uint8_t phase;
+    double start, end; /* of a monotonic clock, in seconds */
+} pyft_call;
+
+/* A row of one call: it may have several, and be read under any convention. */
+typedef struct {
+    size_t call;
+    uint8_t op_class;
+    ft_cost cost;
+} pyft_call_work;
+
+/* Shared by a counter and the counts taken from it. */
+typedef struct {
+    size_t references;
+    pyft_call *items;
+    size_t count, capacity;
+    pyft_call_work *works;
+    size_t work_count, work_capacity;
+} pyft_calls;
+
 enum { PYFT_MAX_STEPS = 8 };
 
 /* One thread that is being counted; owned by its counter. */
@@ -197,6 +221,7 @@ typedef struct pyft_thread {
         long graph_task;
     } steps[PYFT_MAX_STEPS]; /* optimizer steps among them */
     int step_count;
+    size_t call; /* the number of the recorded call that is counted now, plus 1; or 0 */
 } pyft_thread;
 
 typedef struct pyft_counter {
@@ -210,6 +235,8 @@ typedef struct pyft_counter {
     const ft_convention *convention;
     PyObject *unknown;         /* op name: (calls, shapes of the first call) as text */
     PyObject *model, *session; /* session: what Python has to undo on leaving */
+    pyft_calls *calls;         /* NULL where calls are not recorded */
+    PyObject *observer;        /* told before and after each call that is recorded; or NULL */
     bool strict, causal, active;
     uint64_t operations, unknown_operations;
 } pyft_counter;
@@ -241,6 +268,18 @@ int pyft_record_enter(pyft_thread *thread, PyObject *args, const pyft_torch *tor
 void pyft_record_exit(pyft_thread *thread);
 int pyft_place_of(pyft_thread *thread, const pyft_torch *torch, pyft_place *place);
 
+/* ---- calls.c; a call's number plus 1 stands for it, and 0 for none ---- */
+
+pyft_calls *pyft_calls_new(void);
+void pyft_calls_release(pyft_calls *calls);
+/* Runs the operation and records the call; *call stays 0 where it is no work. */
+PyObject *pyft_calls_run(const pyft_counter *counter, uint32_t number, PyObject *args,
+                         PyObject *kwargs, size_t *call);
+/* The new record; 0 with an exception. */
+size_t pyft_calls_append(pyft_calls *calls, uint32_t op, double start, double end);
+void pyft_calls_place(pyft_calls *calls, size_t call, const pyft_place *place);
+int pyft_calls_add(pyft_calls *calls, size_t call, uint8_t op_class, const ft_cost *cost);
+
 /* ---- counting.c: adds a call to the tally of its counter ---- */
 
 /* What a module of a class that has a rule cost in one call. */
@@ -266,13 +305,18 @@ typedef struct {
     PyObject *modules; /* list of tuples, see modules_list */
     PyObject *unknown; /* dict: name of an operation without a rule: shapes of its first call */
     uint64_t operations, unknown_operations;
+    pyft_calls *calls; /* of which the first ones are these counts' */
+    size_t call_count, work_count;
 } pyft_counts;
 
 PyObject *pyft_counts_sums(PyObject *counts, PyObject *axis);
 PyObject *pyft_counts_op_calls(PyObject *counts, PyObject *unused);
 PyObject *pyft_counts_module_sums(PyObject *counts, PyObject *unused);
 PyObject *pyft_counts_rows(PyObject *counts, void *unused);
-PyObject *pyft_counts_new(pyft_counter *counter);
+PyObject *pyft_counts_calls(PyObject *counts, void *unused);
+PyObject *pyft_counts_calls_sum(PyObject *counts, PyObject *numbers);
+/* A FlopCount, or an instance of a subclass of it. */
+PyObject *pyft_counts_new(pyft_counter *counter, PyObject *type);
 int pyft_add_counts(PyObject *module, pyft_state *state);
 int pyft_add_counter(PyObject *module, pyft_state *state);
 

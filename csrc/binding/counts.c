@@ -43,20 +43,27 @@ take_tally(pyft_counts *self, const ft_tally *tally)
     return status == FT_OK ? 0 : (pyft_raise(status, "copying counts"), -1);
 }
 
-PyObject *
-pyft_counts_new(pyft_counter *counter)
+static void
+share_calls(pyft_counts *self, pyft_calls *calls)
 {
-    PyObject *module = PyImport_ImportModule("flops_tracker._counts");
-    PyObject *type = module == NULL ? NULL : PyObject_GetAttrString(module, "FlopCount");
-    pyft_counts *self =
-        type == NULL ? NULL : empty_like((PyTypeObject *)type, counter->state, counter->convention);
-    Py_XDECREF(module);
-    Py_XDECREF(type);
+    self->calls = calls;
+    if (calls != NULL) {
+        calls->references++;
+        self->call_count = calls->count;
+        self->work_count = calls->work_count;
+    }
+}
+
+PyObject *
+pyft_counts_new(pyft_counter *counter, PyObject *type)
+{
+    pyft_counts *self = empty_like((PyTypeObject *)type, counter->state, counter->convention);
     if (self == NULL) {
         return NULL;
     }
     self->operations = counter->operations;
     self->unknown_operations = counter->unknown_operations;
+    share_calls(self, counter->calls);
     self->modules = modules_list(&counter->modules);
     self->unknown = PyDict_Copy(counter->unknown);
     if (self->modules == NULL || self->unknown == NULL || take_tally(self, &counter->tally) < 0) {
@@ -78,6 +85,9 @@ counts_under(PyObject *object, PyObject *argument)
     }
     other->operations = self->operations;
     other->unknown_operations = self->unknown_operations;
+    share_calls(other, self->calls);
+    other->call_count = self->call_count;
+    other->work_count = self->work_count;
     other->modules = Py_NewRef(self->modules);
     other->unknown = Py_NewRef(self->unknown);
     PyObject *attributes = PyObject_GetAttrString(object, "__dict__");
@@ -178,6 +188,7 @@ counts_dealloc(PyObject *object)
     PyObject_GC_UnTrack(object);
     counts_clear(object);
     ft_tally_clear(&((pyft_counts *)object)->tally);
+    pyft_calls_release(((pyft_counts *)object)->calls);
     type->tp_free(object);
     Py_DECREF(type);
 }
@@ -187,6 +198,7 @@ static PyMethodDef counts_methods[] = {
      "under($self, convention, /)\n--\n\nThe same counts under another convention."},
     {"_sums", pyft_counts_sums, METH_O, NULL},
     {"_op_calls", pyft_counts_op_calls, METH_NOARGS, NULL},
+    {"_calls_sum", pyft_counts_calls_sum, METH_O, NULL},
     {"_module_sums", pyft_counts_module_sums, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -207,6 +219,7 @@ static PyGetSetDef counts_getset[] = {
     {"unknown", counts_unknown, NULL,
      "dict: operations without a rule, and the shapes of the first call of each.", NULL},
     {"rows", pyft_counts_rows, NULL, "All rows, a list of OperationRow.", NULL},
+    {"_calls", pyft_counts_calls, NULL, NULL, NULL},
     {"_modules", counts_modules, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

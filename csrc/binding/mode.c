@@ -83,7 +83,10 @@ count_operation(PyObject *mode, pyft_thread *thread, PyObject *overload, PyObjec
     if (op->kind == PYFT_OP_CONTROL) {
         return run_control(mode, overload, args);
     }
-    PyObject *result = call_operation(op->call, args, kwargs);
+    size_t call = 0;
+    PyObject *result = counter->calls == NULL
+                           ? call_operation(op->call, args, kwargs)
+                           : pyft_calls_run(counter, number, args, kwargs, &call);
     int counted = result == NULL ? -1 : 0;
     /* The call may have run anything, and so have ended the counting of this thread. */
     if (counted == 0 && *thread_of(mode, counter->state->mode_type) == thread) {
@@ -94,6 +97,7 @@ count_operation(PyObject *mode, pyft_thread *thread, PyObject *overload, PyObjec
             pyft_record_exit(thread);
         }
         else if (op->kind != PYFT_OP_QUESTION) {
+            thread->call = call;
             counted = pyft_count_call(thread, number, args, kwargs, result);
         }
     }

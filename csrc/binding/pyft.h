@@ -100,6 +100,8 @@ typedef struct {
     bool training_now; /* a batch is being trained: it will be counted by the loop */
 } pyft_tracker;
 
+/* A monotonic clock, in seconds. */
+double pyft_now(void);
 double pyft_tracker_now(const pyft_tracker *tracker);
 int pyft_tracker_add_batch(pyft_tracker *tracker, uint64_t batch_size, ft_step *step);
 PyObject *pyft_tracker_trust_line(pyft_tracker *tracker);

@@ -11,11 +11,8 @@
 #endif
 
 double
-pyft_tracker_now(const pyft_tracker *tracker)
+pyft_now(void)
 {
-    if (!tracker->log_wall_time) {
-        return 0;
-    }
 #ifdef _WIN32
     LARGE_INTEGER ticks, frequency;
     QueryPerformanceCounter(&ticks);
@@ -26,6 +23,12 @@ pyft_tracker_now(const pyft_tracker *tracker)
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 #endif
+}
+
+double
+pyft_tracker_now(const pyft_tracker *tracker)
+{
+    return tracker->log_wall_time ? pyft_now() : 0;
 }
 
 /* ---- counting ---- */
