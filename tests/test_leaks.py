@@ -218,6 +218,85 @@ def test_training_and_its_errors_leave_nothing(tmp_path):
     assert (result.stdout, result.stderr) == ("", "")
 
 
+OPERATIONS = """
+import torch
+from torch import nn
+from flops_tracker import FlopCounter, count, explain, register_rule
+
+torch.set_num_threads(1)
+model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3))
+optimizer = torch.optim.AdamW(model.parameters(), foreach=True)
+x, ids = torch.ones(2, 4), torch.arange(3)
+library = torch.library.Library("flops_tracker_leaks", "FRAGMENT")
+for name in ("unknown", "ruled", "wrong"):
+    library.define(f"{name}(Tensor x) -> Tensor")
+    library.impl(name, lambda x: x.clone(), "CPU")
+ops = torch.ops.flops_tracker_leaks
+register_rule(ops.ruled, lambda args, kwargs, output: {"mac": 3})
+register_rule(ops.wrong, lambda args, kwargs, output: 1.5)
+
+long_one = FlopCounter(model)
+long_one.__enter__()
+
+def step():
+    optimizer.zero_grad(set_to_none=True)
+    model(x).sum().backward()
+    optimizer.step()
+
+def block(use, **options):
+    def run():
+        with FlopCounter(**options) as c:
+            use()
+        return c.total, c.by_op(), c.by_module(), c.rows, c.trust_line, c.table()
+    return run
+
+def raising():
+    raise ZeroDivisionError
+
+def inference():
+    with torch.inference_mode():
+        torch.nn.functional.linear(x, model[0].weight)
+        torch.einsum("ij,kj->ik", x, x)
+
+def wrong_rule():
+    with FlopCounter():
+        ops.wrong(x)
+
+one = FlopCounter()
+with one:
+    step()
+
+uses = {
+    "a step inside one block": step,
+    "a block": block(step),
+    "a block with a model": block(step, model=model),
+    "inference": block(inference),
+    "an unknown operation": block(lambda: ops.unknown(x)),
+    "a strict counter": lambda: refused(RuntimeError, block(lambda: ops.unknown(x), strict=True)),
+    "a rule": block(lambda: ops.ruled(x)),
+    "a wrong rule": lambda: refused(TypeError, wrong_rule),
+    "a body that raises": lambda: refused(ZeroDivisionError, block(raising)),
+    "lists": block(lambda: torch._foreach_add([x, x], [x, x])),
+    "integers": block(lambda: ids + ids),
+    "sparse": block(lambda: torch.sparse.mm(torch.eye(4).to_sparse(), torch.ones(4, 2))),
+    "attention": block(lambda: nn.functional.scaled_dot_product_attention(*[x[None, None]] * 3)),
+    "under": lambda: one.under("matmul"),
+    "a wrong convention": lambda: refused(ValueError, one.under, "flops"),
+    "explain": lambda: explain("aten.mm", (2, 3), (3, 4)),
+    "a wrong counter": lambda: refused(ValueError, FlopCounter, convention="flops"),
+}
+check(uses, 40)
+check({"count": lambda: count(model, x, backward=True)}, 10)
+long_one.__exit__(None, None, None)
+"""
+
+
+@needs_own_allocator
+def test_counting_operations_leaves_nothing(tmp_path):
+    result = run_python(GROWN + OPERATIONS, tmp_path)
+    assert (result.stdout, result.stderr) == ("", "")
+
+
 MEMORY = """
 import resource
 from flops_tracker import FlopsTracker, SklearnSGDEstimator
