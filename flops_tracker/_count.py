@@ -58,10 +58,13 @@ def count(
         raise TypeError("optimizer works on the parameters of a module, and model is none")
     root = root_of(model) if is_module else None
     counter = FlopCounter(root, convention=convention, strict=strict, causal=causal)
-    call = _Call(
-        root, model, args, {**(kwargs or {}), **model_kwargs}, backward, loss_fn, optimizer
-    )
+    call = Call(root, model, args, {**(kwargs or {}), **model_kwargs}, backward, loss_fn, optimizer)
+    return run_counted(counter, call, on, stacklevel=3)
 
+
+def run_counted(counter: Any, call: "Call", on: str, stacklevel: int) -> Any:
+    """Make a call on copies under a counter; returns its FlopCount."""
+    root = call.root
     with one_at_a_time, random_as_before(), quiet_fake_tensors():
         try:
             call.run(counter, on)
@@ -72,7 +75,7 @@ def count(
             counter.reset()
             call.run(counter, "real")
             on = f"real: fake copies would not do ({reason})"
-            warnings.warn(f"counted on real tensors: {reason}", stacklevel=2)
+            warnings.warn(f"counted on real tensors: {reason}", stacklevel=stacklevel)
     counts = counter.counts
     counts.on = on
     counts.params = sum(p.numel() for p in root.parameters()) if root is not None else 0
@@ -88,7 +91,7 @@ def _on_fake_alone(error: Exception) -> bool:
     return not str(error).startswith("no rule for")
 
 
-class _Call:
+class Call:
     """One call of a model with what follows it."""
 
     def __init__(

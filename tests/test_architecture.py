@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 CORE = sorted((ROOT / "csrc" / "core").rglob("*.[ch]"))
 BINDING = sorted((ROOT / "csrc" / "binding").rglob("*.[ch]"))
-PACKAGE = sorted((ROOT / "flops_tracker").glob("*.py"))
+PACKAGE = sorted((ROOT / "flops_tracker").rglob("*.py"))
 LIBC = {"stdbool.h", "stddef.h", "stdint.h", "stdlib.h", "string.h", "math.h", "stdio.h"}
 FRAMEWORKS = {"torch", "numpy", "sklearn", "tqdm", "rich"}
 

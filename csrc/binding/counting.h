@@ -208,6 +208,7 @@ typedef struct pyft_counter {
     const ft_convention *convention;
     PyObject *unknown;         /* op name: (calls, shapes of the first call) as text */
     PyObject *model, *session; /* session: what Python has to undo on leaving */
+    PyObject *formulas;        /* packet name: a formula of this counter alone; or NULL */
     bool strict, causal, active;
     uint64_t operations, unknown_operations;
 } pyft_counter;
@@ -247,6 +248,8 @@ int pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObje
                     PyObject *result);
 /* Refuses an operation without a rule, before it runs, where the counter is strict. */
 int pyft_check_known(const pyft_counter *counter, const pyft_op *op);
+/* The counter's own formula for an operation; borrowed, NULL where it has none or on an error. */
+PyObject *pyft_formula_of(const pyft_counter *counter, const pyft_op *op);
 
 /* ---- mode.c: the dispatch mode ---- */
 
@@ -269,6 +272,7 @@ typedef struct {
 PyObject *pyft_counts_sums(PyObject *counts, PyObject *axis);
 PyObject *pyft_counts_op_calls(PyObject *counts, PyObject *unused);
 PyObject *pyft_counts_module_sums(PyObject *counts, PyObject *unused);
+PyObject *pyft_counts_module_op_sums(PyObject *counts, PyObject *name_of);
 PyObject *pyft_counts_rows(PyObject *counts, void *unused);
 PyObject *pyft_counts_new(pyft_counter *counter);
 int pyft_add_counts(PyObject *module, pyft_state *state);

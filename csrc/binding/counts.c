@@ -188,6 +188,7 @@ static PyMethodDef counts_methods[] = {
     {"_sums", pyft_counts_sums, METH_O, NULL},
     {"_op_calls", pyft_counts_op_calls, METH_NOARGS, NULL},
     {"_module_sums", pyft_counts_module_sums, METH_NOARGS, NULL},
+    {"_module_op_sums", pyft_counts_module_op_sums, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 
