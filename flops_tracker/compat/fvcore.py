@@ -273,11 +273,7 @@ def flop_count_table(
             for name, parameter in module.named_parameters(prefix=path, recurse=False):
                 rows.append((name, str(tuple(parameter.shape)), ""))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    rows[1] = (
-        ":" + "-" * (widths[0] - 1),
-        ":" + "-" * (widths[1] - 1),
-        ":" + "-" * (widths[2] - 1),
-    )
+    rows.insert(1, tuple(":" + "-" * (width - 1) for width in widths))
     lines = (" | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(f"| {line} |" for line in lines)
 

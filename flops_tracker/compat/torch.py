@@ -4,7 +4,7 @@ Numbers are flops_tracker's under the convention ``matmul``.
 """
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Self
 
 from .._core import FlopCounter
@@ -113,7 +113,7 @@ class FlopCounterMode:
 
 
 def _as_list(targets: Any) -> list[Any]:
-    return list(targets) if isinstance(targets, Iterable) else [targets]
+    return list(targets) if isinstance(targets, list | tuple | set) else [targets]
 
 
 def _name_of(target: Any) -> str:
