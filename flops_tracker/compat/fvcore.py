@@ -133,7 +133,7 @@ class FlopCountAnalysis:
             raise TypeError("set_op_handle takes a name and a function, pairs of them, or a dict")
         for name, handle in {**handles, **kwargs}.items():
             for part in _operations_of(name, handle):
-                self._handles[part] = _formula(handle)
+                self._handles[part] = _formula(part, handle)
                 if handle is not None:
                     self._stated.add(_name_of(part))
         self._counts = None
@@ -237,12 +237,21 @@ class _Value:
         return self.value
 
 
-def _formula(handle: Handle | None) -> Callable[[Any, Any, Any], int]:
+def _as_traced(part: str, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments that torch.jit.trace has and the operation has not are put in."""
+    if part == "aten.convolution":
+        return (*inputs, None, None, None, None)  # switches of cuDNN
+    if part == "aten._native_batch_norm_legit_no_training":
+        return (*inputs[:5], False, *inputs[5:])
+    return inputs
+
+
+def _formula(part: str, handle: Handle | None) -> Callable[[Any, Any, Any], int]:
     def macs(args: Any, kwargs: Any, output: Any) -> int:
         if handle is None:
             return 0
         outputs = output if isinstance(output, tuple | list) else (output,)
-        inputs = (*args, *kwargs.values())
+        inputs = _as_traced(part, (*args, *kwargs.values()))
         found = handle([_Value(v) for v in inputs], [_Value(v) for v in outputs])
         if isinstance(found, dict):  # a handle may name what it counted
             return sum(map(operator.index, found.values()))
