@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
+import models
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -66,33 +67,8 @@ def mlp(**adamw: Any) -> Callable[[], None]:
     return training(nn.Sequential(*layers), torch.randn(32, 32), **adamw)
 
 
-class Block(nn.Module):
-    """The basic block of a ResNet."""
-
-    def __init__(self, inside: int, outside: int, stride: int) -> None:
-        super().__init__()
-        self.one = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
-        self.two = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
-        self.norm_one, self.norm_two = nn.BatchNorm2d(outside), nn.BatchNorm2d(outside)
-        self.shortcut = nn.Sequential()
-        if stride != 1 or inside != outside:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)
-            )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Two convolutions and a way around them."""
-        y = torch.relu(self.norm_one(self.one(x)))
-        return torch.relu(self.norm_two(self.two(y)) + self.shortcut(x))
-
-
 def resnet18() -> Callable[[], None]:
-    widths = [(64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2)]
-    blocks = [b for i, o, s in widths for b in (Block(i, o, s), Block(o, o, 1))]
-    stem = nn.Sequential(nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU())
-    pool = [nn.MaxPool2d(3, 2, 1), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    model = nn.Sequential(stem, *pool, nn.Linear(512, 1000))
-    return training(model, torch.randn(8, 3, 32, 32))
+    return training(models.resnet18(), torch.randn(8, 3, 32, 32))
 
 
 def compare(step: Callable[[], None], steps: int, rounds: int) -> dict[str, float]:

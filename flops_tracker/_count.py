@@ -59,7 +59,12 @@ def count(
     root = root_of(model) if is_module else None
     counter = FlopCounter(root, convention=convention, strict=strict, causal=causal)
     call = Call(root, model, args, {**(kwargs or {}), **model_kwargs}, backward, loss_fn, optimizer)
+    return run_counted(counter, call, on, stacklevel=3)
 
+
+def run_counted(counter: Any, call: "Call", on: str, stacklevel: int) -> Any:
+    """Make a call on copies under a counter; returns its FlopCount."""
+    root = call.root
     with one_at_a_time, random_as_before(), quiet_fake_tensors():
         try:
             call.run(counter, on)
@@ -70,7 +75,7 @@ def count(
             counter.reset()
             call.run(counter, "real")
             on = f"real: fake copies would not do ({reason})"
-            warnings.warn(f"counted on real tensors: {reason}", stacklevel=2)
+            warnings.warn(f"counted on real tensors: {reason}", stacklevel=stacklevel)
     counts = counter.counts
     counts.on = on
     counts.params = sum(p.numel() for p in root.parameters()) if root is not None else 0

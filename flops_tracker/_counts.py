@@ -56,6 +56,16 @@ class FlopCount(_core.OperationCounts):
                 counts[name] = ModuleCount(kind, own, inclusive, calls, aliases)
         return counts
 
+    def by_module_and_op(self) -> dict[str, dict[str, int]]:
+        """FLOPs of each operation in each module that ran, the modules inside it included.
+
+        Under "" are those of all modules and outside of them.
+        """
+        return {
+            self._modules[number][0]: {op: flops for op, (flops, _, _) in sums.items()}
+            for number, sums in sorted(self._module_op_sums(None).items())
+        }
+
     @property
     def outside(self) -> int:
         """FLOPs outside of all modules."""

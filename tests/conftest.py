@@ -1,4 +1,4 @@
-"""Makes the tests import the installed package and the helper modules that lie beside them."""
+"""Makes the tests import the installed package and helper modules: those beside them, bench's."""
 
 import sys
 from pathlib import Path
@@ -7,4 +7,4 @@ TESTS = Path(__file__).resolve().parent
 
 # `python -m pytest` puts the working folder first, where the package lies without its C core.
 sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != TESTS.parent]
-sys.path.append(str(TESTS))
+sys.path += [str(TESTS), str(TESTS.parent / "bench")]

@@ -389,6 +389,55 @@ print(trained.total_flops, len(trained.step_logs), by_hand.total_flops, len(by_h
 """
 
 
+MODES = """
+import torch
+from flops_tracker.compat.fvcore import FlopCountAnalysis
+from flops_tracker.compat.torch import FlopCounterMode
+
+aten, model = torch.ops.aten, torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())
+
+def mode():
+    mapping = {aten.relu: lambda x, out_shape: x.numel()}
+    with FlopCounterMode(display=False, custom_mapping=mapping) as m:
+        model(torch.ones(1, 2))
+    assert m.get_flop_counts()["Global"][aten.relu] == 2
+    return m
+
+def fails():
+    def formula(x, out_shape):
+        raise ZeroDivisionError
+    with FlopCounterMode(display=False, custom_mapping={aten.relu: formula}):
+        model(torch.ones(1, 2))
+
+counts = mode().counter.counts
+
+def sums():
+    assert counts.by_module_and_op()["Sequential.1"]["aten.relu.default"] == 2
+
+def no_name(packet):
+    raise ZeroDivisionError
+
+def analysis():
+    flops = FlopCountAnalysis(model, torch.ones(1, 2)).set_op_handle("aten::relu", None)
+    assert flops.by_operator() == {"linear": 4}
+
+uses = {
+    "mode": mode,
+    "failing formula": lambda: refused(ZeroDivisionError, fails),
+    "sums": sums,
+    "failing name": lambda: refused(ZeroDivisionError, counts._module_op_sums, no_name),
+    "analysis": analysis,
+}
+check(uses, 40)
+"""
+
+
+@needs_own_allocator
+def test_counting_under_other_names_leaves_nothing(tmp_path):
+    result = run_python(GROWN + MODES, tmp_path)
+    assert (result.returncode, result.stdout) == (0, ""), result.stderr
+
+
 def test_two_threads_with_trackers_of_their_own(tmp_path):
     result = run_python(THREADS, tmp_path)
     assert result.stderr == ""

@@ -179,6 +179,20 @@ counter_reset(PyObject *object, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+/* FLOPs stated by functions of (args, kwargs, result), for this counter alone, by packet name; they
+ * come before all rules and are the same under every convention. */
+static PyObject *
+counter_set_formulas(PyObject *object, PyObject *formulas)
+{
+    pyft_counter *self = (pyft_counter *)object;
+    if (!PyDict_Check(formulas)) {
+        PyErr_Format(PyExc_TypeError, "formulas must be a dict, not %R", formulas);
+        return NULL;
+    }
+    Py_XSETREF(self->formulas, PyDict_Copy(formulas));
+    return self->formulas == NULL ? NULL : Py_NewRef(Py_None);
+}
+
 /* ---- results: a FlopCounter reads like the FlopCount of what it has seen so far ---- */
 
 static PyObject *
@@ -300,6 +314,7 @@ counter_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->model);
     Py_VISIT(self->session);
     Py_VISIT(self->observer);
+    Py_VISIT(self->formulas);
     for (int i = 0; i < self->thread_count; i++) {
         Py_VISIT(self->threads[i]->mode);
     }
@@ -314,6 +329,7 @@ counter_clear(PyObject *object)
     Py_CLEAR(self->model);
     Py_CLEAR(self->session);
     Py_CLEAR(self->observer);
+    Py_CLEAR(self->formulas);
     return 0;
 }
 
@@ -341,6 +357,7 @@ static PyMethodDef counter_methods[] = {
     {"reset", counter_reset, METH_NOARGS, "reset($self, /)\n--\n\nForgets what was counted."},
     {"_record_calls", counter_record_calls, METH_O, NULL},
     {"_counts_as", counter_counts_as, METH_O, NULL},
+    {"_set_formulas", counter_set_formulas, METH_O, NULL},
     {"_new_mode", counter_new_mode, METH_NOARGS, NULL},
     {"_enter_module", PYFT_METHOD(counter_enter_module), METH_FASTCALL, NULL},
     {"_leave_module", PYFT_METHOD(counter_leave_module), METH_FASTCALL, NULL},

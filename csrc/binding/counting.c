@@ -94,7 +94,10 @@ note_unknown(pyft_counter *counter, const pyft_made *made)
 int
 pyft_check_known(const pyft_counter *counter, const pyft_op *op)
 {
-    if (counter->strict && op->kind == PYFT_OP_UNKNOWN) {
+    if (counter->strict && op->kind == PYFT_OP_UNKNOWN && pyft_formula_of(counter, op) == NULL) {
+        if (PyErr_Occurred()) {
+            return -1;
+        }
         PyErr_Format(PyExc_RuntimeError,
                      "no rule for %U, and this counter is strict: add one with "
                      "flops_tracker.register_rule(\"%U\", fn)",
@@ -106,14 +109,20 @@ pyft_check_known(const pyft_counter *counter, const pyft_op *op)
 
 /* ---- rules ---- */
 
+PyObject *
+pyft_formula_of(const pyft_counter *counter, const pyft_op *op)
+{
+    return counter->formulas == NULL ? NULL
+                                     : PyDict_GetItemWithError(counter->formulas, op->packet);
+}
+
 static PyObject *
-call_user_rule(const pyft_made *made)
+call_rule(const pyft_made *made, PyObject *rule)
 {
     PyObject *kwargs = made->kwargs == NULL ? PyDict_New() : Py_NewRef(made->kwargs);
-    PyObject *result = kwargs == NULL
-                           ? NULL
-                           : PyObject_CallFunctionObjArgs(made->op->user_rule, made->args, kwargs,
-                                                          made->result, NULL);
+    PyObject *result =
+        kwargs == NULL ? NULL
+                       : PyObject_CallFunctionObjArgs(rule, made->args, kwargs, made->result, NULL);
     Py_XDECREF(kwargs);
     return result;
 }
@@ -254,7 +263,7 @@ count_element(const pyft_thread *thread, pyft_made *made, ft_work_key key)
     ft_cost cost = {0};
     ft_class op_class = FT_CLASS_DATA;
     if (made->op->user_rule != NULL) {
-        if (user_cost(call_user_rule(made), &cost, &op_class) < 0) {
+        if (user_cost(call_rule(made, made->op->user_rule), &cost, &op_class) < 0) {
             return -1;
         }
     }
@@ -264,6 +273,26 @@ count_element(const pyft_thread *thread, pyft_made *made, ft_work_key key)
     cost.by_kind[FT_BYTES] = made->bytes;
     key.op_class = (uint8_t)op_class;
     return add(thread, key, &cost, made->element <= 0);
+}
+
+static int
+count_stated(const pyft_thread *thread, pyft_made *made, ft_work_key key, PyObject *formula)
+{
+    ft_cost cost = {0};
+    if (pyft_made_read(made) < 0) {
+        return -1;
+    }
+    PyObject *flops = call_rule(made, formula);
+    int status =
+        flops == NULL ? -1 : pyft_to_u128(flops, "result of the formula", &cost.by_kind[FT_ARITH]);
+    Py_XDECREF(flops);
+    if (status < 0) {
+        return -1;
+    }
+    cost.by_kind[FT_BYTES] = made->bytes;
+    key.dtype = (uint16_t)pyft_made_dtype(made);
+    key.op_class = FT_CLASS_STATED;
+    return add(thread, key, &cost, 1);
 }
 
 int
@@ -286,7 +315,11 @@ pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *
         return 0; /* the rule of the module's class stands for it */
     }
     counter->operations++;
-    if (op->kind == PYFT_OP_VIEW) {
+    PyObject *formula = pyft_formula_of(counter, op);
+    if (formula == NULL && PyErr_Occurred()) {
+        return -1;
+    }
+    if (op->kind == PYFT_OP_VIEW && formula == NULL) {
         ft_cost nothing = {0};
         return add(thread, key, &nothing, 1);
     }
@@ -298,6 +331,12 @@ pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *
     made.result = result;
     made.element = -1;
     made.causal = counter->causal;
+    if (formula != NULL) {
+        Py_INCREF(formula); /* it may be replaced while it runs */
+        int counted = count_stated(thread, &made, key, formula);
+        Py_DECREF(formula);
+        return counted;
+    }
     Py_ssize_t elements = op->each ? pyft_made_elements(&made) : 0;
     if (!op->each) {
         return count_element(thread, &made, key);

@@ -237,6 +237,7 @@ typedef struct pyft_counter {
     PyObject *model, *session; /* session: what Python has to undo on leaving */
     pyft_calls *calls;         /* NULL where calls are not recorded */
     PyObject *observer;        /* told before and after each call that is recorded; or NULL */
+    PyObject *formulas;        /* packet name: a formula of this counter alone; or NULL */
     bool strict, causal, active;
     uint64_t operations, unknown_operations;
 } pyft_counter;
@@ -288,6 +289,8 @@ int pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObje
                     PyObject *result);
 /* Refuses an operation without a rule, before it runs, where the counter is strict. */
 int pyft_check_known(const pyft_counter *counter, const pyft_op *op);
+/* The counter's own formula for an operation; borrowed, NULL where it has none or on an error. */
+PyObject *pyft_formula_of(const pyft_counter *counter, const pyft_op *op);
 
 /* ---- mode.c: the dispatch mode ---- */
 
@@ -312,6 +315,7 @@ typedef struct {
 PyObject *pyft_counts_sums(PyObject *counts, PyObject *axis);
 PyObject *pyft_counts_op_calls(PyObject *counts, PyObject *unused);
 PyObject *pyft_counts_module_sums(PyObject *counts, PyObject *unused);
+PyObject *pyft_counts_module_op_sums(PyObject *counts, PyObject *name_of);
 PyObject *pyft_counts_rows(PyObject *counts, void *unused);
 PyObject *pyft_counts_calls(PyObject *counts, void *unused);
 PyObject *pyft_counts_calls_sum(PyObject *counts, PyObject *numbers);

@@ -200,6 +200,7 @@ static PyMethodDef counts_methods[] = {
     {"_op_calls", pyft_counts_op_calls, METH_NOARGS, NULL},
     {"_calls_sum", pyft_counts_calls_sum, METH_O, NULL},
     {"_module_sums", pyft_counts_module_sums, METH_NOARGS, NULL},
+    {"_module_op_sums", pyft_counts_module_op_sums, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -145,6 +145,113 @@ pyft_counts_module_sums(PyObject *object, PyObject *unused)
     return list;
 }
 
+/* ---- sums by module and operation ---- */
+
+/* The group, from 1, of each operation that occurs: those with the same name are one. To be freed;
+ * `groups` receives {name: group}. */
+static uint32_t *
+groups_of(const pyft_counts *self, PyObject *name_of, PyObject *groups)
+{
+    const pyft_ops *ops = &self->state->counting->ops;
+    uint32_t *group = PyMem_Calloc((size_t)ops->count + 1, sizeof *group);
+    if (group == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    for (size_t i = 0; i < self->tally.count; i++) {
+        uint32_t op = self->tally.rows[i].key.op;
+        if (group[op] != 0) {
+            continue;
+        }
+        PyObject *name = name_of == Py_None ? Py_NewRef(ops->items[op]->name)
+                                            : PyObject_CallOneArg(name_of, ops->items[op]->packet);
+        PyObject *next = name == NULL ? NULL : PyLong_FromSsize_t(PyDict_Size(groups) + 1);
+        PyObject *number = next == NULL ? NULL : PyDict_SetDefault(groups, name, next);
+        group[op] = number == NULL ? 0 : (uint32_t)PyLong_AsUnsignedLong(number);
+        Py_XDECREF(name);
+        Py_XDECREF(next);
+        if (number == NULL) {
+            PyMem_Free(group);
+            return NULL;
+        }
+    }
+    return group;
+}
+
+/* Every row's FLOPs (as arith) and its calls without a rule (as compare), given to its module and
+ * to all that this one is inside of, up to number 0. */
+static int
+give_to_parents(const pyft_counts *self, const uint32_t *group, ft_tally *inclusive)
+{
+    for (size_t i = 0; i < self->tally.count; i++) {
+        const ft_work *row = &self->tally.rows[i];
+        ft_class op_class = (ft_class)row->key.op_class;
+        ft_cost cost = {0};
+        cost.by_kind[FT_ARITH] = ft_cost_read(&row->cost, op_class, self->convention);
+        cost.by_kind[FT_COMPARE] = ft_u128_of(op_class == FT_CLASS_UNKNOWN ? row->calls : 0);
+        uint32_t module = row->key.module;
+        for (bool outermost = false; !outermost;) {
+            ft_work_key key = {.op = group[row->key.op], .module = module};
+            ft_status status = ft_tally_add(inclusive, key, &cost, row->calls);
+            if (status != FT_OK) {
+                pyft_raise(status, "summing by module and operation");
+                return -1;
+            }
+            outermost = module == 0;
+            PyObject *parent = PyTuple_GET_ITEM(PyList_GET_ITEM(self->modules, module), 2);
+            module = (uint32_t)PyLong_AsUnsignedLong(parent);
+        }
+    }
+    return 0;
+}
+
+/* {module number: {name: (FLOPs, calls, calls without a rule)}}. */
+static PyObject *
+dicts_of(const ft_tally *inclusive, PyObject *names)
+{
+    PyObject *dicts = PyDict_New();
+    for (size_t i = 0; dicts != NULL && i < inclusive->count; i++) {
+        const ft_work *row = &inclusive->rows[i];
+        PyObject *module = PyLong_FromUnsignedLong(row->key.module);
+        PyObject *none = PyDict_New(), *dict = NULL, *sums = NULL;
+        if (module != NULL && none != NULL) {
+            dict = PyDict_SetDefault(dicts, module, none);
+            sums = Py_BuildValue("(NKN)", pyft_from_u128(row->cost.by_kind[FT_ARITH]),
+                                 (unsigned long long)row->calls,
+                                 pyft_from_u128(row->cost.by_kind[FT_COMPARE]));
+        }
+        if (dict == NULL || sums == NULL ||
+            PyDict_SetItem(dict, PyList_GET_ITEM(names, row->key.op - 1), sums) < 0) {
+            Py_CLEAR(dicts);
+        }
+        Py_XDECREF(module);
+        Py_XDECREF(none);
+        Py_XDECREF(sums);
+    }
+    return dicts;
+}
+
+/* By module number, with all modules inside; 0 has everything. name_of gives the name under which
+ * an operation stands from its name without the overload; None: the name with it. */
+PyObject *
+pyft_counts_module_op_sums(PyObject *object, PyObject *name_of)
+{
+    pyft_counts *self = (pyft_counts *)object;
+    ft_tally inclusive;
+    ft_tally_init(&inclusive, ft_allocator_libc());
+    PyObject *groups = PyDict_New(), *dicts = NULL;
+    uint32_t *group = groups == NULL ? NULL : groups_of(self, name_of, groups);
+    PyObject *names = group == NULL ? NULL : PyDict_Keys(groups);
+    if (names != NULL && give_to_parents(self, group, &inclusive) == 0) {
+        dicts = dicts_of(&inclusive, names);
+    }
+    ft_tally_clear(&inclusive);
+    PyMem_Free(group);
+    Py_XDECREF(names);
+    Py_XDECREF(groups);
+    return dicts;
+}
+
 /* ---- rows ---- */
 
 static PyObject *

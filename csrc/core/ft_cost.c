@@ -113,6 +113,9 @@ ft_cost_complex(ft_cost *cost, bool products)
 ft_u128
 ft_cost_read(const ft_cost *cost, ft_class op_class, const ft_convention *convention)
 {
+    if (op_class == FT_CLASS_STATED) {
+        return cost->by_kind[FT_ARITH];
+    }
     const int8_t *weights =
         ft_class_is_contraction(op_class) ? convention->contractions : convention->others;
     ft_u128 plus = FT_U128_ZERO, minus = FT_U128_ZERO;

@@ -34,7 +34,8 @@ void ft_cost_add(ft_cost *sum, const ft_cost *cost);
  * dot product two of twice the length, an addition 2; `products`: its arithmetic multiplies. */
 void ft_cost_complex(ft_cost *cost, bool products);
 
-/* Name, and whether the class is a contraction: work that is made of dot products. */
+/* Name, and whether the class is a contraction: work that is made of dot products. `stated` is a
+ * number of FLOPs that someone else gave: its `arith`, the same under every convention. */
 #define FT_CLASS_LIST(X)             \
     X(MATMUL, matmul, true)          \
     X(CONV, conv, true)              \
@@ -54,7 +55,8 @@ void ft_cost_complex(ft_cost *cost, bool products);
     X(LINALG, linalg, false)         \
     X(SPARSE, sparse, false)         \
     X(DATA, data, false)             \
-    X(UNKNOWN, unknown, false)
+    X(UNKNOWN, unknown, false)       \
+    X(STATED, stated, false)
 
 typedef enum {
 #define FT_CLASS_MEMBER(upper, lower, contraction) FT_CLASS_##upper,

@@ -49,13 +49,24 @@ test_linear_layer_and_arithmetic(void)
     static const uint64_t together[CONVENTIONS] = {48, 44, 40, 20, 44};
     ft_cost linear = cost_of(20, 4, 4), elementwise = cost_of(0, 0, 0);
     elementwise.by_kind[FT_ARITH] = ft_u128_of(4);
-    for (int op_class = 0; op_class < FT_CLASS_COUNT; op_class++) {
+    for (int op_class = 0; op_class < FT_CLASS_STATED; op_class++) {
         for (int i = 0; i < CONVENTIONS && !ft_class_is_contraction((ft_class)op_class); i++) {
             const char *name = convention_names[i];
             ft_u128 sum = ft_u128_add(read_under(name, &linear, FT_CLASS_MATMUL),
                                       read_under(name, &elementwise, (ft_class)op_class));
             CHECK_U128(sum, ft_u128_of(together[i]));
         }
+    }
+}
+
+/* A stated 7 is 7 under every convention; no other kind is read. */
+static void
+test_stated(void)
+{
+    ft_cost cost = cost_of(20, 4, 4);
+    cost.by_kind[FT_ARITH] = ft_u128_of(7);
+    for (int i = 0; i < CONVENTIONS; i++) {
+        CHECK_U128(read_under(convention_names[i], &cost, FT_CLASS_STATED), ft_u128_of(7));
     }
 }
 
@@ -167,7 +178,7 @@ test_classes_and_kinds(void)
     static const char *const classes[] = {
         "matmul",     "conv",      "attention", "recurrent", "norm",     "softmax", "pool",
         "activation", "pointwise", "reduction", "embedding", "resample", "loss",    "optimizer",
-        "fft",        "linalg",    "sparse",    "data",      "unknown"};
+        "fft",        "linalg",    "sparse",    "data",      "unknown",  "stated"};
     static const char *const kinds[] = {"mac",     "dot",     "bias", "arith",
                                         "compare", "special", "bytes"};
     CHECK_U64(FT_CLASS_COUNT, FT_COUNT_OF(classes));
@@ -194,6 +205,6 @@ test_status_texts(void)
     CHECK_TEXT(ft_status_text((ft_status)(FT_SINK_FAILED + 1)), "unknown status");
 }
 
-TEST_MAIN(test_linear_layer, test_linear_layer_and_arithmetic, test_each_kind, test_overflow,
-          test_add, test_convention_names, test_complex_numbers, test_classes_and_kinds,
-          test_status_texts)
+TEST_MAIN(test_linear_layer, test_linear_layer_and_arithmetic, test_stated, test_each_kind,
+          test_overflow, test_add, test_convention_names, test_complex_numbers,
+          test_classes_and_kinds, test_status_texts)
