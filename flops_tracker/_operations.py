@@ -1,16 +1,58 @@
 """What PyTorch says of an operation: its name, how to call it, its arguments, what it gives."""
 
 import functools
+import inspect
 from typing import Any
 
 import torch
-from torch._ops import OpOverload
+from torch._ops import OpOverload, OpOverloadPacket
 
 # Bounds of torch.profiler.record_function blocks, which torch.optim opens around each step.
 _ENTER = ("profiler._record_function_enter", "profiler._record_function_enter_new")
 _EXIT = ("profiler._record_function_exit",)
-# They run a function of the user, and are counted by running it under the counter.
-_CONTROL = ("cond", "while_loop")
+# Counted by a rule, and not by running their functions.
+_COUNTED_WHOLE = ("higher_order.flex_attention", "higher_order.flex_attention_backward")
+# Tensors that keep their sizes to themselves are asked for them by operations.
+_QUESTIONS = {
+    f"aten.{name}"
+    for name in (
+        "size sym_size stride sym_stride numel sym_numel dim storage_offset sym_storage_offset "
+        "is_contiguous is_strides_like_format is_non_overlapping_and_dense sym_is_contiguous"
+    ).split()
+}
+_DENSE = ("CPU", "CUDA", "Meta")
+_COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
+# Kernels for strided nested tensors run other operations, as composite ones do.
+_NESTED = ("aten.linear_backward", "aten.matmul_backward")
+_NESTED_KEYS = (
+    torch._C.DispatchKey.NestedTensorCPU,
+    torch._C.DispatchKey.CompositeImplicitAutogradNestedTensor,
+)
+
+
+def _has_kernel(overload: OpOverload, key: str) -> bool:
+    try:
+        return torch._C._dispatch_has_kernel_for_dispatch_key(overload.name(), key)
+    except RuntimeError:  # TorchScript's own, of which the dispatcher knows nothing
+        return False
+
+
+def _made_of_others(overload: OpOverload) -> bool:
+    """Whether it runs as other operations; where it has a kernel too, the kernel runs."""
+    return _has_kernel(overload, "CompositeImplicitAutograd") and not any(
+        _has_kernel(overload, key) for key in _DENSE
+    )
+
+
+def is_composite(name: str) -> bool:
+    """Whether the overload of that name is composite, or all that return something new."""
+    namespace, operation, *overload = name.split(".")
+    packet = getattr(getattr(torch.ops, namespace), operation, None)
+    if not isinstance(packet, OpOverloadPacket):
+        return False
+    found = [getattr(packet, each, None) for each in overload or packet.overloads()]
+    new = [each for each in found if each is not None and (overload or "out" not in str(each))]
+    return bool(new) and all(map(_made_of_others, new))
 
 
 def _kind(overload: OpOverload, packet: str) -> str:
@@ -18,24 +60,27 @@ def _kind(overload: OpOverload, packet: str) -> str:
         return "record_enter"
     if packet in _EXIT:
         return "record_exit"
-    if packet.startswith("prim."):
-        return "question"  # about a tensor; the dispatcher does not know them
-    if torch._C._dispatch_has_kernel_for_dispatch_key(overload.name(), "CompositeImplicitAutograd"):
-        return "composite"
+    if packet.startswith("prim.") or packet in _QUESTIONS:
+        return "question"
     returns = overload._schema.returns
     if returns and all(r.alias_info is not None and not r.alias_info.is_write for r in returns):
         return "view"
     return "operation"
 
 
-def describe(overload: Any) -> tuple[Any, str, str, str, dict[str, tuple[int, Any]]]:
-    """Callable, name, name without overload, kind, and each argument's position and default."""
+def describe(overload: Any) -> tuple[Any, Any, Any, str, str, str, dict[str, tuple[int, Any]]]:
+    """Callable, the same by its parts or None, that of nested tensors or None, name, name without
+    overload, kind, and each argument's position and default."""
     if isinstance(overload, type):  # a class of modules that a user's rule counts as a whole
-        return overload, overload.__qualname__, overload.__qualname__, "operation", {}
+        name = overload.__qualname__
+        return overload, None, None, name, name, "operation", {}
     if not isinstance(overload, OpOverload):
-        name = overload.name()
-        kind = "control" if name in _CONTROL else "operation"
-        return overload, f"higher_order.{name}", f"higher_order.{name}", kind, {}
+        name = f"higher_order.{overload.name()}"
+        call = inspect.signature(type(overload).__call__).parameters
+        # Without the operator itself.
+        arguments = {key: (at - 1, None) for at, key in enumerate(call)}
+        kind = "operation" if name in _COUNTED_WHOLE else "control"
+        return overload, None, None, name, name, kind, arguments
     name = str(overload)
     packet = name.rsplit(".", 1)[0]
     arguments = {
@@ -43,43 +88,99 @@ def describe(overload: Any) -> tuple[Any, str, str, str, dict[str, tuple[int, An
         for position, argument in enumerate(overload._schema.arguments)
     }
     kind = _kind(overload, packet)
-    call = overload._op
-    if kind == "composite":
+    parts = nested_parts = None
+    if _made_of_others(overload):
         # The C++ function that runs outside of a mode; decompose prefers Python's, which differ.
-        call = functools.partial(overload._op_dk, torch._C.DispatchKey.CompositeImplicitAutograd)
-    return call, name, packet, kind, arguments
+        parts = functools.partial(overload._op_dk, _COMPOSITE)
+    if parts or packet in _NESTED:
+        key = next((key for key in _NESTED_KEYS if _has_kernel(overload, key.name)), None)
+        nested_parts = key and functools.partial(overload._op_dk, key)
+    return overload._op, parts, nested_parts, name, packet, kind, arguments
 
 
-def run_control(mode: Any, operator: Any, args: tuple[Any, ...]) -> Any:
-    """Run a control-flow operator so that the operations inside of it are seen."""
-    with mode:
-        if operator.name() == "cond":
-            predicate, on_true, on_false, operands = args
-            return (on_true if predicate else on_false)(*operands)
+def block_pairs(query: Any, key: Any, mask: tuple[Any, ...]) -> list[int] | None:
+    """Pairs of a query and a key in the blocks of a BlockMask's tuple, for each of its batches and
+    heads; None where its tensors hold no numbers."""
+    queries, keys = query.shape[-2], key.shape[-2]
+    partial_count, partial_index, full_count, full_index = mask[2:6]
+    rows, columns = mask[-3], mask[-2]
+    if type(partial_count) is not torch.Tensor or partial_count.is_meta:
+        return None
+    pairs = [0] * partial_count[..., 0].numel()
+    for count, index in ((partial_count, partial_index), (full_count, full_index)):
+        if count is None:
+            continue
+        counts, indices = count.flatten(0, -2).tolist(), index.flatten(0, -3).tolist()
+        for head, (row_counts, row_indices) in enumerate(zip(counts, indices, strict=True)):
+            for row, listed in enumerate(row_counts):
+                height = max(0, min(rows, queries - row * rows))
+                for column in row_indices[row][:listed]:
+                    pairs[head] += height * max(0, min(columns, keys - column * columns))
+    return pairs
+
+
+def _plain(function: Any) -> Any:
+    """A graph that autograd made is no module of the model's."""
+    return function.forward if isinstance(function, torch.fx.GraphModule) else function
+
+
+def run_control(mode: Any, operator: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
+    """Run a higher-order operator so that the operations in its functions are seen."""
+    name = operator.name()
+    if name == "cond":
+        predicate, on_true, on_false, operands = args
+        with mode:
+            return _plain(on_true if predicate else on_false)(*operands)
+    if name == "while_loop":
         condition, body, carried, additional = args
-        while condition(*carried, *additional):
-            carried = body(*carried, *additional)
+        with mode:
+            while _plain(condition)(*carried, *additional):
+                carried = _plain(body)(*carried, *additional)
         return carried
 
+    def seen(value: Any) -> Any:
+        if not callable(value) or isinstance(value, torch.Tensor):
+            return value
 
-def module_tree(root: Any) -> list[tuple[Any, str, int, list[str], bool, bool]]:
-    """Each module once: itself, path, parent's index, other paths, has parameters, has forward."""
+        @functools.wraps(value, updated=())
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with mode:
+                return _plain(value)(*args, **kwargs)
+
+        return run
+
+    named = {key: seen(value) for key, value in (kwargs or {}).items()}
+    return operator(*map(seen, args), **named)
+
+
+_TreeRow = tuple[Any, str, int, list[str], bool, bool]
+
+
+def module_tree(root: Any) -> list[_TreeRow]:
+    """Each module once, after its parent: itself, name in the parent, parent's index, its other
+    paths below the root, whether it has parameters of its own, and a forward."""
     if not isinstance(root, torch.nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, not {type(root).__name__}")
-    rows: list[tuple[Any, str, int, list[str], bool, bool]] = []
-    numbers: dict[int, int] = {}
-
-    def add(module: Any, path: str, parent: int) -> None:
-        number = numbers.setdefault(id(module), len(rows))
-        if number < len(rows):
-            rows[number][3].append(path)
-            return
-        own = any(p is not None for p in module._parameters.values())
-        forward = type(module).forward is not torch.nn.Module.forward
-        rows.append((module, path, parent, [], own, forward))
-        for name, child in module._modules.items():
-            if child is not None:
-                add(child, f"{path}.{name}" if path else name, number)
-
-    add(root, "", -1)
+    rows: list[_TreeRow] = []
+    _add_tree(rows, {}, root, "", "", -1)
     return rows
+
+
+# No closure: one that calls itself would keep the modules until the garbage collector runs.
+def _add_tree(
+    rows: list[_TreeRow], numbers: dict[int, int], module: Any, name: str, path: str, parent: int
+) -> None:
+    number = numbers.setdefault(id(module), len(rows))
+    if number < len(rows):
+        rows[number][3].append(path)
+        return
+    own = any(p is not None for p in module._parameters.values())
+    # A scripted module's class has none: each instance brings its own.
+    forward = getattr(type(module), "forward", None) is not torch.nn.Module.forward
+    rows.append((module, name, parent, [], own, forward))
+    if isinstance(module, torch.jit.ScriptModule):
+        return  # its interpreter calls what is inside
+    for child_name, child in module._modules.items():
+        if child is not None:
+            below = f"{path}.{child_name}" if path else child_name
+            _add_tree(rows, numbers, child, child_name, below, number)

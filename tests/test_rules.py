@@ -88,7 +88,9 @@ def overloads(name):
     operation, _, overload = operation.partition(".")
     for spelling in (operation, operation + "_", "_foreach_" + operation):
         packet = getattr(getattr(torch.ops, namespace), spelling, None)
-        if packet is not None:
+        if namespace == "higher_order" and packet is not None:
+            yield packet
+        elif packet is not None:
             yield from (each for each in packet.overloads() if overload in ("", each))
 
 

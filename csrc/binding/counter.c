@@ -5,89 +5,27 @@
 #include <stddef.h>
 #include <structmember.h>
 
-/* ---- threads ---- */
-
-static pyft_thread *
-current_thread(const pyft_counter *self)
-{
-    unsigned long id = PyThread_get_thread_ident();
-    for (int i = self->thread_count - 1; i >= 0; i--) {
-        if (self->threads[i]->id == id) {
-            return self->threads[i];
-        }
-    }
-    return NULL;
-}
-
-/* A mode for the calling thread; Python enters it. */
-static PyObject *
-counter_new_mode(PyObject *object, PyObject *unused)
-{
-    (void)unused;
-    pyft_counter *self = (pyft_counter *)object;
-    size_t size = ((size_t)self->thread_count + 1) * sizeof(pyft_thread *);
-    pyft_thread **threads = PyMem_Realloc(self->threads, size);
-    if (threads == NULL) {
-        return PyErr_NoMemory();
-    }
-    self->threads = threads;
-    pyft_thread *thread = PyMem_Calloc(1, sizeof *thread);
-    if (thread == NULL) {
-        return PyErr_NoMemory();
-    }
-    thread->counter = self;
-    thread->id = PyThread_get_thread_ident();
-    thread->mode = pyft_mode_new(self->state, thread);
-    if (thread->mode == NULL) {
-        pyft_thread_free(thread);
-        return NULL;
-    }
-    self->threads[self->thread_count++] = thread;
-    return Py_NewRef(thread->mode);
-}
-
-/* Modes that are still somewhere on a stack pass everything through from now on. */
-static void
-forget_threads(pyft_counter *self)
-{
-    for (int i = 0; i < self->thread_count; i++) {
-        pyft_mode_forget(self->threads[i]->mode);
-        pyft_thread_free(self->threads[i]);
-    }
-    PyMem_Free(self->threads);
-    self->threads = NULL;
-    self->thread_count = 0;
-}
-
-/* ---- hooks, called for every module of the process ---- */
-
-static PyObject *
-counter_enter_module(PyObject *object, PyObject *const *args, Py_ssize_t count)
-{
-    pyft_thread *thread = current_thread((pyft_counter *)object);
-    if (thread != NULL && count > 0 && pyft_scope_enter(thread, args[0]) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-counter_leave_module(PyObject *object, PyObject *const *args, Py_ssize_t count)
-{
-    pyft_thread *thread = current_thread((pyft_counter *)object);
-    if (thread != NULL && count == 3 && pyft_scope_leave(thread, args[0], args[1], args[2]) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
 /* ---- the block ---- */
+
+/* A subclass may forget to call the base's __init__. */
+static int
+check_made(const pyft_counter *self)
+{
+    if (self->unknown == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "FlopCounter.__init__ was not called");
+        return -1;
+    }
+    return 0;
+}
 
 static PyObject *
 counter_enter(PyObject *object, PyObject *unused)
 {
     (void)unused;
     pyft_counter *self = (pyft_counter *)object;
+    if (check_made(self) < 0) {
+        return NULL;
+    }
     if (self->active) {
         PyErr_SetString(PyExc_RuntimeError,
                         "this FlopCounter is counting already; use another one inside");
@@ -97,7 +35,7 @@ counter_enter(PyObject *object, PyObject *unused)
     self->session = pyft_call_helper("flops_tracker._counting", "open_session", "(O)", object);
     if (self->session == NULL) {
         self->active = false;
-        forget_threads(self);
+        pyft_threads_end(self);
         return NULL;
     }
     return Py_NewRef(object);
@@ -113,8 +51,8 @@ counter_exit(PyObject *object, PyObject *const *args, Py_ssize_t count)
     self->session = NULL;
     PyObject *closed =
         session == NULL ? Py_NewRef(Py_None) : PyObject_CallMethod(session, "close", NULL);
-    forget_threads(self);
     self->active = false;
+    pyft_threads_end(self);
     Py_XDECREF(session);
     Py_XDECREF(closed);
     return closed == NULL ? NULL : Py_NewRef(Py_False);
@@ -138,7 +76,7 @@ static PyObject *
 counter_record_calls(PyObject *object, PyObject *observer)
 {
     pyft_counter *self = (pyft_counter *)object;
-    if (self->active) {
+    if (pyft_threads_in_use(self)) {
         PyErr_SetString(PyExc_RuntimeError, "ask for calls outside of the block");
         return NULL;
     }
@@ -151,6 +89,7 @@ counter_record_calls(PyObject *object, PyObject *observer)
 static int
 start_afresh(pyft_counter *self)
 {
+    pyft_threads_free(self);
     ft_tally_clear(&self->tally);
     pyft_modules_clear(&self->modules);
     self->operations = self->unknown_operations = 0;
@@ -161,7 +100,8 @@ start_afresh(pyft_counter *self)
     if (self->unknown == NULL || pyft_modules_init(&self->modules) < 0) {
         return -1;
     }
-    return self->model == NULL ? 0 : pyft_modules_add_tree(&self->modules, self->model);
+    self->modules.has_model = self->model != NULL;
+    return self->model == NULL ? 0 : pyft_modules_add_tree(&self->modules, self->model, 0);
 }
 
 static PyObject *
@@ -169,8 +109,9 @@ counter_reset(PyObject *object, PyObject *unused)
 {
     (void)unused;
     pyft_counter *self = (pyft_counter *)object;
-    if (self->active) {
-        PyErr_SetString(PyExc_RuntimeError, "reset() a FlopCounter outside of its block");
+    if (pyft_threads_in_use(self)) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "reset() a FlopCounter outside of its block, when no thread is counted");
         return NULL;
     }
     if (start_afresh(self) < 0) {
@@ -199,6 +140,9 @@ static PyObject *
 counter_counts(PyObject *object, void *unused)
 {
     (void)unused;
+    if (check_made((pyft_counter *)object) < 0) {
+        return NULL;
+    }
     PyObject *module = PyImport_ImportModule("flops_tracker._counts");
     PyObject *type = module == NULL ? NULL : PyObject_GetAttrString(module, "FlopCount");
     PyObject *counts = type == NULL ? NULL : pyft_counts_new((pyft_counter *)object, type);
@@ -211,6 +155,9 @@ static PyObject *
 counter_counts_as(PyObject *object, PyObject *type)
 {
     pyft_counter *self = (pyft_counter *)object;
+    if (check_made(self) < 0) {
+        return NULL;
+    }
     if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, self->state->counts_type)) {
         return PyErr_Format(PyExc_TypeError, "counts are a subclass of OperationCounts, not %R",
                             type);
@@ -268,7 +215,7 @@ counter_init(PyObject *object, PyObject *args, PyObject *kwargs)
                                      &strict, &causal)) {
         return -1;
     }
-    if (self->active) {
+    if (pyft_threads_in_use(self)) {
         PyErr_SetString(PyExc_RuntimeError, "this FlopCounter is counting");
         return -1;
     }
@@ -317,6 +264,9 @@ counter_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->formulas);
     for (int i = 0; i < self->thread_count; i++) {
         Py_VISIT(self->threads[i]->mode);
+        for (int j = 0; j < self->threads[i]->depth; j++) {
+            Py_VISIT(self->threads[i]->scopes[j].frame);
+        }
     }
     return 0;
 }
@@ -342,7 +292,7 @@ counter_dealloc(PyObject *object)
     if (self->weak_references != NULL) {
         PyObject_ClearWeakRefs(object);
     }
-    forget_threads(self);
+    pyft_threads_free(self);
     counter_clear(object);
     ft_tally_clear(&self->tally);
     pyft_modules_clear(&self->modules);
@@ -358,9 +308,9 @@ static PyMethodDef counter_methods[] = {
     {"_record_calls", counter_record_calls, METH_O, NULL},
     {"_counts_as", counter_counts_as, METH_O, NULL},
     {"_set_formulas", counter_set_formulas, METH_O, NULL},
-    {"_new_mode", counter_new_mode, METH_NOARGS, NULL},
-    {"_enter_module", PYFT_METHOD(counter_enter_module), METH_FASTCALL, NULL},
-    {"_leave_module", PYFT_METHOD(counter_leave_module), METH_FASTCALL, NULL},
+    {"_new_mode", pyft_counter_new_mode, METH_NOARGS, NULL},
+    {"_enter_module", PYFT_METHOD(pyft_counter_enter_module), METH_FASTCALL, NULL},
+    {"_leave_module", PYFT_METHOD(pyft_counter_leave_module), METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };
 

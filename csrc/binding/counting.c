@@ -4,51 +4,6 @@
 
 #include <string.h>
 
-pyft_counting *
-pyft_counting_of(pyft_state *state)
-{
-    if (state->counting == NULL) {
-        state->counting = PyMem_Calloc(1, sizeof *state->counting);
-        if (state->counting == NULL) {
-            PyErr_NoMemory();
-            return NULL;
-        }
-    }
-    pyft_counting *counting = state->counting;
-    if (counting->ops.user_rules == NULL && (counting->ops.user_rules = PyDict_New()) == NULL) {
-        return NULL;
-    }
-    return pyft_torch_load(&counting->torch) < 0 ? NULL : counting;
-}
-
-int
-pyft_counting_visit(pyft_counting *counting, visitproc visit, void *arg)
-{
-#define VISIT(member, module, attribute) Py_VISIT(counting->torch.member);
-    PYFT_TORCH_LIST(VISIT)
-#undef VISIT
-    return pyft_ops_visit(&counting->ops, visit, arg);
-}
-
-void
-pyft_counting_clear(pyft_counting *counting)
-{
-    pyft_torch *torch = &counting->torch;
-#define CLEAR(member, module, attribute) Py_CLEAR(torch->member);
-    PYFT_TORCH_LIST(CLEAR)
-#undef CLEAR
-    Py_CLEAR(torch->shape_name);
-    Py_CLEAR(torch->dtype_name);
-    Py_CLEAR(torch->layout_name);
-    Py_CLEAR(torch->sequence_name);
-    pyft_ops_clear(&counting->ops);
-    for (int i = 1; i <= counting->dtypes.count; i++) {
-        Py_CLEAR(counting->dtypes.items[i].dtype);
-        Py_CLEAR(counting->dtypes.items[i].name);
-    }
-    counting->dtypes.count = 0;
-}
-
 /* ---- operations without a rule ---- */
 
 static PyObject *
@@ -120,9 +75,11 @@ static PyObject *
 call_rule(const pyft_made *made, PyObject *rule)
 {
     PyObject *kwargs = made->kwargs == NULL ? PyDict_New() : Py_NewRef(made->kwargs);
+    Py_INCREF(rule); /* it may be replaced while it runs */
     PyObject *result =
         kwargs == NULL ? NULL
                        : PyObject_CallFunctionObjArgs(rule, made->args, kwargs, made->result, NULL);
+    Py_DECREF(rule);
     Py_XDECREF(kwargs);
     return result;
 }
@@ -295,6 +252,25 @@ count_stated(const pyft_thread *thread, pyft_made *made, ft_work_key key, PyObje
     return add(thread, key, &cost, 1);
 }
 
+/* A graph that is recorded from tensors without data is no work; -1 with an exception. */
+static int
+is_traced(const pyft_torch *torch, PyObject *result)
+{
+    bool listed =
+        (PyTuple_Check(result) || PyList_Check(result)) && PySequence_Fast_GET_SIZE(result) > 0;
+    PyObject *first = listed ? PySequence_Fast_GET_ITEM(result, 0) : result;
+    if ((PyObject *)Py_TYPE(first) == torch->tensor_type ||
+        !PyObject_TypeCheck(first, (PyTypeObject *)torch->fake_type)) {
+        return 0;
+    }
+    PyObject *tracer = PyObject_CallOneArg(torch->active_mode, torch->proxy_key);
+    PyObject *exporting = tracer == NULL ? NULL : PyObject_CallNoArgs(torch->exporting);
+    int traced = exporting == NULL ? -1 : tracer != Py_None || exporting == Py_True;
+    Py_XDECREF(tracer);
+    Py_XDECREF(exporting);
+    return traced;
+}
+
 int
 pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *kwargs,
                 PyObject *result)
@@ -303,7 +279,14 @@ pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *
     pyft_counting *counting = counter->state->counting;
     const pyft_op *op = counting->ops.items[number];
     pyft_place place;
-    if (pyft_place_of(thread, &counting->torch, &place) < 0) {
+    if (thread->units > 0) {
+        pyft_scope_cut(thread);
+    }
+    int traced = is_traced(&counting->torch, result);
+    if (traced != 0) {
+        return traced < 0 ? -1 : 0;
+    }
+    if (pyft_place_of(thread, op, result, &place) < 0) {
         return -1;
     }
     pyft_calls_place(counter->calls, thread->call, &place);
@@ -311,7 +294,7 @@ pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *
                        .module = place.module,
                        .phase = (uint8_t)place.phase,
                        .op_class = FT_CLASS_DATA};
-    if (thread->units > 0 && place.phase == FT_PHASE_FORWARD) {
+    if (thread->units > 0 && place.phase != FT_PHASE_BACKWARD) {
         return 0; /* the rule of the module's class stands for it */
     }
     counter->operations++;
@@ -332,10 +315,7 @@ pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *
     made.element = -1;
     made.causal = counter->causal;
     if (formula != NULL) {
-        Py_INCREF(formula); /* it may be replaced while it runs */
-        int counted = count_stated(thread, &made, key, formula);
-        Py_DECREF(formula);
-        return counted;
+        return count_stated(thread, &made, key, formula);
     }
     Py_ssize_t elements = op->each ? pyft_made_elements(&made) : 0;
     if (!op->each) {
@@ -349,31 +329,55 @@ pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *
     return 0;
 }
 
+/* The rule's cost of a call that is over; of one that an exception ended, as checkpoints end what
+ * they run again, that of the call before. */
+static int
+unit_cost(pyft_counter *counter, const pyft_op *op, uint32_t module, PyObject *arguments,
+          ft_cost *cost, ft_class *op_class)
+{
+    PyObject *rule = Py_NewRef(op->user_rule); /* it may be replaced while it runs */
+    PyObject *result = PyObject_Call(rule, arguments, NULL);
+    Py_DECREF(rule);
+    if (user_cost(result, cost, op_class) < 0) {
+        return -1;
+    }
+    counter->modules.items[module].unit = *cost;
+    return 0;
+}
+
 int
 pyft_count_unit(pyft_thread *thread, PyObject *module, PyObject *args, PyObject *output)
 {
     pyft_counter *counter = thread->counter;
-    PyObject *ruled = pyft_ruled_class(&counter->state->counting->ops, module);
+    pyft_counting *counting = counter->state->counting;
+    PyObject *ruled = pyft_ruled_class(&counting->ops, module);
     uint32_t number;
+    pyft_place place;
     const pyft_op *op = ruled == NULL ? NULL : pyft_op_of(counter->state, ruled, &number);
-    if (op == NULL) {
+    if (op == NULL || pyft_place_of(thread, op, output == NULL ? Py_None : output, &place) < 0) {
         return PyErr_Occurred() ? -1 : 0;
     }
-    ft_cost cost = {0};
-    ft_class op_class;
-    PyObject *result = PyObject_CallFunctionObjArgs(op->user_rule, module, args, output, NULL);
-    if (user_cost(result, &cost, &op_class) < 0) {
+    if (output == NULL && place.phase != FT_PHASE_RECOMPUTE) {
+        return 0; /* forward that raised */
+    }
+    ft_cost cost = counter->modules.items[place.module].unit;
+    ft_class op_class =
+        ft_u128_is_zero(cost.by_kind[FT_MAC]) ? FT_CLASS_POINTWISE : FT_CLASS_MATMUL;
+    PyObject *arguments = output == NULL ? NULL : PyTuple_Pack(3, module, args, output);
+    if (output != NULL && (arguments == NULL ||
+                           unit_cost(counter, op, place.module, arguments, &cost, &op_class) < 0)) {
+        Py_XDECREF(arguments);
         return -1;
     }
-    ft_work_key key = {.op = number, .phase = FT_PHASE_FORWARD, .op_class = (uint8_t)op_class};
+    Py_XDECREF(arguments);
+    ft_work_key key = {.op = number,
+                       .module = place.module,
+                       .phase = (uint8_t)place.phase,
+                       .op_class = (uint8_t)op_class};
     counter->operations++;
-    if (pyft_modules_find(&counter->modules, module, &key.module) < 0) {
-        return -1;
-    }
     thread->call = 0;
     if (counter->calls != NULL) {
         double now = pyft_now(); /* what ran inside has its own times */
-        const pyft_place place = {FT_PHASE_FORWARD, key.module};
         thread->call = pyft_calls_append(counter->calls, number, now, now);
         if (thread->call == 0) {
             return -1;

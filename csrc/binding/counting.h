@@ -8,12 +8,11 @@
 /* ---- operations: what one overload is and how it is counted; resolved once (ops.c) ---- */
 
 typedef enum {
-    PYFT_OP_COUNTED,   /* by its rows or by a user's rule */
-    PYFT_OP_VIEW,      /* gives a view of its argument: moves no byte */
-    PYFT_OP_UNKNOWN,   /* no rule */
-    PYFT_OP_QUESTION,  /* such as a tensor's device: no operation */
-    PYFT_OP_COMPOSITE, /* made of other operations, which are counted instead */
-    PYFT_OP_CONTROL,   /* a higher-order operator that runs a function of the user */
+    PYFT_OP_COUNTED,  /* by its rows or by a user's rule */
+    PYFT_OP_VIEW,     /* gives a view of its argument: moves no byte */
+    PYFT_OP_UNKNOWN,  /* no rule */
+    PYFT_OP_QUESTION, /* such as a tensor's device: no operation */
+    PYFT_OP_CONTROL,  /* a higher-order operator that runs a function of the user */
     PYFT_OP_RECORD_ENTER,
     PYFT_OP_RECORD_EXIT, /* bounds of an optimizer's step */
 } pyft_op_kind;
@@ -25,13 +24,17 @@ typedef struct {
 } pyft_argument;
 
 typedef struct {
-    PyObject *overload, *call, *name, *packet; /* call(*args, **kwargs) computes it */
+    PyObject *overload, *name, *packet;
+    PyObject *call;  /* call(*args, **kwargs) computes it */
+    PyObject *parts; /* the same for a composite one, by way of the operations it is made of */
+    PyObject *nested_parts; /* the same on strided nested tensors */
     pyft_op_kind kind;
     const ft_map_row *rows[FT_MAX_ROWS];
     pyft_argument arguments[FT_MAX_ROWS][FT_MAX_ROLES];
     int row_count, role_counts[FT_MAX_ROWS]; /* roles beyond have no source */
     PyObject *user_rule;                     /* a callable, or NULL */
     bool each;                               /* works on lists of tensors, element by element */
+    bool in_place;                           /* changes its first argument */
 } pyft_op;
 
 typedef struct {
@@ -44,6 +47,8 @@ typedef struct {
 
 /* The operation of an overload, resolved on first sight; NULL with an exception. */
 pyft_op *pyft_op_of(pyft_state *state, PyObject *overload, uint32_t *number);
+/* The most specific of the user's rules for it, if there is one, counts it from now on. */
+int pyft_op_follow_rule(const pyft_ops *ops, pyft_op *op);
 void pyft_ops_clear(pyft_ops *ops);
 /* The class of a module's MRO that a user's rule counts; borrowed, NULL where there is none. */
 PyObject *pyft_ruled_class(const pyft_ops *ops, PyObject *module);
@@ -64,11 +69,15 @@ PyObject *pyft_explain_call(PyObject *module, PyObject *args);
     X(saved_hooks, "torch._C._autograd", "_top_saved_tensors_default_hooks")            \
     X(push_mode, "torch._C", "_push_on_torch_dispatch_stack")                           \
     X(pop_mode, "torch._C", "_pop_torch_dispatch_stack")                                \
+    X(active_mode, "torch._C", "_get_dispatch_mode")                                    \
+    X(exporting, "torch.compiler", "is_exporting")                                      \
+    X(fake_type, "torch._subclasses.fake_tensor", "FakeTensor")                         \
     X(is_wrapper, "torch.utils._python_dispatch", "is_traceable_wrapper_subclass_type") \
     X(operation_type, "torch._ops", "OpOverload")
 
 typedef struct pyft_torch {
     PyObject *shape_name, *dtype_name, *layout_name, *sequence_name; /* interned */
+    PyObject *proxy_key; /* of the mode that records a graph */
 #define PYFT_TORCH_MEMBER(name, module, attribute) PyObject *name;
     PYFT_TORCH_LIST(PYFT_TORCH_MEMBER)
 #undef PYFT_TORCH_MEMBER
@@ -100,6 +109,7 @@ typedef struct {
     PyObject *object;
     ft_u128 bytes;
     int dtype, ndim;
+    bool known; /* sizes that depend on data are not, while a graph is made */
     int64_t dims[FT_MAX_DIMS];
 } pyft_tensor;
 
@@ -119,6 +129,8 @@ typedef struct {
 } pyft_made;
 
 bool pyft_is_tensor(const pyft_torch *torch, PyObject *object);
+/* A size, of a symbolic one the number that it stands for now; false where there is none. */
+bool pyft_read_size(PyObject *value, int64_t *size);
 int pyft_read_tensor(pyft_state *state, PyObject *object, pyft_tensor *tensor);
 /* The elements of the list arguments; -1 with an exception. */
 Py_ssize_t pyft_made_elements(const pyft_made *made);
@@ -138,7 +150,7 @@ typedef struct pyft_counting {
     pyft_dtypes dtypes;
 } pyft_counting;
 
-/* counting.c: made on first use. */
+/* torch.c: made on first use. */
 pyft_counting *pyft_counting_of(pyft_state *state);
 int pyft_counting_visit(pyft_counting *counting, visitproc visit, void *arg);
 void pyft_counting_clear(pyft_counting *counting);
@@ -151,6 +163,7 @@ typedef struct {
     PyObject *aliases;           /* list of further paths, or NULL */
     uint32_t parent;
     uint64_t calls;
+    ft_cost unit; /* of the last call, where a rule for its class counts it */
     bool own_parameters, has_forward;
 } pyft_module_entry;
 
@@ -159,14 +172,17 @@ typedef struct {
     pyft_module_entry *items;
     uint32_t count, capacity;
     PyObject *numbers; /* address: number */
-    PyObject *roots;   /* class name: how many roots have it */
+    PyObject *found;   /* name: how many modules that were met while counting have it */
+    PyObject *names;   /* name: number, of these and all below them */
+    bool has_model;    /* number 1, named at the start */
 } pyft_modules;
 
 typedef struct {
     uint32_t module;
     bool unit; /* counted by a rule for its class, and not by what runs inside */
     long graph_task;
-    PyObject *object; /* borrowed: only compared */
+    PyObject *object, *handled; /* borrowed, only compared: the module; an exception, or NULL */
+    PyObject *frame;            /* owned: the call's */
 } pyft_scope;
 
 /* Nodes with a sequence number of at least `start` belong to `module`, until the next interval. */
@@ -203,11 +219,13 @@ typedef struct {
 
 enum { PYFT_MAX_STEPS = 8 };
 
-/* One thread that is being counted; owned by its counter. */
+/* One thread that is being counted, or was: what it knows of autograd's nodes is for later blocks
+ * of the same counter too. Owned by its counter. */
 typedef struct pyft_thread {
     struct pyft_counter *counter;
-    PyObject *mode; /* owned; knows this thread until it is left */
+    PyObject *mode; /* owned; knows this thread until it is left; NULL between blocks */
     unsigned long id;
+    int users; /* hooks and modes that are at work on it */
     pyft_scope *scopes;
     int depth, scope_capacity, units;
     pyft_interval *intervals; /* a ring once it has its full size */
@@ -242,13 +260,22 @@ typedef struct pyft_counter {
     uint64_t operations, unknown_operations;
 } pyft_counter;
 
+/* ---- modules.c ---- */
+
 int pyft_modules_init(pyft_modules *modules);
-/* Adds a model with all modules below it, named after its class. */
-int pyft_modules_add_tree(pyft_modules *modules, PyObject *root);
-/* The number of a module; one that is not known becomes a root. */
-int pyft_modules_find(pyft_modules *modules, PyObject *module, uint32_t *number);
+/* Adds a module with all modules below it, named after its class; `parent` is 0 for a model. */
+int pyft_modules_add_tree(pyft_modules *modules, PyObject *root, uint32_t parent);
+/* The number of a module; one that is not known is added below `parent`. */
+int pyft_modules_find(pyft_modules *modules, PyObject *module, uint32_t parent, uint32_t *number);
 void pyft_modules_clear(pyft_modules *modules);
+
+/* ---- scopes.c ---- */
+
 int pyft_scope_enter(pyft_thread *thread, PyObject *module);
+/* Closes the calls that something other than an Exception has ended, which no hook is told of. */
+void pyft_scope_cut(pyft_thread *thread);
+/* Closes all calls. */
+void pyft_scope_clear(pyft_thread *thread);
 int pyft_scope_leave(pyft_thread *thread, PyObject *module, PyObject *args, PyObject *output);
 /* Nodes from `start` on are made in `module`. */
 int pyft_scope_note(pyft_thread *thread, uint64_t start, uint32_t module);
@@ -256,7 +283,24 @@ uint32_t pyft_scope_of_forward(const pyft_thread *thread);
 /* The module that made an autograd node. */
 int pyft_scope_of_node(const pyft_thread *thread, const pyft_torch *torch, PyObject *node,
                        uint32_t *module);
-void pyft_thread_free(pyft_thread *thread);
+/* Where the last interval starts; 0 where there is none. */
+uint64_t pyft_scope_last(const pyft_thread *thread);
+
+/* ---- threads.c ---- */
+
+/* A method of a counter: a mode for the calling thread, which Python enters; None once the block
+ * has ended. */
+PyObject *pyft_counter_new_mode(PyObject *counter, PyObject *unused);
+/* Its hooks, called for every module of the process. */
+PyObject *pyft_counter_enter_module(PyObject *counter, PyObject *const *args, Py_ssize_t count);
+PyObject *pyft_counter_leave_module(PyObject *counter, PyObject *const *args, Py_ssize_t count);
+/* The block is over. What a thread is counting then is counted to its end. */
+void pyft_threads_end(pyft_counter *counter);
+bool pyft_threads_in_use(const pyft_counter *counter);
+void pyft_threads_free(pyft_counter *counter);
+/* While it is held, the thread and its counter stay: what is called may end the block. */
+void pyft_thread_hold(pyft_thread *thread);
+void pyft_thread_release(pyft_thread *thread);
 
 /* ---- where an operation happens (phases.c) ---- */
 
@@ -267,7 +311,8 @@ typedef struct {
 
 int pyft_record_enter(pyft_thread *thread, PyObject *args, const pyft_torch *torch);
 void pyft_record_exit(pyft_thread *thread);
-int pyft_place_of(pyft_thread *thread, const pyft_torch *torch, pyft_place *place);
+/* `result` is what the operation gave. */
+int pyft_place_of(pyft_thread *thread, const pyft_op *op, PyObject *result, pyft_place *place);
 
 /* ---- calls.c; a call's number plus 1 stands for it, and 0 for none ---- */
 

@@ -12,18 +12,14 @@ thread_of(PyObject *mode, const PyTypeObject *type)
     return (pyft_thread **)((char *)mode + type->tp_base->tp_basicsize);
 }
 
-static PyObject *
-call_operation(PyObject *call, PyObject *args, PyObject *kwargs)
-{
-    return PyObject_Call(call, args, kwargs);
-}
-
-/* Local operations of a wrapper subclass, such as DTensor, come back one by one. */
+/* Local operations of a wrapper subclass, such as DTensor, come back one by one. `types` are the
+ * subclasses of Tensor among the arguments, in a tuple; in a list for higher-order operators. */
 static int
 has_wrapper(const pyft_torch *torch, PyObject *types)
 {
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(types); i++) {
-        PyObject *answer = PyObject_CallOneArg(torch->is_wrapper, PyTuple_GET_ITEM(types, i));
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(types); i++) {
+        PyObject *answer =
+            PyObject_CallOneArg(torch->is_wrapper, PySequence_Fast_GET_ITEM(types, i));
         int found = answer == NULL ? -1 : PyObject_IsTrue(answer);
         Py_XDECREF(answer);
         if (found != 0) {
@@ -33,9 +29,25 @@ has_wrapper(const pyft_torch *torch, PyObject *types)
     return 0;
 }
 
+/* Whether a strided nested tensor is among the arguments. */
+static int
+has_nested(const pyft_torch *torch, PyObject *args)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args); i++) {
+        PyObject *value = PyTuple_GET_ITEM(args, i);
+        PyObject *nested = pyft_is_tensor(torch, value) ? PyObject_GetAttrString(value, "is_nested")
+                                                        : Py_NewRef(Py_False);
+        Py_XDECREF(nested);
+        if (nested != Py_False) {
+            return nested == NULL ? -1 : 1;
+        }
+    }
+    return 0;
+}
+
 /* Runs a composite operation with the mode back in force, so that its parts are counted. */
 static PyObject *
-decompose(const pyft_torch *torch, PyObject *mode, const pyft_op *op, PyObject *args,
+decompose(const pyft_torch *torch, PyObject *mode, PyObject *parts, PyObject *args,
           PyObject *kwargs)
 {
     PyObject *pushed = PyObject_CallOneArg(torch->push_mode, mode);
@@ -43,7 +55,7 @@ decompose(const pyft_torch *torch, PyObject *mode, const pyft_op *op, PyObject *
         return NULL;
     }
     Py_DECREF(pushed);
-    PyObject *result = call_operation(op->call, args, kwargs);
+    PyObject *result = PyObject_Call(parts, args, kwargs);
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     PyObject *popped = PyObject_CallOneArg(torch->pop_mode, Py_None);
@@ -59,33 +71,48 @@ decompose(const pyft_torch *torch, PyObject *mode, const pyft_op *op, PyObject *
     return result;
 }
 
+/* A higher-order operator whose functions are run under the mode, so that they are counted. */
 static PyObject *
-run_control(PyObject *mode, PyObject *operator, PyObject *args)
+run_control(PyObject *mode, PyObject *operator, PyObject *args, PyObject *kwargs)
 {
-    return pyft_call_helper("flops_tracker._operations", "run_control", "(OOO)", mode, operator,
-                            args);
+    return pyft_call_helper("flops_tracker._operations", "run_control", "(OOOO)", mode, operator,
+                            args, kwargs == NULL ? Py_None : kwargs);
 }
 
 static PyObject *
 count_operation(PyObject *mode, pyft_thread *thread, PyObject *overload, PyObject *args,
-                PyObject *kwargs)
+                PyObject *kwargs, bool subclassed)
 {
     pyft_counter *counter = thread->counter;
     const pyft_torch *torch = &counter->state->counting->torch;
     uint32_t number;
     const pyft_op *op = pyft_op_of(counter->state, overload, &number);
-    if (op == NULL || pyft_check_known(counter, op) < 0) {
+    if (op == NULL) {
         return NULL;
     }
-    if (op->kind == PYFT_OP_COMPOSITE) {
-        return decompose(torch, mode, op, args, kwargs);
+    PyObject *parts = op->parts;
+    if (op->nested_parts != NULL) {
+        int nested = has_nested(torch, args);
+        if (nested < 0) {
+            return NULL;
+        }
+        parts = nested ? op->nested_parts : parts;
+    }
+    if (parts != NULL) {
+        return decompose(torch, mode, parts, args, kwargs);
     }
     if (op->kind == PYFT_OP_CONTROL) {
-        return run_control(mode, overload, args);
+        return run_control(mode, overload, args, kwargs);
+    }
+    if (op->kind == PYFT_OP_QUESTION && subclassed) {
+        return Py_NewRef(Py_NotImplemented); /* the subclass answers */
+    }
+    if (pyft_check_known(counter, op) < 0) {
+        return NULL;
     }
     size_t call = 0;
     PyObject *result = counter->calls == NULL
-                           ? call_operation(op->call, args, kwargs)
+                           ? PyObject_Call(op->call, args, kwargs)
                            : pyft_calls_run(counter, number, args, kwargs, &call);
     int counted = result == NULL ? -1 : 0;
     /* The call may have run anything, and so have ended the counting of this thread. */
@@ -112,7 +139,7 @@ mode_dispatch(PyObject *self, PyTypeObject *type, PyObject *const *args, Py_ssiz
               PyObject *names)
 {
     if (count < 2 || count > 4 || (names != NULL && PyTuple_GET_SIZE(names) > 0) ||
-        !PyTuple_Check(args[1])) {
+        !(PyTuple_Check(args[1]) || PyList_Check(args[1]))) {
         PyErr_SetString(PyExc_TypeError,
                         "__torch_dispatch__ takes func, types, args and kwargs, by position");
         return NULL;
@@ -128,16 +155,16 @@ mode_dispatch(PyObject *self, PyTypeObject *type, PyObject *const *args, Py_ssiz
         result = PyObject_Call(args[0], arguments, kwargs);
     }
     else {
-        pyft_counter *counter = thread->counter;
-        Py_INCREF(counter);
-        int wrapped = has_wrapper(&counter->state->counting->torch, args[1]);
+        pyft_thread_hold(thread);
+        int wrapped = has_wrapper(&thread->counter->state->counting->torch, args[1]);
         if (wrapped > 0) {
             result = Py_NewRef(Py_NotImplemented);
         }
         else if (wrapped == 0) {
-            result = count_operation(self, thread, args[0], arguments, kwargs);
+            result = count_operation(self, thread, args[0], arguments, kwargs,
+                                     PySequence_Fast_GET_SIZE(args[1]) > 0);
         }
-        Py_DECREF(counter);
+        pyft_thread_release(thread);
     }
     Py_DECREF(arguments);
     return result;

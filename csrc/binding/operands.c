@@ -35,19 +35,24 @@ tensor_operand(const pyft_made *made, PyObject *value, int64_t *dims, ft_operand
     if (value == NULL || !pyft_is_tensor(&made->state->counting->torch, value)) {
         return 0;
     }
-    operand->present = true;
-    for (int i = 0; i < made->tensor_count; i++) {
-        if (made->tensors[i].object == value) {
-            operand->shape = (ft_shape){made->tensors[i].dims, made->tensors[i].ndim};
-            return 0;
-        }
+    pyft_tensor beyond;
+    const pyft_tensor *tensor = NULL;
+    for (int i = 0; i < made->tensor_count && tensor == NULL; i++) {
+        tensor = made->tensors[i].object == value ? &made->tensors[i] : NULL;
     }
-    pyft_tensor tensor;
-    if (pyft_read_tensor(made->state, value, &tensor) < 0) {
+    operand->present = true;
+    if (tensor == NULL) {
+        if (pyft_read_tensor(made->state, value, &beyond) < 0) {
+            return -1;
+        }
+        tensor = &beyond;
+        memcpy(dims, beyond.dims, (size_t)beyond.ndim * sizeof *dims);
+    }
+    if (!tensor->known) {
+        PyErr_SetString(PyExc_ValueError, "the sizes of a tensor are not known");
         return -1;
     }
-    memcpy(dims, tensor.dims, (size_t)tensor.ndim * sizeof *dims);
-    operand->shape = (ft_shape){dims, tensor.ndim};
+    operand->shape = (ft_shape){tensor == &beyond ? dims : tensor->dims, tensor->ndim};
     return 0;
 }
 
@@ -96,12 +101,15 @@ value_operand(PyObject *value, int64_t *dims, ft_operand *operand)
         return 0;
     }
     if (!PyTuple_Check(value) && !PyList_Check(value)) {
+        int64_t number = -1;
+        operand->present = operand->is_number = pyft_read_size(value, &number) && number >= 0;
+        operand->number = (uint64_t)number;
         return 0;
     }
     Py_ssize_t length = PySequence_Fast_GET_SIZE(value);
     for (Py_ssize_t i = 0; i < length && i < FT_MAX_DIMS; i++) {
-        dims[i] = (int64_t)PyNumber_AsSsize_t(PySequence_Fast_GET_ITEM(value, i), NULL);
-        if (dims[i] == -1 && PyErr_Occurred()) {
+        if (!pyft_read_size(PySequence_Fast_GET_ITEM(value, i), &dims[i])) {
+            PyErr_SetString(PyExc_ValueError, "a size is not known");
             return -1;
         }
     }
@@ -264,6 +272,36 @@ lengths_operand(const pyft_torch *torch, PyObject *value, int64_t *dims, ft_oper
     return PyErr_Occurred() ? -1 : 0;
 }
 
+/* Numbers in a list of Python's, as a shape. */
+static int
+integers_operand(PyObject *list, int64_t *dims, ft_operand *operand)
+{
+    Py_ssize_t count = PyList_GET_SIZE(list);
+    int64_t *numbers = room_for(count, dims);
+    for (Py_ssize_t i = 0; i < count && numbers != NULL; i++) {
+        numbers[i] = PyLong_AsLongLong(PyList_GET_ITEM(list, i));
+    }
+    operand->present = numbers != NULL;
+    operand->shape = (ft_shape){numbers, (int)count};
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static int
+blocks_operand(const pyft_made *made, PyObject *mask, int64_t *dims, ft_operand *operand)
+{
+    if (mask == NULL || !PyTuple_Check(mask) || PyTuple_GET_SIZE(made->args) < 2) {
+        return 0;
+    }
+    PyObject *pairs =
+        pyft_call_helper("flops_tracker._operations", "block_pairs", "(OOO)",
+                         PyTuple_GET_ITEM(made->args, 0), PyTuple_GET_ITEM(made->args, 1), mask);
+    int result = pairs == NULL         ? -1
+                 : PyList_Check(pairs) ? integers_operand(pairs, dims, operand)
+                                       : 0;
+    Py_XDECREF(pairs);
+    return result;
+}
+
 /* The first size of every tensor in a nested one. */
 static int
 nested_operand(const pyft_torch *torch, PyObject *value, int64_t *dims, ft_operand *operand)
@@ -335,6 +373,8 @@ pyft_made_operand(const pyft_made *made, int row, int role, int64_t *dims, ft_op
         return entries_operand(&made->state->counting->torch, value, operand);
     case FT_FROM_LENGTHS:
         return lengths_operand(&made->state->counting->torch, value, dims, operand);
+    case FT_FROM_BLOCKS:
+        return blocks_operand(made, value, dims, operand);
     case FT_FROM_NESTED:
         return nested_operand(&made->state->counting->torch, value, dims, operand);
     case FT_FROM_PACKED:

@@ -8,7 +8,7 @@ enum { NAME_SIZE = 160 };
 
 /* What flops_tracker._operations.describe says; all borrowed from its result. */
 typedef struct {
-    PyObject *call, *name, *packet, *kind, *arguments;
+    PyObject *call, *parts, *nested_parts, *name, *packet, *kind, *arguments;
 } description;
 
 /* The names under which a map may have the operation, from the narrowest to the widest: the
@@ -85,9 +85,11 @@ kind_of(PyObject *text)
         const char *text;
         pyft_op_kind kind;
     } kinds[] = {
-        {"record_enter", PYFT_OP_RECORD_ENTER}, {"record_exit", PYFT_OP_RECORD_EXIT},
-        {"composite", PYFT_OP_COMPOSITE},       {"view", PYFT_OP_VIEW},
-        {"control", PYFT_OP_CONTROL},           {"question", PYFT_OP_QUESTION},
+        {"record_enter", PYFT_OP_RECORD_ENTER},
+        {"record_exit", PYFT_OP_RECORD_EXIT},
+        {"view", PYFT_OP_VIEW},
+        {"control", PYFT_OP_CONTROL},
+        {"question", PYFT_OP_QUESTION},
     };
     for (size_t i = 0; i < FT_COUNT_OF(kinds); i++) {
         if (PyUnicode_CompareWithASCIIString(text, kinds[i].text) == 0) {
@@ -105,34 +107,42 @@ resolve(pyft_state *state, const description *known, pyft_op *op)
         return -1;
     }
     op->call = Py_NewRef(known->call);
+    op->parts = known->parts == Py_None ? NULL : Py_NewRef(known->parts);
+    op->nested_parts = known->nested_parts == Py_None ? NULL : Py_NewRef(known->nested_parts);
+    op->in_place = packet[0] != '\0' && packet[strlen(packet) - 1] == '_';
     op->name = Py_NewRef(known->name);
     op->packet = Py_NewRef(known->packet);
     op->kind = kind_of(known->kind);
-    PyObject *rules = state->counting->ops.user_rules;
-    PyObject *user = PyDict_GetItemWithError(rules, op->overload);
-    if (user == NULL) {
-        user = PyDict_GetItemWithError(rules, known->name);
-    }
-    if (user == NULL) {
-        user = PyDict_GetItemWithError(rules, known->packet);
-    }
-    if (user != NULL) {
-        op->user_rule = Py_NewRef(user);
-        op->kind = PYFT_OP_COUNTED;
-        return 0;
-    }
-    if (PyErr_Occurred()) {
+    if (pyft_op_follow_rule(&state->counting->ops, op) < 0) {
         return -1;
+    }
+    if (op->user_rule != NULL) {
+        return 0;
     }
     size_t found = 0;
     const ft_map_row *const *rows = find_rows(&state->registry, name, packet, &found, &op->each);
-    if (found == 0 || op->kind == PYFT_OP_COMPOSITE) {
-        return 0;
-    }
-    if (op->kind == PYFT_OP_UNKNOWN) {
+    if (found > 0 && op->kind == PYFT_OP_UNKNOWN) {
         op->kind = PYFT_OP_COUNTED;
     }
     return op->kind == PYFT_OP_COUNTED ? attach_rows(op, rows, found, known->arguments) : 0;
+}
+
+int
+pyft_op_follow_rule(const pyft_ops *ops, pyft_op *op)
+{
+    PyObject *keys[] = {op->overload, op->name, op->packet}, *rule = NULL;
+    for (size_t i = 0; i < FT_COUNT_OF(keys) && rule == NULL; i++) {
+        rule = PyDict_GetItemWithError(ops->user_rules, keys[i]);
+        if (rule == NULL && PyErr_Occurred()) {
+            return -1;
+        }
+    }
+    if (rule != NULL) {
+        Py_XSETREF(op->user_rule, Py_NewRef(rule));
+        op->kind = PYFT_OP_COUNTED;
+        op->each = false;
+    }
+    return 0;
 }
 
 static void
@@ -143,6 +153,8 @@ op_free(pyft_op *op)
     }
     Py_CLEAR(op->overload);
     Py_CLEAR(op->call);
+    Py_CLEAR(op->parts);
+    Py_CLEAR(op->nested_parts);
     Py_CLEAR(op->name);
     Py_CLEAR(op->packet);
     Py_CLEAR(op->user_rule);
@@ -161,9 +173,9 @@ new_op(pyft_state *state, PyObject *overload)
     PyObject *described =
         pyft_call_helper("flops_tracker._operations", "describe", "(O)", overload);
     description known;
-    if (described == NULL ||
-        !PyArg_ParseTuple(described, "OUUUO!", &known.call, &known.name, &known.packet, &known.kind,
-                          &PyDict_Type, &known.arguments)) {
+    if (described == NULL || !PyArg_ParseTuple(described, "OOOUUUO!", &known.call, &known.parts,
+                                               &known.nested_parts, &known.name, &known.packet,
+                                               &known.kind, &PyDict_Type, &known.arguments)) {
         Py_XDECREF(described);
         return NULL;
     }
@@ -262,6 +274,8 @@ pyft_ops_visit(pyft_ops *ops, visitproc visit, void *arg)
     for (uint32_t i = 0; i < ops->count; i++) {
         Py_VISIT(ops->items[i]->overload);
         Py_VISIT(ops->items[i]->call);
+        Py_VISIT(ops->items[i]->parts);
+        Py_VISIT(ops->items[i]->nested_parts);
         Py_VISIT(ops->items[i]->user_rule);
     }
     return 0;

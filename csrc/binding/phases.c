@@ -123,9 +123,35 @@ place_in_backward(pyft_thread *thread, const pyft_torch *torch, long long task, 
     return result;
 }
 
-int
-pyft_place_of(pyft_thread *thread, const pyft_torch *torch, pyft_place *place)
+/* Whether the result, or the first of several, will be differentiated. */
+static bool
+requires_grad(PyObject *result)
 {
+    bool listed =
+        (PyTuple_Check(result) || PyList_Check(result)) && PySequence_Fast_GET_SIZE(result) > 0;
+    PyObject *first = listed ? PySequence_Fast_GET_ITEM(result, 0) : result;
+    PyObject *flag = PyObject_GetAttrString(first, "requires_grad");
+    PyErr_Clear(); /* no tensor */
+    Py_XDECREF(flag);
+    return flag == Py_True;
+}
+
+/* Clipping, scaling and averages are update work too. With gradients enabled, what changes data in
+ * place is, and all that an optimizer does but its closure's forward. */
+static bool
+is_update(const pyft_thread *thread, const pyft_op *op, bool grad_enabled, bool differentiated)
+{
+    if (thread->step_count > 0) {
+        return !grad_enabled || (thread->depth == 0 && !differentiated);
+    }
+    return thread->depth == 0 && thread->after_backward &&
+           (!grad_enabled || (op->in_place && !differentiated));
+}
+
+int
+pyft_place_of(pyft_thread *thread, const pyft_op *op, PyObject *result, pyft_place *place)
+{
+    const pyft_torch *torch = &thread->counter->state->counting->torch;
     long long task = pyft_torch_number(torch->graph_task);
     PyObject *grad = task == -2 ? NULL : PyObject_CallNoArgs(torch->grad_enabled);
     bool stepping = thread->step_count > 0, grad_enabled = grad == Py_True;
@@ -137,11 +163,11 @@ pyft_place_of(pyft_thread *thread, const pyft_torch *torch, pyft_place *place)
         return place_in_backward(thread, torch, task, grad_enabled, place);
     }
     place->module = pyft_scope_of_forward(thread);
-    place->phase = FT_PHASE_FORWARD;
-    if (!grad_enabled && (stepping || (thread->depth == 0 && thread->after_backward))) {
-        place->phase = FT_PHASE_OPTIMIZER; /* clipping, scaling and averages are update work too */
-    }
-    if (grad_enabled && !stepping) {
+    bool after = stepping || thread->after_backward;
+    bool differentiated = after && grad_enabled && requires_grad(result);
+    place->phase = after && is_update(thread, op, grad_enabled, differentiated) ? FT_PHASE_OPTIMIZER
+                                                                                : FT_PHASE_FORWARD;
+    if (differentiated && !stepping) {
         thread->after_backward = false;
     }
     return 0;

@@ -1,173 +1,11 @@
-/* Modules by number, and the module in which an operation runs: a stack of open calls in forward,
- * intervals of autograd's sequence numbers in backward. */
+/* The module in which an operation runs: a stack of open calls in forward, intervals of autograd's
+ * sequence numbers in backward. */
 /* SPDX-License-Identifier: MIT */
 #include "counting.h"
 
 #include <string.h>
 
 enum { FULL_RING = 1 << 20 };
-
-/* ---- the table of modules ---- */
-
-static int
-reserve_entry(pyft_modules *modules)
-{
-    if (modules->count < modules->capacity) {
-        return 0;
-    }
-    uint32_t capacity = modules->capacity == 0 ? 64 : 2 * modules->capacity;
-    pyft_module_entry *items = PyMem_Realloc(modules->items, capacity * sizeof *items);
-    if (items == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    modules->items = items;
-    modules->capacity = capacity;
-    return 0;
-}
-
-/* Takes the references that the entry holds, also where it fails. */
-static int
-append_entry(pyft_modules *modules, PyObject *module, pyft_module_entry *entry)
-{
-    PyObject *key = PyLong_FromVoidPtr(module);
-    PyObject *number = PyLong_FromUnsignedLong(modules->count);
-    int result = -1;
-    if (key != NULL && number != NULL && entry->name != NULL && entry->class_name != NULL &&
-        entry->reference != NULL && entry->aliases != NULL && reserve_entry(modules) == 0 &&
-        PyDict_SetItem(modules->numbers, key, number) == 0) {
-        modules->items[modules->count++] = *entry;
-        result = 0;
-    }
-    else {
-        Py_XDECREF(entry->reference);
-        Py_XDECREF(entry->name);
-        Py_XDECREF(entry->class_name);
-        Py_XDECREF(entry->aliases);
-    }
-    Py_XDECREF(key);
-    Py_XDECREF(number);
-    return result;
-}
-
-static PyObject *
-joined(PyObject *root, PyObject *path)
-{
-    return PyUnicode_GET_LENGTH(path) == 0 ? Py_NewRef(root)
-                                           : PyUnicode_FromFormat("%U.%U", root, path);
-}
-
-/* The class's name; with a number after it from the second root of that class on. */
-static PyObject *
-root_name(pyft_modules *modules, PyObject *module)
-{
-    PyObject *name = PyObject_GetAttrString((PyObject *)Py_TYPE(module), "__name__");
-    PyObject *known = name == NULL ? NULL : PyDict_GetItemWithError(modules->roots, name);
-    long before = known == NULL ? 0 : PyLong_AsLong(known);
-    PyObject *now = PyErr_Occurred() ? NULL : PyLong_FromLong(before + 1);
-    if (now == NULL || PyDict_SetItem(modules->roots, name, now) < 0) {
-        Py_CLEAR(name);
-    }
-    Py_XDECREF(now);
-    if (name != NULL && before > 0) {
-        Py_SETREF(name, PyUnicode_FromFormat("%U (%ld)", name, before + 1));
-    }
-    return name;
-}
-
-static int
-add_row(pyft_modules *modules, PyObject *row, PyObject *root, uint32_t base)
-{
-    PyObject *module, *path, *aliases;
-    int parent, own_parameters, has_forward;
-    if (!PyArg_ParseTuple(row, "OUiOpp", &module, &path, &parent, &aliases, &own_parameters,
-                          &has_forward)) {
-        return -1;
-    }
-    pyft_module_entry entry = {
-        .reference = PyWeakref_NewRef(module, NULL),
-        .name = joined(root, path),
-        .class_name = PyObject_GetAttrString((PyObject *)Py_TYPE(module), "__name__"),
-        .aliases = Py_NewRef(aliases),
-        .parent = parent < 0 ? 0 : base + (uint32_t)parent,
-        .own_parameters = own_parameters,
-        .has_forward = has_forward,
-    };
-    return append_entry(modules, module, &entry);
-}
-
-int
-pyft_modules_add_tree(pyft_modules *modules, PyObject *module)
-{
-    PyObject *rows = pyft_call_helper("flops_tracker._operations", "module_tree", "(O)", module);
-    PyObject *root = rows == NULL ? NULL : root_name(modules, module);
-    uint32_t base = modules->count;
-    int result = root == NULL ? -1 : 0;
-    for (Py_ssize_t i = 0; result == 0 && i < PyList_GET_SIZE(rows); i++) {
-        result = add_row(modules, PyList_GET_ITEM(rows, i), root, base);
-    }
-    Py_XDECREF(rows);
-    Py_XDECREF(root);
-    return result;
-}
-
-static PyObject *
-number_of(const pyft_modules *modules, PyObject *module)
-{
-    PyObject *key = PyLong_FromVoidPtr(module);
-    PyObject *number = key == NULL ? NULL : PyDict_GetItemWithError(modules->numbers, key);
-    Py_XDECREF(key);
-    return number;
-}
-
-int
-pyft_modules_find(pyft_modules *modules, PyObject *module, uint32_t *number)
-{
-    PyObject *known = number_of(modules, module);
-    if (known != NULL) {
-        *number = (uint32_t)PyLong_AsUnsignedLong(known);
-        if (PyWeakref_GetObject(modules->items[*number].reference) == module) {
-            return 0;
-        }
-    }
-    /* Never seen, or an address that another module had: a root of its own. */
-    if (PyErr_Occurred() || pyft_modules_add_tree(modules, module) < 0 ||
-        (known = number_of(modules, module)) == NULL) {
-        return -1;
-    }
-    *number = (uint32_t)PyLong_AsUnsignedLong(known);
-    return 0;
-}
-
-int
-pyft_modules_init(pyft_modules *modules)
-{
-    pyft_module_entry outside = {0};
-    modules->numbers = PyDict_New();
-    modules->roots = PyDict_New();
-    outside.reference = Py_NewRef(Py_None);
-    outside.name = PyUnicode_FromString("");
-    outside.class_name = PyUnicode_FromString("");
-    outside.aliases = PyList_New(0);
-    return modules->numbers == NULL || modules->roots == NULL
-               ? -1
-               : append_entry(modules, Py_None, &outside);
-}
-
-void
-pyft_modules_clear(pyft_modules *modules)
-{
-    for (uint32_t i = 0; i < modules->count; i++) {
-        Py_CLEAR(modules->items[i].reference);
-        Py_CLEAR(modules->items[i].name);
-        Py_CLEAR(modules->items[i].class_name);
-        Py_CLEAR(modules->items[i].aliases);
-    }
-    PyMem_Free(modules->items);
-    Py_CLEAR(modules->numbers);
-    Py_CLEAR(modules->roots);
-    memset(modules, 0, sizeof *modules);
-}
 
 /* ---- intervals of sequence numbers ---- */
 
@@ -216,6 +54,12 @@ pyft_scope_note(pyft_thread *thread, uint64_t start, uint32_t module)
     return 0;
 }
 
+uint64_t
+pyft_scope_last(const pyft_thread *thread)
+{
+    return thread->interval_count == 0 ? 0 : interval_at(thread, thread->interval_count - 1)->start;
+}
+
 /* The module that made the node with this number; the outside for one older than the ring. */
 static uint32_t
 module_of_sequence(const pyft_thread *thread, uint64_t sequence)
@@ -255,33 +99,95 @@ pyft_scope_of_node(const pyft_thread *thread, const pyft_torch *torch, PyObject 
 
 /* ---- the stack of open calls ---- */
 
+static int
+reserve_scope(pyft_thread *thread)
+{
+    if (thread->depth < thread->scope_capacity) {
+        return 0;
+    }
+    int capacity = thread->scope_capacity == 0 ? 64 : 2 * thread->scope_capacity;
+    pyft_scope *scopes = PyMem_Realloc(thread->scopes, (size_t)capacity * sizeof *scopes);
+    if (scopes == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    thread->scopes = scopes;
+    thread->scope_capacity = capacity;
+    return 0;
+}
+
+static void
+pop_scope(pyft_thread *thread)
+{
+    pyft_scope scope = thread->scopes[--thread->depth];
+    thread->units -= scope.unit;
+    Py_XDECREF(scope.frame);
+}
+
+void
+pyft_scope_clear(pyft_thread *thread)
+{
+    while (thread->depth > 0) {
+        pop_scope(thread);
+    }
+}
+
+/* A frame that runs can't be cleared; one that is over can, and is of no more use. */
+static bool
+is_over(PyObject *frame)
+{
+    PyObject *cleared = frame == NULL ? NULL : PyObject_CallMethod(frame, "clear", NULL);
+    PyErr_Clear();
+    Py_XDECREF(cleared);
+    return cleared != NULL;
+}
+
+void
+pyft_scope_cut(pyft_thread *thread)
+{
+    while (thread->depth > 0 && is_over(thread->scopes[thread->depth - 1].frame)) {
+        pop_scope(thread);
+    }
+}
+
+/* The exception that is being handled, to see whether it is another one later; borrowed. */
+static PyObject *
+handled_exception(void)
+{
+    PyObject *handled = PyErr_GetHandledException();
+    Py_XDECREF(handled);
+    return handled;
+}
+
 int
 pyft_scope_enter(pyft_thread *thread, PyObject *module)
 {
+    pyft_modules *modules = &thread->counter->modules;
     const pyft_torch *torch = &thread->counter->state->counting->torch;
     uint32_t number;
-    if (pyft_modules_find(&thread->counter->modules, module, &number) < 0) {
+    if (pyft_modules_find(modules, module, pyft_scope_of_forward(thread), &number) < 0) {
         return -1;
     }
-    if (thread->depth == thread->scope_capacity) {
-        int capacity = thread->scope_capacity == 0 ? 64 : 2 * thread->scope_capacity;
-        pyft_scope *scopes = PyMem_Realloc(thread->scopes, (size_t)capacity * sizeof *scopes);
-        if (scopes == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        thread->scopes = scopes;
-        thread->scope_capacity = capacity;
-    }
-    long long task = pyft_torch_number(torch->graph_task);
-    long long sequence = pyft_torch_number(torch->sequence);
-    if (task == -2 || sequence == -2 || pyft_scope_note(thread, (uint64_t)sequence, number) < 0) {
-        return -1;
+    if (thread->depth > 0 && modules->items[number].parent != pyft_scope_of_forward(thread)) {
+        pyft_scope_cut(thread);
     }
     bool unit = pyft_ruled_class(&thread->counter->state->counting->ops, module) != NULL;
-    thread->scopes[thread->depth++] = (pyft_scope){number, unit, (long)task, module};
+    long long task = pyft_torch_number(torch->graph_task);
+    long long sequence = pyft_torch_number(torch->sequence);
+    if (task == -2 || sequence == -2 || reserve_scope(thread) < 0 ||
+        pyft_scope_note(thread, (uint64_t)sequence, number) < 0) {
+        return -1;
+    }
+    thread->scopes[thread->depth++] = (pyft_scope){
+        .module = number,
+        .unit = unit,
+        .graph_task = (long)task,
+        .object = module,
+        .handled = handled_exception(),
+        .frame = Py_XNewRef((PyObject *)PyEval_GetFrame()),
+    };
     thread->units += unit;
-    thread->counter->modules.items[number].calls++;
+    modules->items[number].calls++;
     thread->after_backward = false;
     return 0;
 }
@@ -298,17 +204,22 @@ pyft_scope_leave(pyft_thread *thread, PyObject *module, PyObject *args, PyObject
     if (depth == 0) {
         return 0; /* it was open before the counter was */
     }
-    bool unit = thread->scopes[depth - 1].unit;
-    for (; thread->depth >= depth; thread->depth--) {
-        thread->units -= thread->scopes[thread->depth - 1].unit;
+    pyft_scope own = thread->scopes[depth - 1];
+    bool raised = output == Py_None && handled_exception() != own.handled;
+    while (thread->depth > depth) {
+        pop_scope(thread);
     }
-    /* Within an outer unit nothing counts; and forward that raised has no output. */
-    if (unit && thread->units == 0 && output != Py_None &&
-        pyft_count_unit(thread, module, args, output) < 0) {
-        return -1;
+    int counted = 0;
+    thread->units -= own.unit;
+    thread->scopes[depth - 1].unit = false; /* what the rule itself does is not its inside */
+    if (own.unit && thread->units == 0) {
+        counted = pyft_count_unit(thread, module, args, raised ? NULL : output);
+    }
+    if (thread->depth == depth) {
+        pop_scope(thread);
     }
     long long sequence = pyft_torch_number(torch->sequence);
-    return sequence == -2
+    return sequence == -2 || counted < 0
                ? -1
                : pyft_scope_note(thread, (uint64_t)sequence, pyft_scope_of_forward(thread));
 }
@@ -317,13 +228,4 @@ uint32_t
 pyft_scope_of_forward(const pyft_thread *thread)
 {
     return thread->depth == 0 ? 0 : thread->scopes[thread->depth - 1].module;
-}
-
-void
-pyft_thread_free(pyft_thread *thread)
-{
-    PyMem_Free(thread->scopes);
-    PyMem_Free(thread->intervals);
-    Py_XDECREF(thread->mode);
-    PyMem_Free(thread);
 }

@@ -59,25 +59,34 @@ dtype_number(pyft_dtypes *dtypes, PyObject *dtype)
 
 /* ---- one tensor ---- */
 
-static int
+bool
+pyft_read_size(PyObject *value, int64_t *size)
+{
+    PyObject *node = NULL, *hint = NULL;
+    if (!PyLong_Check(value)) {
+        /* A symbolic one: asking for its value would fix it, in the graph that is being made. */
+        node = PyObject_GetAttrString(value, "node");
+        hint = node == NULL ? NULL : PyObject_GetAttrString(node, "hint");
+        value = hint;
+    }
+    bool known = value != NULL && PyLong_Check(value);
+    *size = known ? PyLong_AsLongLong(value) : 0;
+    known = known && !PyErr_Occurred();
+    PyErr_Clear();
+    Py_XDECREF(node);
+    Py_XDECREF(hint);
+    return known;
+}
+
+static void
 read_dims(PyObject *shape, pyft_tensor *tensor)
 {
     Py_ssize_t length = PyTuple_Check(shape) ? PyTuple_GET_SIZE(shape) : FT_MAX_DIMS + 1;
-    if (length > FT_MAX_DIMS) {
-        PyErr_Format(PyExc_ValueError, "a tensor's shape must be a tuple of at most %d, not %R",
-                     FT_MAX_DIMS, shape);
-        return -1;
+    tensor->known = length <= FT_MAX_DIMS;
+    for (Py_ssize_t i = 0; i < length && tensor->known; i++) {
+        tensor->known = pyft_read_size(PyTuple_GET_ITEM(shape, i), &tensor->dims[i]);
     }
-    tensor->ndim = (int)length;
-    for (Py_ssize_t i = 0; i < length; i++) {
-        PyObject *size = PyTuple_GET_ITEM(shape, i);
-        tensor->dims[i] = PyLong_CheckExact(size) ? PyLong_AsLongLong(size)
-                                                  : (int64_t)PyNumber_AsSsize_t(size, NULL);
-        if (tensor->dims[i] == -1 && PyErr_Occurred()) {
-            return -1;
-        }
-    }
-    return 0;
+    tensor->ndim = tensor->known ? (int)length : 0;
 }
 
 /* A nested tensor has no shape: it counts as its elements in a row. */
@@ -103,7 +112,8 @@ pyft_read_tensor(pyft_state *state, PyObject *object, pyft_tensor *tensor)
     PyObject *dtype = shape == NULL ? NULL : PyObject_GetAttr(object, counting->torch.dtype_name);
     int result = -1;
     tensor->object = object;
-    if (dtype != NULL && read_dims(shape, tensor) == 0) {
+    if (dtype != NULL) {
+        read_dims(shape, tensor);
         tensor->dtype = dtype_number(&counting->dtypes, dtype);
         result = tensor->dtype < 0 ? -1 : 0;
     }
@@ -144,7 +154,8 @@ add_tensor(pyft_made *made, PyObject *object)
     }
     ft_shape shape = {tensor->dims, tensor->ndim};
     uint64_t size = made->state->counting->dtypes.items[tensor->dtype].size;
-    tensor->bytes = ft_u128_multiply(ft_shape_numel(shape), ft_u128_of(size));
+    tensor->bytes =
+        tensor->known ? ft_u128_multiply(ft_shape_numel(shape), ft_u128_of(size)) : FT_U128_ZERO;
     made->bytes = ft_u128_add(made->bytes, tensor->bytes);
     made->tensor_count += tensor != &beyond;
     return 0;

@@ -1,4 +1,5 @@
-/* torch's own functions and types that counting needs, imported on first use. */
+/* What all counters share: torch's functions and types, imported on first use, and what was
+ * resolved with them. */
 /* SPDX-License-Identifier: MIT */
 #include "counting.h"
 
@@ -37,6 +38,14 @@ pyft_torch_load(pyft_torch *torch)
     }
     PYFT_TORCH_LIST(LOAD)
 #undef LOAD
+    if (torch->proxy_key == NULL) {
+        PyObject *keys = import_attribute("torch._C", "_TorchDispatchModeKey");
+        torch->proxy_key = keys == NULL ? NULL : PyObject_GetAttrString(keys, "PROXY");
+        Py_XDECREF(keys);
+        if (torch->proxy_key == NULL) {
+            return -1;
+        }
+    }
     return 0;
 }
 
@@ -48,4 +57,53 @@ pyft_torch_number(PyObject *function)
     long long number = value == NULL ? -2 : PyLong_AsLongLong(value);
     Py_XDECREF(value);
     return number == -1 && PyErr_Occurred() ? -2 : number;
+}
+
+/* ---- what all counters share ---- */
+
+pyft_counting *
+pyft_counting_of(pyft_state *state)
+{
+    if (state->counting == NULL) {
+        state->counting = PyMem_Calloc(1, sizeof *state->counting);
+        if (state->counting == NULL) {
+            PyErr_NoMemory();
+            return NULL;
+        }
+    }
+    pyft_counting *counting = state->counting;
+    if (counting->ops.user_rules == NULL && (counting->ops.user_rules = PyDict_New()) == NULL) {
+        return NULL;
+    }
+    return pyft_torch_load(&counting->torch) < 0 ? NULL : counting;
+}
+
+int
+pyft_counting_visit(pyft_counting *counting, visitproc visit, void *arg)
+{
+#define VISIT(member, module, attribute) Py_VISIT(counting->torch.member);
+    PYFT_TORCH_LIST(VISIT)
+#undef VISIT
+    Py_VISIT(counting->torch.proxy_key);
+    return pyft_ops_visit(&counting->ops, visit, arg);
+}
+
+void
+pyft_counting_clear(pyft_counting *counting)
+{
+    pyft_torch *torch = &counting->torch;
+#define CLEAR(member, module, attribute) Py_CLEAR(torch->member);
+    PYFT_TORCH_LIST(CLEAR)
+#undef CLEAR
+    Py_CLEAR(torch->shape_name);
+    Py_CLEAR(torch->dtype_name);
+    Py_CLEAR(torch->layout_name);
+    Py_CLEAR(torch->sequence_name);
+    Py_CLEAR(torch->proxy_key);
+    pyft_ops_clear(&counting->ops);
+    for (int i = 1; i <= counting->dtypes.count; i++) {
+        Py_CLEAR(counting->dtypes.items[i].dtype);
+        Py_CLEAR(counting->dtypes.items[i].name);
+    }
+    counting->dtypes.count = 0;
 }

@@ -42,18 +42,31 @@ is_known(const pyft_state *state, PyObject *key)
 }
 
 /* Operations that were seen before follow the new rule from now on. */
-static void
-replace_in_resolved(pyft_ops *ops, PyObject *key, PyObject *rule)
+static int
+follow_rules(const pyft_ops *ops)
 {
-    for (uint32_t i = 0; i < ops->count; i++) {
-        pyft_op *op = ops->items[i];
-        if (op->overload == key ||
-            (PyUnicode_Check(key) &&
-             (PyUnicode_Compare(op->name, key) == 0 || PyUnicode_Compare(op->packet, key) == 0))) {
-            Py_XSETREF(op->user_rule, Py_NewRef(rule));
-            op->kind = PYFT_OP_COUNTED;
-        }
+    int result = 0;
+    for (uint32_t i = 0; i < ops->count && result == 0; i++) {
+        result = pyft_op_follow_rule(ops, ops->items[i]);
     }
+    return result;
+}
+
+/* What is made of other operations never arrives as itself where gradients are recorded. */
+static int
+check_one_operation(PyObject *target, PyObject *key)
+{
+    PyObject *composite = PyUnicode_Check(key) ? pyft_call_helper("flops_tracker._operations",
+                                                                  "is_composite", "(O)", key)
+                                               : Py_NewRef(Py_False);
+    Py_XDECREF(composite);
+    if (composite == Py_True) {
+        PyErr_Format(PyExc_ValueError,
+                     "%R is made of other operations, and these are counted: give one of them a "
+                     "rule, or a class of modules",
+                     target);
+    }
+    return composite == Py_False ? 0 : -1;
 }
 
 PyObject *
@@ -78,12 +91,15 @@ pyft_register_rule(PyObject *module, PyObject *args, PyObject *kwargs)
                      target);
         known = -1;
     }
-    if (known >= 0 && PyDict_SetItem(state->counting->ops.user_rules, key, rule) == 0) {
+    int set = known >= 0 && check_one_operation(target, key) == 0
+                  ? PyDict_SetItem(state->counting->ops.user_rules, key, rule)
+                  : -1;
+    if (set == 0) {
         state->counting->ops.has_class_rules |= PyType_Check(key) != 0;
-        replace_in_resolved(&state->counting->ops, key, rule);
+        set = follow_rules(&state->counting->ops);
     }
     Py_XDECREF(key);
-    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+    return set < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 /* ---- explain ---- */
@@ -116,7 +132,7 @@ operands_dict(const pyft_made *made, int row)
     const ft_formula *formula = made->op->rows[row]->formula;
     PyObject *dict = PyDict_New();
     for (int role = 0; dict != NULL && role < ft_formula_role_count(formula); role++) {
-        ft_operand operand;
+        ft_operand operand = {0};
         int64_t dims[FT_MAX_DIMS];
         PyObject *value =
             pyft_made_operand(made, row, role, dims, &operand) < 0 ? NULL : operand_value(&operand);
@@ -124,6 +140,7 @@ operands_dict(const pyft_made *made, int row)
             Py_CLEAR(dict);
         }
         Py_XDECREF(value);
+        pyft_operand_free(dims, &operand);
     }
     return dict;
 }

@@ -29,12 +29,13 @@ extern const ft_formula ft_outer, ft_matmul_summed, ft_matmul_grouped, ft_linear
     ft_embedding_bag_weights_backward, ft_embedding_backward;
 /* convolution.c, convolution_backward.c */
 extern const ft_formula ft_convolution, ft_convolution_backward, ft_conv_tbc;
-/* sdpa.c, varlen.c, transformer.c */
+/* sdpa.c, varlen.c, flex.c, transformer.c */
 extern const ft_formula ft_sdpa, ft_sdpa_softmax, ft_sdpa_backward, ft_sdpa_recompute,
     ft_sdpa_softmax_recompute, ft_sdpa_softmax_backward, ft_varlen, ft_varlen_softmax,
     ft_varlen_backward, ft_varlen_recompute, ft_varlen_softmax_recompute,
-    ft_varlen_softmax_backward, ft_heads, ft_heads_softmax, ft_encoder_feed_forward,
-    ft_encoder_elementwise;
+    ft_varlen_softmax_backward, ft_flex, ft_flex_softmax, ft_flex_backward, ft_flex_recompute,
+    ft_flex_softmax_recompute, ft_flex_softmax_backward, ft_heads, ft_heads_softmax,
+    ft_encoder_feed_forward, ft_encoder_elementwise;
 /* recurrent_operations.c */
 extern const ft_formula ft_recurrent, ft_recurrent_backward, ft_gates, ft_gates_backward;
 /* fft.c, linalg.c, linalg_spectral.c */

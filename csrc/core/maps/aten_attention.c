@@ -58,6 +58,14 @@ enum { BOTTOM_RIGHT = 1, HEADS_FIRST = 2 };
      VALUE("max_seqlen_k"),     \
      GIVEN("bias")}
 
+#define FLEX(op, formula, flags)            \
+    {                                       \
+        "higher_order." op, formula, flags, \
+        {                                   \
+            QKV, BLOCKS("block_mask")       \
+        }                                   \
+    }
+
 #define HEAD_SOURCES(query, key, count)                            \
     {TENSOR(query), TENSOR(key), VALUE("embed_dim"), VALUE(count), \
      NESTED(query), NESTED(key), GIVEN("mask")}
@@ -91,6 +99,13 @@ const ft_map_row ft_map_aten_attention[] = {
     VARLEN_BACKWARD("_flash_attention_backward", FLASH),
     VARLEN_BACKWARD("_efficient_attention_backward", EFFICIENT),
     VARLEN_BACKWARD("_cudnn_attention_backward", CUDNN),
+
+    FLEX("flex_attention", &ft_flex, 0),
+    FLEX("flex_attention", &ft_flex_softmax, 0),
+    FLEX("flex_attention_backward", &ft_flex_backward, 0),
+    FLEX("flex_attention_backward", &ft_flex_recompute, FT_ROW_RECOMPUTED),
+    FLEX("flex_attention_backward", &ft_flex_softmax_recompute, FT_ROW_RECOMPUTED),
+    FLEX("flex_attention_backward", &ft_flex_softmax_backward, 0),
 
     HEADS("_native_multi_head_attention", "query", "key", "num_head"),
     HEADS("_triton_multi_head_attention", "query", "key", "num_head"),

@@ -89,6 +89,7 @@ const ft_map_row ft_map_aten_data[] = {
     ZERO("roll", ft_data_free),
     ZERO("rot90", ft_data_free),
     ZERO("channel_shuffle", ft_data_free),
+    ZERO("native_channel_shuffle", ft_data_free),
     ZERO("pixel_shuffle", ft_data_free),
     ZERO("pixel_unshuffle", ft_data_free),
     ZERO("constant_pad_nd", ft_data_free),

@@ -20,6 +20,7 @@
 #define ENTRIES(argument) {FT_FROM_ENTRIES, 0, argument}
 #define LENGTH(argument) {FT_FROM_LENGTH, 0, argument}
 #define LENGTHS(argument) {FT_FROM_LENGTHS, 0, argument}
+#define BLOCKS(argument) {FT_FROM_BLOCKS, 0, argument}
 #define NESTED(argument) {FT_FROM_NESTED, 0, argument}
 #define PACKED(argument) {FT_FROM_PACKED, 0, argument}
 #define OPTION(option) {FT_FROM_OPTION, 0, option}

@@ -1,0 +1,168 @@
+/* The threads that a counter counts in: their modes, and the hooks that tell of their modules. */
+/* SPDX-License-Identifier: MIT */
+#include "counting.h"
+
+static pyft_thread *
+current_thread(const pyft_counter *self)
+{
+    unsigned long id = PyThread_get_thread_ident();
+    for (int i = self->thread_count - 1; i >= 0; i--) {
+        if (self->threads[i]->id == id) {
+            return self->threads[i];
+        }
+    }
+    return NULL;
+}
+
+static pyft_thread *
+new_thread(pyft_counter *self)
+{
+    size_t size = ((size_t)self->thread_count + 1) * sizeof(pyft_thread *);
+    pyft_thread **threads = PyMem_Realloc(self->threads, size);
+    pyft_thread *thread = NULL;
+    if (threads != NULL) {
+        self->threads = threads;
+        thread = PyMem_Calloc(1, sizeof *thread);
+    }
+    if (thread == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    thread->counter = self;
+    thread->id = PyThread_get_thread_ident();
+    return self->threads[self->thread_count++] = thread;
+}
+
+/* Modes that are still somewhere on a stack pass everything through from now on. */
+static void
+end_thread(pyft_thread *thread)
+{
+    if (thread->mode != NULL) {
+        pyft_mode_forget(thread->mode);
+        Py_CLEAR(thread->mode);
+    }
+    pyft_scope_clear(thread);
+    thread->records = thread->step_count = 0;
+    thread->after_backward = false;
+}
+
+/* Autograd numbers the nodes of each thread from 0: a smaller number than before is a new thread.
+ */
+static int
+begin_thread(pyft_thread *thread)
+{
+    long long sequence = pyft_torch_number(thread->counter->state->counting->torch.sequence);
+    if (sequence == -2) {
+        return -1;
+    }
+    if (pyft_scope_last(thread) > (uint64_t)sequence) {
+        thread->interval_first = thread->interval_count = 0;
+    }
+    thread->graph_task = 0;
+    thread->sequence = 0;
+    /* What was made outside of the block belongs to no module. */
+    return pyft_scope_note(thread, (uint64_t)sequence, 0);
+}
+
+/* A mode for the calling thread, which Python enters; None once the block has ended. */
+PyObject *
+pyft_counter_new_mode(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    pyft_counter *self = (pyft_counter *)object;
+    if (!self->active) {
+        Py_RETURN_NONE;
+    }
+    pyft_thread *thread = current_thread(self);
+    if (thread == NULL && (thread = new_thread(self)) == NULL) {
+        return NULL;
+    }
+    end_thread(thread); /* of an earlier block, or the same number given to a new thread */
+    thread->mode = pyft_mode_new(self->state, thread);
+    if (thread->mode == NULL || begin_thread(thread) < 0) {
+        return NULL;
+    }
+    return Py_NewRef(thread->mode);
+}
+
+void
+pyft_threads_end(pyft_counter *self)
+{
+    for (int i = 0; i < self->thread_count; i++) {
+        end_thread(self->threads[i]);
+    }
+}
+
+static void
+free_thread(pyft_thread *thread)
+{
+    PyMem_Free(thread->scopes);
+    PyMem_Free(thread->intervals);
+    PyMem_Free(thread);
+}
+
+void
+pyft_threads_free(pyft_counter *self)
+{
+    pyft_threads_end(self);
+    for (int i = 0; i < self->thread_count; i++) {
+        free_thread(self->threads[i]);
+    }
+    PyMem_Free(self->threads);
+    self->threads = NULL;
+    self->thread_count = 0;
+}
+
+/* What another thread is counting when the block ends is counted to its end. */
+bool
+pyft_threads_in_use(const pyft_counter *self)
+{
+    bool used = self->active;
+    for (int i = 0; i < self->thread_count; i++) {
+        used = used || self->threads[i]->users > 0;
+    }
+    return used;
+}
+
+/* What is called may end the block: the thread and its counter stay while they are held. */
+void
+pyft_thread_hold(pyft_thread *thread)
+{
+    thread->users++;
+    Py_INCREF(thread->counter);
+}
+
+void
+pyft_thread_release(pyft_thread *thread)
+{
+    thread->users--;
+    Py_DECREF(thread->counter);
+}
+
+/* ---- hooks, called for every module of the process ---- */
+
+PyObject *
+pyft_counter_enter_module(PyObject *object, PyObject *const *args, Py_ssize_t count)
+{
+    pyft_thread *thread = current_thread((pyft_counter *)object);
+    if (thread == NULL || thread->mode == NULL || count == 0) {
+        Py_RETURN_NONE;
+    }
+    pyft_thread_hold(thread);
+    int entered = pyft_scope_enter(thread, args[0]);
+    pyft_thread_release(thread);
+    return entered < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+PyObject *
+pyft_counter_leave_module(PyObject *object, PyObject *const *args, Py_ssize_t count)
+{
+    pyft_thread *thread = current_thread((pyft_counter *)object);
+    if (thread == NULL || thread->mode == NULL || count != 3) {
+        Py_RETURN_NONE;
+    }
+    pyft_thread_hold(thread);
+    int left = pyft_scope_leave(thread, args[0], args[1], args[2]);
+    pyft_thread_release(thread);
+    return left < 0 ? NULL : Py_NewRef(Py_None);
+}
