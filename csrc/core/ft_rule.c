@@ -55,6 +55,7 @@ static const ft_formula *const formulas[] = {
     &ft_grid_sample_backward,
     &ft_gathered_rows,
     &ft_truth_free,
+    &ft_collective_free,
     &ft_random_free,
     &ft_resample_free,
     &ft_outer,

@@ -58,13 +58,13 @@ enum { BOTTOM_RIGHT = 1, HEADS_FIRST = 2 };
      VALUE("max_seqlen_k"),     \
      GIVEN("bias")}
 
-#define HEAD_SOURCES(query, key, count)                            \
+#define HEAD_SOURCES(query, key, count, ...)                       \
     {TENSOR(query), TENSOR(key), VALUE("embed_dim"), VALUE(count), \
-     NESTED(query), NESTED(key), GIVEN("mask")}
-#define HEADS(op, query, key, count)                                      \
-    {"aten." op, &ft_heads, 0, HEAD_SOURCES(query, key, count)},          \
-    {                                                                     \
-        "aten." op, &ft_heads_softmax, 0, HEAD_SOURCES(query, key, count) \
+     NESTED(query), NESTED(key), GIVEN("mask"),      __VA_ARGS__}
+#define HEADS(op, query, key, count, ...)                                              \
+    {"aten." op, &ft_heads, 0, HEAD_SOURCES(query, key, count, __VA_ARGS__)},          \
+    {                                                                                  \
+        "aten." op, &ft_heads_softmax, 0, HEAD_SOURCES(query, key, count, __VA_ARGS__) \
     }
 
 const ft_map_row ft_map_aten_attention[] = {
@@ -92,9 +92,10 @@ const ft_map_row ft_map_aten_attention[] = {
     VARLEN_BACKWARD("_efficient_attention_backward", EFFICIENT),
     VARLEN_BACKWARD("_cudnn_attention_backward", CUDNN),
 
-    HEADS("_native_multi_head_attention", "query", "key", "num_head"),
-    HEADS("_triton_multi_head_attention", "query", "key", "num_head"),
-    HEADS("_transformer_encoder_layer_fwd", "src", "src", "num_heads"),
+    HEADS("_native_multi_head_attention", "query", "key", "num_head", GIVEN("need_weights"),
+          GIVEN("average_attn_weights")),
+    HEADS("_triton_multi_head_attention", "query", "key", "num_head", IS(0)),
+    HEADS("_transformer_encoder_layer_fwd", "src", "src", "num_heads", IS(0)),
     {"aten._transformer_encoder_layer_fwd",
      &ft_encoder_feed_forward,
      0,
