@@ -159,7 +159,7 @@ operand_fits(const ft_operand *operand, ft_role_kind kind)
     bool number_ok = operand->is_number;
     bool shape_ok = !operand->is_number && ft_shape_valid(operand->shape);
     if (!operand->present) {
-        return kind == FT_FLAG || kind == FT_OPTIONAL || kind == FT_INTEGERS;
+        return kind == FT_FLAG || kind == FT_OPTIONAL || kind == FT_INTEGERS || kind == FT_LIMITS;
     }
     switch (kind) {
     case FT_TENSOR:
@@ -169,6 +169,8 @@ operand_fits(const ft_operand *operand, ft_role_kind kind)
         return number_ok || shape_ok;
     case FT_INTEGERS:
         return !operand->is_number && ft_shape_counts(operand->shape);
+    case FT_LIMITS:
+        return number_ok || (operand->shape.ndim >= 0 && operand->shape.ndim <= FT_MAX_DIMS);
     default:
         return number_ok;
     }
