@@ -196,9 +196,14 @@ def _copier(on: str) -> tuple[Any, Callable[[Any], Any]]:
             made.requires_grad_(tensor.requires_grad)
         return made
 
+    def fake(tensor: Any) -> Any:
+        if str(tensor.layout).startswith("torch.sparse_"):
+            raise NotImplementedError("a fake copy of a sparse tensor has no entries")
+        return mode.from_tensor(tensor)
+
     if on == "fake":
         mode = FakeTensorMode(allow_non_fake_inputs=True)
-        return mode, lambda tensor: leaf(tensor, mode.from_tensor)
+        return mode, lambda tensor: leaf(tensor, fake)
     if on == "meta":
         return nullcontext(), lambda tensor: leaf(tensor, lambda t: t.to("meta"))
     return nullcontext(), lambda tensor: leaf(tensor, torch.clone)

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch.nn.modules import module as nn_module
 
+from ._dtensor import leave_out_global_shapes
+
 
 def open_session(counter: Any) -> ExitStack:
     """Count in this thread, and in threads that start meanwhile; closing the stack ends it."""
@@ -40,6 +42,7 @@ class _Process:
             if not self.counters:
                 _follow_threads(self.undo)
                 _silence_dynamo(self.undo)
+                leave_out_global_shapes(self.undo)
             if "torch._dynamo" in sys.modules and not self.eager:
                 # A compiled function that is first called under a mode is never compiled.
                 self.eager = True

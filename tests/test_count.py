@@ -96,6 +96,16 @@ def test_a_model_that_reads_data_runs_on_real_copies_and_says_so():
     assert changes(before, snapshot(model)) == []
 
 
+@pytest.mark.filterwarnings("ignore:Sparse")
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
+def test_sparse_tensors_are_counted_with_the_entries_they_have(layout):
+    entries = torch.eye(4).to_sparse(layout=layout)
+    with pytest.warns(UserWarning, match="counted on real tensors"):
+        counts = count(torch.mm, entries, torch.ones(4, 3), convention="matmul")
+    assert counts.total == 2 * 4 * 3
+    assert "sparse" in counts.on
+
+
 def test_an_error_of_the_model_comes_through():
     model = mlp()
     before = snapshot(model)

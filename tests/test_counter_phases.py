@@ -1,33 +1,20 @@
 """The phase of each operation: what runs forward, backward, again, or to update the parameters."""
 
+from functools import partial
+
 import pytest
 import torch
+from counted_layers import LAYER, layers, rows, units
 from torch import nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import (
+    checkpoint,
+    checkpoint_sequential,
+    create_selective_checkpoint_contexts,
+    set_checkpoint_early_stop,
+)
 
 from flops_tracker import FlopCounter
-
-# Under `matmul` only products count: Linear(4, 4) on 3 rows is 2*3*4*4 = 96 forward; backward to
-# its weight is 96, to its input 96.
-LAYER = 96
-
-
-def layers(count):
-    torch.manual_seed(0)
-    return nn.Sequential(*[nn.Linear(4, 4) for _ in range(count)])
-
-
-def rows(**options):
-    return torch.randn(3, 4, **options)
-
-
-def units(counter):
-    """Forward, backward, recompute and optimizer in forwards of one layer."""
-    counts = counter.under("matmul")
-    parts = (counts.forward, counts.backward, counts.recompute, counts.optimizer)
-    assert sum(parts) == counts.total
-    assert all(part % LAYER == 0 for part in parts)
-    return tuple(part // LAYER for part in parts)
 
 
 def test_a_training_step():
@@ -91,6 +78,58 @@ def test_checkpoint_of_two_layers(reentrant, forwards):
     assert units(c)[2] == forwards - 6
 
 
+class Products(TorchDispatchMode):
+    """Products that run inside of backward: addmm is a layer's forward, mm its backward."""
+
+    def __init__(self):
+        super().__init__()
+        self.again = self.backward = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if torch._C._current_graph_task_id() != -1:
+            self.again += func is torch.ops.aten.addmm.default
+            self.backward += func is torch.ops.aten.mm.default
+        return func(*args, **(kwargs or {}))
+
+
+def in_parts(model, x, reentrant):
+    return checkpoint_sequential(model, 2, x, use_reentrant=reentrant)
+
+
+def whole(model, x):
+    with set_checkpoint_early_stop(False):
+        return checkpoint(model, x, use_reentrant=False)
+
+
+def in_itself(model, x):
+    return checkpoint(lambda x: checkpoint(model, x, use_reentrant=False), x, use_reentrant=False)
+
+
+def keeping_products(model, x):
+    kept = [torch.ops.aten.addmm.default]
+    contexts = partial(create_selective_checkpoint_contexts, kept)
+    return checkpoint(model, x, use_reentrant=False, context_fn=contexts)
+
+
+@pytest.mark.parametrize(
+    ("run", "again"),
+    [
+        # Of four layers the first two are in a checkpoint: both again, or all but its last.
+        (partial(in_parts, reentrant=True), 2),
+        (partial(in_parts, reentrant=False), 1),
+        (whole, 4),
+        (in_itself, 3),
+        (keeping_products, 0),
+    ],
+)
+def test_checkpoints_as_they_ran(run, again):
+    model = layers(4)
+    with Products() as seen, FlopCounter() as c:
+        run(model, rows(requires_grad=True)).sum().backward()
+    assert (seen.again, seen.backward) == (again, 8)
+    assert units(c) == (4, 8, again, 0)
+
+
 def test_a_module_called_in_backward_is_recomputed():
     layer = nn.Linear(4, 4)
 
@@ -106,98 +145,6 @@ def test_a_module_called_in_backward_is_recomputed():
     with FlopCounter() as c:
         Again.apply(rows(requires_grad=True)).sum().backward()
     assert units(c) == (1, 0, 1, 0)
-
-
-# ---- updates ----
-
-
-def optimizer_flops(counter):
-    return counter.under("standard").optimizer
-
-
-def test_sgd():
-    # p += -lr*g: 2 per parameter; 16 + 4 of them.
-    model = layers(1)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with FlopCounter() as c:
-        model(rows()).sum().backward()
-        optimizer.step()
-    assert optimizer_flops(c) == 40
-    assert units(c) == (1, 1, 0, 0)
-
-
-def test_a_closure_is_what_it_is():
-    model = layers(1)
-    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=1)
-    x = rows()
-
-    def closure():
-        optimizer.zero_grad()
-        loss = model(x).pow(2).sum()
-        loss.backward()
-        return loss
-
-    with FlopCounter() as c:
-        optimizer.step(closure)
-    counts = c.under("matmul")
-    assert (counts.forward, counts.backward) == (LAYER, LAYER)
-    assert optimizer_flops(c) > 0
-
-
-def test_a_step_that_raises_leaves_its_phase():
-    model = layers(1)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-
-    def closure():
-        raise ZeroDivisionError
-
-    with FlopCounter() as c:
-        with pytest.raises(ZeroDivisionError):
-            optimizer.step(closure)
-        model(rows()).sum().backward()
-    assert units(c) == (1, 1, 0, 0)
-
-
-def test_an_optimizer_that_steps_inside_of_backward():
-    model = layers(2)
-    optimizers = {p: torch.optim.SGD([p], lr=0.1) for p in model.parameters()}
-
-    def step(parameter):
-        optimizers[parameter].step()
-        optimizers[parameter].zero_grad()
-
-    for parameter in model.parameters():
-        parameter.register_post_accumulate_grad_hook(step)
-    with FlopCounter() as c:
-        model(rows()).sum().backward()
-    assert units(c) == (2, 3, 0, 0)
-    assert optimizer_flops(c) == 2 * 40
-
-
-def test_clipping_scaling_and_averages_are_updates():
-    model, average = layers(1), layers(1)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with FlopCounter() as c:
-        model(rows()).sum().backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        with torch.no_grad():
-            for mine, theirs in zip(average.parameters(), model.parameters(), strict=True):
-                mine.mul_(0.9).add_(theirs, alpha=0.1)
-    plain = c.under("standard")
-    # Forward 3*16*2 + 12 biases and the sum of 12, 11; all else is backward or update.
-    assert plain.forward == 96 + 12 + 11
-    # The average: 1 multiplication, then 2 for alpha*x + y: 3 * 20. SGD 40. Clipping the rest.
-    assert plain.optimizer > 100
-
-
-def test_evaluation_after_a_step_is_forward():
-    model = layers(1)
-    with FlopCounter() as c:
-        model(rows()).sum().backward()
-        with torch.no_grad():
-            model(rows())
-    assert units(c) == (2, 1, 0, 0)
 
 
 # ---- more than one derivative ----

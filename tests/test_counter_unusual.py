@@ -25,8 +25,8 @@ def mm_total(counter):
     return counter.under("matmul").total
 
 
-def square(x):
-    return x @ x
+def run_apart(script):
+    subprocess.run([sys.executable, "-P", "-c", script], check=True)
 
 
 # ---- operations that have a kernel and parts ----
@@ -359,7 +359,7 @@ assert c.under("matmul").total == 300 * 16
 def test_threads_that_end_in_a_block():
     """What a thread leaves behind, it must not leave to the interpreter's end."""
     for _ in range(3):
-        subprocess.run([sys.executable, "-P", "-c", THREADS_THAT_END], check=True)
+        run_apart(THREADS_THAT_END)
 
 
 # ---- phases ----
@@ -443,21 +443,28 @@ def test_backward_in_a_later_block_knows_its_modules():
 # ---- rules ----
 
 
+LATE_RULES = """
+import torch
+from flops_tracker import FlopCounter, register_rule
+
+tensors, calls = [torch.ones(3) for _ in range(5)], []
+
+def total():
+    with FlopCounter() as c:
+        torch._foreach_sinh(tensors)
+    return c.total
+
+assert total() == 15
+register_rule("aten::_foreach_sinh", lambda *call: calls.append(call) or 100)
+assert (total(), len(calls)) == (100, 1)
+register_rule("aten::_foreach_sinh.default", lambda *call: 7, override=True)
+register_rule("aten::_foreach_sinh", lambda *call: 9, override=True)
+assert total() == 7  # the overload's own rule, whichever came last
+"""
+
+
 def test_a_rule_that_comes_late_counts_a_list_once():
-    tensors = [torch.ones(3) for _ in range(5)]
-    with FlopCounter() as c:
-        torch._foreach_sinh(tensors)
-    assert c.total == 15
-    calls = []
-    register_rule("aten::_foreach_sinh", lambda *call: calls.append(call) or 100)
-    with FlopCounter() as c:
-        torch._foreach_sinh(tensors)
-    assert (c.total, len(calls)) == (100, 1)
-    register_rule("aten::_foreach_sinh.default", lambda *call: 7, override=True)
-    register_rule("aten::_foreach_sinh", lambda *call: 9, override=True)
-    with FlopCounter() as c:
-        torch._foreach_sinh(tensors)
-    assert c.total == 7  # the overload's own rule, whichever came last
+    run_apart(LATE_RULES)  # a rule is for the whole process
 
 
 @pytest.mark.parametrize("name", ["aten::linear", "aten::matmul", "aten.linear.default"])

@@ -264,6 +264,65 @@ def test_attention(b, h, queries, keys, width, causal, exact):
     q.requires_grad_(False)
 
 
+def band_loop(sequences, left, right, width):
+    """(mac, dot) of the products of one head, forward and backward; -1 is no limit."""
+    pairs, rows, columns = set(), set(), set()
+    for n, (queries, keys) in enumerate(sequences):
+        for i, j in itertools.product(range(queries), range(keys)):
+            beside = i + keys - queries  # the last query is beside the last key
+            if (left < 0 or beside - left <= j) and (right < 0 or j <= beside + right):
+                pairs.add((n, i, j))
+                rows.add((n, i))
+                columns.add((n, j))
+    forward = 2 * len(pairs) * width, len(pairs) + len(rows) * width
+    # Gradients of values, weights, queries, keys.
+    gradients = len(columns) * width + len(pairs) + len(rows) * width + len(columns) * width
+    return forward, (4 * len(pairs) * width, gradients)
+
+
+@few
+@given(
+    sequences=st.lists(st.tuples(sizes, sizes), min_size=1, max_size=3),
+    left=st.integers(-1, 5),
+    right=st.integers(-1, 5),
+    causal=st.booleans(),
+    exact=st.booleans(),
+)
+def test_joined_sequences_and_windows(sequences, left, right, causal, exact):
+    from torch.nn.attention import varlen  # noqa: F401  (registers the operations)
+
+    heads, width = 2, 3
+    lengths = torch.tensor(sequences).T
+    q_offsets, k_offsets = F.pad(lengths.cumsum(1), (1, 0)).int()
+    queries, keys = lengths.sum(1).tolist()
+    q = torch.empty(queries, heads, width, device="meta", dtype=torch.float16)
+    k = torch.empty(keys, heads, width, device="meta", dtype=torch.float16)
+    logarithms = torch.empty(heads, queries, device="meta")
+    offsets = q_offsets, k_offsets, *lengths.max(1).values.tolist()
+    limits = (left, 0 if causal else right) if exact else (-1, -1)
+    forward, backward = (
+        (heads * mac, heads * dot) for mac, dot in band_loop(sequences, *limits, width)
+    )
+    window = [left, right]
+    sides = {"window_size_left": left, "window_size_right": right}
+    attn, options = torch.ops.torch_attn, {"causal": "exact" if exact else "full"}
+
+    def of(run):
+        return counted(run, phases=("forward",), **options)
+
+    assert forward == of(
+        lambda: torch.ops.aten._flash_attention_forward(
+            q, k, k, *offsets, 0.0, causal, False, **sides
+        )
+    )
+    assert forward == of(lambda: attn._varlen_attn(q, k, k, *offsets, causal, None, window))
+    assert backward == of(
+        lambda: attn._varlen_attn_backward(
+            q, q, k, k, q, logarithms, *offsets, causal, logarithms, None, window
+        )
+    )
+
+
 # ---- recurrent cells ----
 
 

@@ -55,6 +55,7 @@ static const ft_formula *const formulas[] = {
     &ft_grid_sample_backward,
     &ft_gathered_rows,
     &ft_truth_free,
+    &ft_collective_free,
     &ft_random_free,
     &ft_resample_free,
     &ft_outer,
@@ -164,7 +165,7 @@ operand_fits(const ft_operand *operand, ft_role_kind kind)
     bool number_ok = operand->is_number;
     bool shape_ok = !operand->is_number && ft_shape_valid(operand->shape);
     if (!operand->present) {
-        return kind == FT_FLAG || kind == FT_OPTIONAL || kind == FT_INTEGERS;
+        return kind == FT_FLAG || kind == FT_OPTIONAL || kind == FT_INTEGERS || kind == FT_LIMITS;
     }
     switch (kind) {
     case FT_TENSOR:
@@ -174,6 +175,8 @@ operand_fits(const ft_operand *operand, ft_role_kind kind)
         return number_ok || shape_ok;
     case FT_INTEGERS:
         return !operand->is_number && ft_shape_counts(operand->shape);
+    case FT_LIMITS:
+        return number_ok || (operand->shape.ndim >= 0 && operand->shape.ndim <= FT_MAX_DIMS);
     default:
         return number_ok;
     }

@@ -7,7 +7,7 @@
 #include "ft_cost.h"
 #include "ft_shape.h"
 
-#define FT_MAX_ROLES 12
+#define FT_MAX_ROLES 14
 #define FT_MAX_EXAMPLES 3
 #define FT_MAX_ROWS 4 /* of one name in a name map */
 
@@ -28,6 +28,7 @@ typedef enum {
     FT_FLAG,     /* a number that is 0 or 1; a flag that is not there is 0 */
     FT_OPTIONAL, /* a number, a shape, or nothing */
     FT_INTEGERS, /* a list of any length, or nothing: axes, masks, lengths */
+    FT_LIMITS,   /* a number, a list in which -1 is no limit, or nothing */
 } ft_role_kind;
 
 typedef struct {

@@ -121,13 +121,15 @@ check_bad_operands(const ft_formula *formula, int role)
     ft_role_kind kind = formula->roles[role].kind;
     ft_operand absent = {.present = false};
     ft_status bad = FT_BAD_SHAPE;
-    if (kind == FT_OPTIONAL || kind == FT_INTEGERS) { /* what it stands for says the formula */
+    if (kind == FT_OPTIONAL || kind == FT_INTEGERS ||
+        kind == FT_LIMITS) { /* what it stands for says the formula */
         CHECK(replaced(formula, role, absent) != FT_OVERFLOW);
     }
     else {
         CHECK_STATUS(replaced(formula, role, absent), kind == FT_FLAG ? FT_OK : bad);
     }
-    CHECK_STATUS(replaced(formula, role, shape_operand(negative, 2)), bad);
+    CHECK_STATUS(replaced(formula, role, shape_operand(negative, 2)),
+                 kind == FT_LIMITS ? FT_OK : bad);
     CHECK_STATUS(replaced(formula, role, shape_operand(NULL, -1)), bad);
     if (kind != FT_INTEGERS) {
         CHECK_STATUS(replaced(formula, role, shape_operand(zeros, FT_MAX_DIMS + 1)), bad);
@@ -255,7 +257,8 @@ static void
 check_source(const ft_source *source, ft_role_kind role)
 {
     bool is_shape = source->kind == FT_FROM_INPUT || source->kind == FT_FROM_OUTPUT;
-    bool may_be_absent = role == FT_FLAG || role == FT_OPTIONAL || role == FT_INTEGERS;
+    bool may_be_absent =
+        role == FT_FLAG || role == FT_OPTIONAL || role == FT_INTEGERS || role == FT_LIMITS;
     if (source->kind == FT_FROM_INPUT && source->name == NULL) { /* an option that it has not */
         CHECK(may_be_absent);
         return;

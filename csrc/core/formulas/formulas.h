@@ -20,7 +20,7 @@ extern const ft_formula ft_norm_backward, ft_loss, ft_margin_loss, ft_ctc_joined
 extern const ft_formula ft_pool, ft_adaptive_pool, ft_resample_smoothed, ft_grid_sample,
     ft_grid_sample_backward, ft_gathered_rows;
 /* free.c */
-extern const ft_formula ft_truth_free, ft_random_free, ft_resample_free;
+extern const ft_formula ft_truth_free, ft_random_free, ft_resample_free, ft_collective_free;
 /* products.c, sparse.c, distance.c, embedding.c */
 extern const ft_formula ft_outer, ft_matmul_summed, ft_matmul_grouped, ft_linear_backward,
     ft_linear_weights_backward, ft_relu_or_gelu, ft_trilinear, ft_sampled_matmul, ft_sparse_reduce,

@@ -26,3 +26,5 @@ FREE_FORMULA(ft_random_free, "random_free", FT_CLASS_DATA,
              "random numbers are drawn by the generator of the device, in integers, by an "
              "algorithm that the operation does not say");
 FREE_FORMULA(ft_resample_free, "resample_free", FT_CLASS_RESAMPLE, "the nearest element is copied");
+FREE_FORMULA(ft_collective_free, "collective_free", FT_CLASS_DATA,
+             "ranks exchange tensors; which of them adds what on the way is the network's choice");

@@ -2,47 +2,75 @@
 /* SPDX-License-Identifier: MIT */
 #include "sdpa.h"
 
-/* n + (n - 1) + ... + 1 */
+/* n + (n - 1) + ... + 1, of a negative n nothing */
 static ft_u128
-triangle(ft_u128 n)
+triangle(int64_t n)
 {
     uint64_t remainder = 0;
-    return ft_u128_divide(ft_times(n, ft_plus(n, ft_u128_of(1))), 2, &remainder);
+    uint64_t size = n > 0 ? (uint64_t)n : 0;
+    ft_u128 square = ft_times(ft_u128_of(size), ft_u128_of(size + 1));
+    return ft_u128_divide(square, 2, &remainder);
 }
 
-/* One head and its sequence, `times` over for queries and `key_times` over for keys. */
-void
-ft_add_sequence(attention_work *work, ft_u128 queries, ft_u128 keys, uint64_t mask, ft_u128 times,
-                ft_u128 key_times)
+/* Pairs of a query i and a key up to i + last: i + last + 1 for each query, if that is above 0,
+ * less what is beyond the last key. */
+static ft_u128
+pairs_up_to(int64_t queries, int64_t keys, int64_t last)
 {
-    ft_u128 least = ft_least(queries, keys), pairs = ft_times(queries, keys);
-    ft_u128 rows = queries, columns = keys;
-    bool wide = ft_u128_compare(queries, keys) <= 0;
-    if (ft_u128_is_zero(least)) {
+    ft_u128 within = ft_u128_subtract(triangle(queries + last), triangle(last));
+    ft_u128 beyond = ft_u128_subtract(triangle(queries + last - keys), triangle(last - keys));
+    return ft_u128_subtract(within, beyond);
+}
+
+static int64_t
+lesser(int64_t one, int64_t other)
+{
+    return one < other ? one : other;
+}
+
+static void
+add_pairs(attention_work *work, ft_u128 pairs, int64_t rows, int64_t columns, ft_u128 times,
+          ft_u128 key_times)
+{
+    work->pairs = ft_plus(work->pairs, ft_times(pairs, times));
+    work->rows = ft_plus(work->rows, ft_times(ft_u128_of((uint64_t)rows), times));
+    work->columns = ft_plus(work->columns, ft_times(ft_u128_of((uint64_t)columns), key_times));
+}
+
+void
+ft_add_sequence(attention_work *work, int64_t queries, int64_t keys, attention_band band,
+                ft_u128 times, ft_u128 key_times)
+{
+    if (queries <= 0 || keys <= 0) {
         return;
     }
-    if (mask == FROM_TOP_LEFT) {
-        pairs = wide ? triangle(queries)
-                     : ft_u128_subtract(pairs, triangle(ft_u128_subtract(keys, ft_u128_of(1))));
-        columns = least;
+    enum { BITS = 60 }; /* sizes beyond would overflow here, and fit in no memory */
+    bool vast = (queries | keys) >> BITS != 0;
+    if (vast || (band.left < 0 && band.right < 0)) {
+        ft_u128 pairs = ft_times(ft_u128_of((uint64_t)queries), ft_u128_of((uint64_t)keys));
+        add_pairs(work, pairs, queries, keys, times, key_times);
+        return;
     }
-    else if (mask == FROM_BOTTOM_RIGHT) {
-        pairs = wide ? ft_u128_subtract(pairs, triangle(ft_u128_subtract(queries, ft_u128_of(1))))
-                     : triangle(keys);
-        rows = least;
-    }
-    work->pairs = ft_plus(work->pairs, ft_times(pairs, times));
-    work->rows = ft_plus(work->rows, ft_times(rows, times));
-    work->columns = ft_plus(work->columns, ft_times(columns, key_times));
+    /* Wider than all there is makes no difference. */
+    int64_t all = queries + keys;
+    int64_t left = band.left < 0 ? all : lesser(band.left, all);
+    int64_t right = band.right < 0 ? all : lesser(band.right, all);
+    int64_t shift = band.from_the_end ? keys - queries : 0;
+    ft_u128 pairs = ft_u128_subtract(pairs_up_to(queries, keys, shift + right),
+                                     pairs_up_to(queries, keys, shift - left - 1));
+    int64_t rows = lesser(queries, keys + (band.from_the_end ? right : left));
+    int64_t columns = lesser(keys, queries + (band.from_the_end ? left : right));
+    add_pairs(work, pairs, rows, columns, times, key_times);
 }
 
-uint64_t
-ft_causal_mask(const ft_operand *causal, const ft_operand *exact, bool bottom_right)
+attention_band
+ft_causal_band(const ft_operand *causal, const ft_operand *exact, bool from_the_end)
 {
-    if (!ft_flag(causal) || !ft_flag(exact) || !causal->is_number) {
-        return ALL;
-    }
-    return bottom_right ? FROM_BOTTOM_RIGHT : causal->number;
+    bool masked = ft_flag(causal) && ft_flag(exact) && causal->is_number;
+    /* Of a type of mask, 2 is the one from the bottom right. */
+    return (attention_band){.left = -1,
+                            .right = masked ? 0 : -1,
+                            .from_the_end = from_the_end || (masked && causal->number == 2)};
 }
 
 /* Batch, head, position, width. */
@@ -56,8 +84,9 @@ ft_read_batches(const ft_operand *operands, attention_work *work)
     if (query->shape.ndim < 2 || key->shape.ndim < 2 || operands[VALUE].shape.ndim < 2) {
         return FT_BAD_SHAPE;
     }
-    ft_add_sequence(work, ft_dim(query, -2), ft_dim(key, -2),
-                    ft_causal_mask(&operands[CAUSAL], &operands[EXACT], false),
+    ft_add_sequence(work, query->shape.dims[query->shape.ndim - 2],
+                    key->shape.dims[key->shape.ndim - 2],
+                    ft_causal_band(&operands[CAUSAL], &operands[EXACT], false),
                     ft_shape_product(query->shape, 0, query->shape.ndim - 2),
                     ft_shape_product(key->shape, 0, key->shape.ndim - 2));
     return FT_OK;

@@ -11,12 +11,17 @@ typedef struct {
     ft_u128 pairs, rows, columns, width, value_width;
 } attention_work;
 
-enum { ALL, FROM_TOP_LEFT, FROM_BOTTOM_RIGHT };
+/* A query attends to the key beside it, to `left` keys before and to `right` after it; -1 is all.
+ * The first query is beside the first key, or the last beside the last. */
+typedef struct {
+    int64_t left, right;
+    bool from_the_end;
+} attention_band;
 
 /* One head and its sequence, `times` over for queries and `key_times` over for keys. */
-void ft_add_sequence(attention_work *work, ft_u128 queries, ft_u128 keys, uint64_t mask,
+void ft_add_sequence(attention_work *work, int64_t queries, int64_t keys, attention_band band,
                      ft_u128 times, ft_u128 key_times);
-uint64_t ft_causal_mask(const ft_operand *causal, const ft_operand *exact, bool bottom_right);
+attention_band ft_causal_band(const ft_operand *causal, const ft_operand *exact, bool from_the_end);
 
 /* The first roles of all formulas. */
 enum { QUERY, KEY, VALUE, CAUSAL, EXACT, MASK };
@@ -47,7 +52,7 @@ void ft_work_softmax_backward(const attention_work *work, bool masked, ft_cost *
 
 #define FORWARD_EQUATION                                                                          \
     "mac = scores*(E + Ev), dot = scores + rows*Ev; scores = B*H*L*S of the query's heads, with " \
-    "exact causal masks those on and under the diagonal"
+    "exact causal masks and windows those that they leave"
 #define BACKWARD_EQUATION \
     "mac = 2*scores*(E + Ev): four contractions; dot = scores + keys*(E + Ev) + rows*E"
 #define RECOMPUTE_EQUATION "mac = scores*E, dot = scores: Q K^T once more"

@@ -2,7 +2,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formulas.h"
 
-enum { QUERY, KEY, WIDTH, HEADS, QUERY_LENGTHS, KEY_LENGTHS, MASKED };
+enum { QUERY, KEY, WIDTH, HEADS, QUERY_LENGTHS, KEY_LENGTHS, MASKED, WEIGHTS, AVERAGED };
 
 /* Inputs are (batch, position, width), or nested: sequences of their own lengths. */
 typedef struct {
@@ -64,8 +64,13 @@ heads_softmax(const ft_operand *operands, ft_cost *cost)
     ft_status status = read_heads(operands, &s);
     if (status == FT_OK) {
         ft_u128 scores = ft_times(s.pairs, ft_number(&operands[HEADS]));
-        uint64_t arith = ft_flag(&operands[MASKED]) ? 5 : 4;
+        bool weights = ft_flag(&operands[WEIGHTS]);
+        uint64_t arith = 3 + ft_flag(&operands[MASKED]);
+        arith += weights ? ft_flag(&operands[AVERAGED]) : 1;
         ft_add_kind(cost, FT_ARITH, ft_times(scores, ft_u128_of(arith)));
+        if (weights) {
+            ft_add_kind(cost, FT_ARITH, ft_times(s.queries, ft_number(&operands[WIDTH])));
+        }
         ft_add_kind(cost, FT_COMPARE, scores);
         ft_add_kind(cost, FT_SPECIAL, scores);
     }
@@ -75,9 +80,10 @@ heads_softmax(const ft_operand *operands, ft_cost *cost)
 #define HEAD_ROLES                                                                            \
     {                                                                                         \
         {"query", FT_TENSOR}, {"key", FT_TENSOR}, {"width", FT_NUMBER}, {"heads", FT_NUMBER}, \
-            {"query_lengths", FT_INTEGERS}, {"key_lengths", FT_INTEGERS},                     \
+            {"query_lengths", FT_INTEGERS}, {"key_lengths", FT_INTEGERS}, {"mask", FT_FLAG},  \
+            {"weights", FT_FLAG},                                                             \
         {                                                                                     \
-            "mask", FT_FLAG                                                                   \
+            "averaged", FT_FLAG                                                               \
         }                                                                                     \
     }
 
@@ -115,8 +121,10 @@ const ft_formula ft_heads = {
 const ft_formula ft_heads_softmax = {
     .name = "heads_softmax",
     .equation = "per score, of H*L*S a sequence: scale 1, maximum 1 compare, softmax 3 and exp 1, "
-                "mask 1",
-    .source = "softmax(Q K^T * scale) of every head, as in sdpa_softmax",
+                "mask 1; where weights are wanted the queries are scaled, L*E, and the mean over "
+                "heads is 1 per score",
+    .source = "softmax(Q K^T * scale) of every head, as in sdpa_softmax; "
+              "torch.nn.functional.multi_head_attention_forward where weights are wanted",
     .op_class = FT_CLASS_SOFTMAX,
     .evaluate = heads_softmax,
     .roles = HEAD_ROLES,
@@ -127,6 +135,15 @@ const ft_formula ft_heads_softmax = {
                 .operands = {FT_SHAPE_OF(2, 5, 16), FT_SHAPE_OF(2, 5, 16), FT_NUMBER_OF(16),
                              FT_NUMBER_OF(4)},
                 .cost = {{[FT_ARITH] = FT_COUNT(800),
+                          [FT_COMPARE] = FT_COUNT(200),
+                          [FT_SPECIAL] = FT_COUNT(200)}},
+            },
+            {
+                .text = "the same, averaged weights wanted: 600, 160 queries scaled, means 200",
+                .operands = {FT_SHAPE_OF(2, 5, 16), FT_SHAPE_OF(2, 5, 16), FT_NUMBER_OF(16),
+                             FT_NUMBER_OF(4), FT_ABSENT, FT_ABSENT, FT_ABSENT, FT_NUMBER_OF(1),
+                             FT_NUMBER_OF(1)},
+                .cost = {{[FT_ARITH] = FT_COUNT(960),
                           [FT_COMPARE] = FT_COUNT(200),
                           [FT_SPECIAL] = FT_COUNT(200)}},
             },

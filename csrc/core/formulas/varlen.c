@@ -5,7 +5,36 @@
 /* Batch, position, head, width; or all sequences in one, without a batch. The form says otherwise:
  * where causal masks begin, or that batches come as above. */
 enum { BOTTOM_RIGHT = 1, HEADS_FIRST };
-enum { FORM = 5, QUERY_LENGTHS, KEY_LENGTHS, OFFSETS, MAX_QUERIES, MAX_KEYS, VARLEN_MASK };
+enum {
+    FORM = 5,
+    QUERY_LENGTHS,
+    KEY_LENGTHS,
+    OFFSETS,
+    MAX_QUERIES,
+    MAX_KEYS,
+    VARLEN_MASK,
+    WINDOW,
+    WINDOW_RIGHT
+};
+
+/* The window is a pair, or two numbers. */
+static attention_band
+band_of(const ft_operand *operands, bool from_the_end)
+{
+    attention_band band = ft_causal_band(&operands[CAUSAL], &operands[EXACT], from_the_end);
+    const ft_operand *left = &operands[WINDOW], *right = &operands[WINDOW_RIGHT];
+    if (!ft_flag(&operands[EXACT])) {
+        return band;
+    }
+    bool pair = left->present && !left->is_number && left->shape.ndim == 2;
+    if (pair || left->is_number) {
+        band.left = pair ? left->shape.dims[0] : (int64_t)left->number;
+    }
+    if (band.right != 0 && (pair || right->is_number)) {
+        band.right = pair ? left->shape.dims[1] : (int64_t)right->number;
+    }
+    return band;
+}
 
 static ft_status
 read_sequences(const ft_operand *operands, attention_work *work)
@@ -14,7 +43,7 @@ read_sequences(const ft_operand *operands, attention_work *work)
     const ft_operand *lengths = &operands[QUERY_LENGTHS], *key_lengths = &operands[KEY_LENGTHS];
     const ft_operand *offsets = &operands[OFFSETS];
     uint64_t form = operands[FORM].is_number ? operands[FORM].number : 0;
-    uint64_t mask = ft_causal_mask(&operands[CAUSAL], &operands[EXACT], form == BOTTOM_RIGHT);
+    attention_band band = band_of(operands, form == BOTTOM_RIGHT);
     bool joined = offsets->present && !offsets->is_number && offsets->shape.ndim == 1 &&
                   offsets->shape.dims[0] > 0;
     if (form == HEADS_FIRST && !joined) {
@@ -30,23 +59,23 @@ read_sequences(const ft_operand *operands, attention_work *work)
     ft_u128 heads = ft_dim(query, -2), key_heads = ft_dim(key, -2);
     if (lengths->present && key_lengths->present) { /* all there is */
         for (int i = 0; i < lengths->shape.ndim; i++) {
-            ft_add_sequence(work, ft_u128_of((uint64_t)lengths->shape.dims[i]),
-                            ft_u128_of((uint64_t)key_lengths->shape.dims[i]), mask, heads,
+            ft_add_sequence(work, lengths->shape.dims[i], key_lengths->shape.dims[i], band, heads,
                             key_heads);
         }
         return FT_OK;
     }
     ft_u128 batch = ft_shape_product(query->shape, 0, query->shape.ndim - 3);
-    ft_u128 queries = ft_dim(query, -3), keys = ft_dim(key, -3);
+    int64_t queries = query->shape.dims[query->shape.ndim - 3];
+    int64_t keys = key->shape.dims[key->shape.ndim - 3];
     if (joined) { /* the lengths can't be read */
         if (!operands[MAX_QUERIES].is_number || !operands[MAX_KEYS].is_number) {
             return FT_BAD_SHAPE;
         }
         batch = ft_u128_of((uint64_t)offsets->shape.dims[0] - 1);
-        queries = ft_number(&operands[MAX_QUERIES]);
-        keys = ft_number(&operands[MAX_KEYS]);
+        queries = (int64_t)operands[MAX_QUERIES].number;
+        keys = (int64_t)operands[MAX_KEYS].number;
     }
-    ft_add_sequence(work, queries, keys, mask, ft_times(batch, heads), ft_times(batch, key_heads));
+    ft_add_sequence(work, queries, keys, band, ft_times(batch, heads), ft_times(batch, key_heads));
     return FT_OK;
 }
 
@@ -62,9 +91,9 @@ EVALUATE(softmax_backward, read_sequences, VARLEN_MASK)
         {"query", FT_TENSOR}, {"key", FT_TENSOR}, {"value", FT_TENSOR}, {"causal", FT_OPTIONAL},  \
             {"exact", FT_FLAG}, {"form", FT_OPTIONAL}, {"query_lengths", FT_INTEGERS},            \
             {"key_lengths", FT_INTEGERS}, {"offsets", FT_OPTIONAL}, {"max_queries", FT_OPTIONAL}, \
-            {"max_keys", FT_OPTIONAL},                                                            \
+            {"max_keys", FT_OPTIONAL}, {"mask", FT_FLAG}, {"window", FT_LIMITS},                  \
         {                                                                                         \
-            "mask", FT_FLAG                                                                       \
+            "window_right", FT_LIMITS                                                             \
         }                                                                                         \
     }
 
@@ -92,6 +121,15 @@ const ft_formula ft_varlen = {
                              FT_ABSENT, FT_ABSENT, FT_ABSENT, FT_ABSENT, FT_ABSENT, FT_SHAPE_OF(3),
                              FT_NUMBER_OF(4), FT_NUMBER_OF(5)},
                 .cost = {{[FT_MAC] = FT_COUNT(1120), [FT_DOT] = FT_COUNT(176)}},
+            },
+            {
+                .text = "exact, a window of one key before and none after, the last query beside "
+                        "the last key: 3*2 and 4*2 pairs a head: 28*14; 28 + 14*6",
+                .operands = {FT_SHAPE_OF(7, 2, 8), FT_SHAPE_OF(9, 1, 8), FT_SHAPE_OF(9, 1, 6),
+                             FT_ABSENT, FT_NUMBER_OF(1), FT_NUMBER_OF(1), FT_SHAPE_OF(3, 4),
+                             FT_SHAPE_OF(4, 5), FT_ABSENT, FT_ABSENT, FT_ABSENT, FT_ABSENT,
+                             FT_SHAPE_OF(1, 0)},
+                .cost = {{[FT_MAC] = FT_COUNT(392), [FT_DOT] = FT_COUNT(112)}},
             },
         },
 };

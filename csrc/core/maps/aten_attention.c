@@ -19,17 +19,16 @@
         "aten." op, &ft_sdpa_softmax_backward, 0, BATCHES(__VA_ARGS__)                     \
     }
 
-#define VARLEN(op, sources)                        \
-    {"aten." op, &ft_varlen, 0, sources},          \
-    {                                              \
-        "aten." op, &ft_varlen_softmax, 0, sources \
+#define VARLEN(op, sources)                \
+    {op, &ft_varlen, 0, sources},          \
+    {                                      \
+        op, &ft_varlen_softmax, 0, sources \
     }
-#define VARLEN_BACKWARD(op, sources)                                            \
-    {"aten." op, &ft_varlen_backward, 0, sources},                              \
-        {"aten." op, &ft_varlen_recompute, FT_ROW_RECOMPUTED, sources},         \
-        {"aten." op, &ft_varlen_softmax_recompute, FT_ROW_RECOMPUTED, sources}, \
-    {                                                                           \
-        "aten." op, &ft_varlen_softmax_backward, 0, sources                     \
+#define VARLEN_BACKWARD(op, sources)                                                               \
+    {op, &ft_varlen_backward, 0, sources}, {op, &ft_varlen_recompute, FT_ROW_RECOMPUTED, sources}, \
+        {op, &ft_varlen_softmax_recompute, FT_ROW_RECOMPUTED, sources},                            \
+    {                                                                                              \
+        op, &ft_varlen_softmax_backward, 0, sources                                                \
     }
 #define SEQUENCES(form, ...) \
     {QKV,                    \
@@ -43,7 +42,7 @@
      VALUE("max_k"),         \
      __VA_ARGS__}
 enum { BOTTOM_RIGHT = 1, HEADS_FIRST = 2 };
-#define FLASH SEQUENCES(BOTTOM_RIGHT, IS(0))
+#define FLASH SEQUENCES(BOTTOM_RIGHT, IS(0), VALUE("window_size_left"), VALUE("window_size_right"))
 #define CUDNN SEQUENCES(HEADS_FIRST, GIVEN("attn_bias"))
 /* The type of mask: 0 none, 1 causal from the top left, 2 from the bottom right. */
 #define EFFICIENT               \
@@ -66,13 +65,27 @@ enum { BOTTOM_RIGHT = 1, HEADS_FIRST = 2 };
         }                                   \
     }
 
-#define HEAD_SOURCES(query, key, count)                            \
+/* torch.nn.attention.varlen */
+#define JOINED            \
+    {QKV,                 \
+     VALUE("is_causal"),  \
+     OPTION("causal"),    \
+     IS(BOTTOM_RIGHT),    \
+     LENGTHS("cu_seq_q"), \
+     LENGTHS("cu_seq_k"), \
+     TENSOR("cu_seq_q"),  \
+     VALUE("max_q"),      \
+     VALUE("max_k"),      \
+     IS(0),               \
+     VALUE("window_size")}
+
+#define HEAD_SOURCES(query, key, count, ...)                       \
     {TENSOR(query), TENSOR(key), VALUE("embed_dim"), VALUE(count), \
-     NESTED(query), NESTED(key), GIVEN("mask")}
-#define HEADS(op, query, key, count)                                      \
-    {"aten." op, &ft_heads, 0, HEAD_SOURCES(query, key, count)},          \
-    {                                                                     \
-        "aten." op, &ft_heads_softmax, 0, HEAD_SOURCES(query, key, count) \
+     NESTED(query), NESTED(key), GIVEN("mask"),      __VA_ARGS__}
+#define HEADS(op, query, key, count, ...)                                              \
+    {"aten." op, &ft_heads, 0, HEAD_SOURCES(query, key, count, __VA_ARGS__)},          \
+    {                                                                                  \
+        "aten." op, &ft_heads_softmax, 0, HEAD_SOURCES(query, key, count, __VA_ARGS__) \
     }
 
 const ft_map_row ft_map_aten_attention[] = {
@@ -92,13 +105,16 @@ const ft_map_row ft_map_aten_attention[] = {
     SDPA_BACKWARD("_scaled_dot_product_efficient_attention_backward", GIVEN("attn_bias")),
     SDPA_BACKWARD("_scaled_dot_product_cudnn_attention_backward", GIVEN("attn_bias")),
     SDPA_BACKWARD("_scaled_dot_product_fused_attention_overrideable_backward", GIVEN("attn_bias")),
-    VARLEN("_flash_attention_forward", FLASH),
-    VARLEN("_flash_attention_forward_no_dropout_inplace", FLASH),
-    VARLEN("_efficient_attention_forward", EFFICIENT),
-    VARLEN("_cudnn_attention_forward", CUDNN),
-    VARLEN_BACKWARD("_flash_attention_backward", FLASH),
-    VARLEN_BACKWARD("_efficient_attention_backward", EFFICIENT),
-    VARLEN_BACKWARD("_cudnn_attention_backward", CUDNN),
+    VARLEN("aten._flash_attention_forward", FLASH),
+    VARLEN("aten._flash_attention_forward_no_dropout_inplace", FLASH),
+    VARLEN("aten._efficient_attention_forward", EFFICIENT),
+    VARLEN("aten._cudnn_attention_forward", CUDNN),
+    VARLEN("torch_attn._varlen_attn", JOINED),
+    VARLEN("torch_attn._varlen_attn_out", JOINED),
+    VARLEN_BACKWARD("aten._flash_attention_backward", FLASH),
+    VARLEN_BACKWARD("aten._efficient_attention_backward", EFFICIENT),
+    VARLEN_BACKWARD("aten._cudnn_attention_backward", CUDNN),
+    VARLEN_BACKWARD("torch_attn._varlen_attn_backward", JOINED),
 
     FLEX("flex_attention", &ft_flex, 0),
     FLEX("flex_attention", &ft_flex_softmax, 0),
@@ -107,9 +123,10 @@ const ft_map_row ft_map_aten_attention[] = {
     FLEX("flex_attention_backward", &ft_flex_softmax_recompute, FT_ROW_RECOMPUTED),
     FLEX("flex_attention_backward", &ft_flex_softmax_backward, 0),
 
-    HEADS("_native_multi_head_attention", "query", "key", "num_head"),
-    HEADS("_triton_multi_head_attention", "query", "key", "num_head"),
-    HEADS("_transformer_encoder_layer_fwd", "src", "src", "num_heads"),
+    HEADS("_native_multi_head_attention", "query", "key", "num_head", GIVEN("need_weights"),
+          GIVEN("average_attn_weights")),
+    HEADS("_triton_multi_head_attention", "query", "key", "num_head", IS(0)),
+    HEADS("_transformer_encoder_layer_fwd", "src", "src", "num_heads", IS(0)),
     {"aten._transformer_encoder_layer_fwd",
      &ft_encoder_feed_forward,
      0,

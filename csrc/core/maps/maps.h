@@ -19,7 +19,9 @@
     X(aten_images)       \
     X(aten_indexing)     \
     X(aten_optimizers)   \
-    X(aten_data)
+    X(aten_data)         \
+    X(prims)             \
+    X(collectives)
 
 #define FT_MAP_DECLARE(name)                 \
     extern const ft_map_row ft_map_##name[]; \

@@ -1,0 +1,26 @@
+"""A stack of equal layers, and its phases in forwards of one of them."""
+
+import torch
+from torch import nn
+
+# Under `matmul` only products count: Linear(4, 4) on 3 rows is 2*3*4*4 = 96 forward; backward to
+# its weight is 96, to its input 96.
+LAYER = 96
+
+
+def layers(count):
+    torch.manual_seed(0)
+    return nn.Sequential(*[nn.Linear(4, 4) for _ in range(count)])
+
+
+def rows(**options):
+    return torch.randn(3, 4, **options)
+
+
+def units(counter):
+    """Forward, backward, recompute and optimizer in forwards of one layer."""
+    counts = counter.under("matmul")
+    parts = (counts.forward, counts.backward, counts.recompute, counts.optimizer)
+    assert sum(parts) == counts.total
+    assert all(part % LAYER == 0 for part in parts)
+    return tuple(part // LAYER for part in parts)
