@@ -113,14 +113,18 @@ user_cost(PyObject *result, ft_cost *cost, ft_class *op_class)
 
 /* Integers and booleans are no floating point numbers; a complex multiplication is four, and two
  * additions. */
-static void
-fit_to_numbers(ft_cost *cost, const pyft_made *made, pyft_number_kind numbers, unsigned flags)
+static int
+fit_to_numbers(ft_cost *cost, pyft_made *made, pyft_number_kind numbers, unsigned flags)
 {
     if (flags & FT_ROW_ARGUMENT && made->tensor_count > 0) {
-        numbers = made->state->counting->dtypes.items[made->tensors[0].dtype].kind;
+        int dtype = pyft_made_argument_dtype(made);
+        if (dtype < 0) {
+            return -1;
+        }
+        numbers = made->state->counting->dtypes.items[dtype].kind;
     }
     if (flags & FT_ROW_REAL && numbers == PYFT_COMPLEX) {
-        return;
+        return 0;
     }
     if (numbers == PYFT_INTEGER) {
         memset(cost, 0, sizeof *cost);
@@ -128,10 +132,11 @@ fit_to_numbers(ft_cost *cost, const pyft_made *made, pyft_number_kind numbers, u
     else if (numbers == PYFT_COMPLEX) {
         ft_cost_complex(cost, (flags & FT_ROW_PRODUCTS) != 0);
     }
+    return 0;
 }
 
 static ft_status
-row_cost(const pyft_made *made, int row, ft_cost *cost)
+row_cost(pyft_made *made, int row, ft_cost *cost)
 {
     const ft_formula *formula = made->op->rows[row]->formula;
     ft_operand operands[FT_MAX_ROLES];
@@ -171,9 +176,12 @@ add(const pyft_thread *thread, ft_work_key key, const ft_cost *cost, uint64_t ca
 }
 
 static int
-add_unknown(const pyft_thread *thread, const pyft_made *made, ft_work_key key)
+add_unknown(const pyft_thread *thread, pyft_made *made, ft_work_key key)
 {
     ft_cost cost = {0};
+    if (pyft_made_bytes(made) < 0) {
+        return -1;
+    }
     cost.by_kind[FT_BYTES] = made->bytes;
     key.op_class = FT_CLASS_UNKNOWN;
     return note_unknown(thread->counter, made) < 0 ? -1
@@ -181,8 +189,7 @@ add_unknown(const pyft_thread *thread, const pyft_made *made, ft_work_key key)
 }
 
 static int
-count_rows(const pyft_thread *thread, const pyft_made *made, ft_work_key key,
-           pyft_number_kind numbers)
+count_rows(const pyft_thread *thread, pyft_made *made, ft_work_key key, pyft_number_kind numbers)
 {
     ft_cost costs[FT_MAX_ROWS];
     for (int row = 0; row < made->op->row_count; row++) {
@@ -190,10 +197,15 @@ count_rows(const pyft_thread *thread, const pyft_made *made, ft_work_key key,
             return add_unknown(thread, made, key);
         }
     }
+    if (pyft_made_bytes(made) < 0) {
+        return -1;
+    }
     uint8_t phase = key.phase;
     for (int row = 0; row < made->op->row_count; row++) {
         const ft_map_row *rule = made->op->rows[row];
-        fit_to_numbers(&costs[row], made, numbers, rule->flags);
+        if (fit_to_numbers(&costs[row], made, numbers, rule->flags) < 0) {
+            return -1;
+        }
         if (row == 0) {
             costs[row].by_kind[FT_BYTES] = made->bytes;
         }
@@ -209,10 +221,11 @@ count_rows(const pyft_thread *thread, const pyft_made *made, ft_work_key key,
 static int
 count_element(const pyft_thread *thread, pyft_made *made, ft_work_key key)
 {
-    if (pyft_made_read(made) < 0) {
+    int dtype = pyft_made_read(made) < 0 ? -1 : pyft_made_dtype(made);
+    if (dtype < 0) {
         return -1;
     }
-    key.dtype = (uint16_t)pyft_made_dtype(made);
+    key.dtype = (uint16_t)dtype;
     pyft_number_kind numbers = made->state->counting->dtypes.items[key.dtype].kind;
     if (made->op->user_rule == NULL && made->op->kind == PYFT_OP_COUNTED) {
         return count_rows(thread, made, key, numbers);
@@ -227,6 +240,9 @@ count_element(const pyft_thread *thread, pyft_made *made, ft_work_key key)
     else if (numbers != PYFT_INTEGER) {
         return add_unknown(thread, made, key);
     }
+    if (pyft_made_bytes(made) < 0) {
+        return -1;
+    }
     cost.by_kind[FT_BYTES] = made->bytes;
     key.op_class = (uint8_t)op_class;
     return add(thread, key, &cost, made->element <= 0);
@@ -236,7 +252,8 @@ static int
 count_stated(const pyft_thread *thread, pyft_made *made, ft_work_key key, PyObject *formula)
 {
     ft_cost cost = {0};
-    if (pyft_made_read(made) < 0) {
+    int dtype = pyft_made_read(made) < 0 ? -1 : pyft_made_dtype(made);
+    if (dtype < 0 || pyft_made_bytes(made) < 0) {
         return -1;
     }
     PyObject *flops = call_rule(made, formula);
@@ -247,7 +264,7 @@ count_stated(const pyft_thread *thread, pyft_made *made, ft_work_key key, PyObje
         return -1;
     }
     cost.by_kind[FT_BYTES] = made->bytes;
-    key.dtype = (uint16_t)pyft_made_dtype(made);
+    key.dtype = (uint16_t)dtype;
     key.op_class = FT_CLASS_STATED;
     return add(thread, key, &cost, 1);
 }

@@ -61,6 +61,7 @@ PyObject *pyft_explain_call(PyObject *module, PyObject *args);
 
 #define PYFT_TORCH_LIST(X)                                                              \
     X(tensor_type, "torch", "Tensor")                                                   \
+    X(parameter_type, "torch.nn", "Parameter")                                          \
     X(strided, "torch", "strided")                                                      \
     X(graph_task, "torch._C", "_current_graph_task_id")                                 \
     X(grad_enabled, "torch", "is_grad_enabled")                                         \
@@ -76,8 +77,9 @@ PyObject *pyft_explain_call(PyObject *module, PyObject *args);
     X(operation_type, "torch._ops", "OpOverload")
 
 typedef struct pyft_torch {
-    PyObject *shape_name, *dtype_name, *layout_name, *sequence_name; /* interned */
-    PyObject *proxy_key; /* of the mode that records a graph */
+    PyObject *shape_name, *dtype_name, *nbytes_name, *layout_name, *sequence_name; /* interned */
+    PyObject *shape_getter, *dtype_getter, *nbytes_getter; /* of the class of tensors */
+    PyObject *proxy_key;                                   /* of the mode that records a graph */
 #define PYFT_TORCH_MEMBER(name, module, attribute) PyObject *name;
     PYFT_TORCH_LIST(PYFT_TORCH_MEMBER)
 #undef PYFT_TORCH_MEMBER
@@ -104,11 +106,12 @@ typedef struct pyft_dtypes {
     int count;
 } pyft_dtypes;
 
-/* A tensor as far as counting goes; borrowed. */
+/* A tensor as far as counting goes; borrowed, and asked only for what is needed. */
 typedef struct {
     PyObject *object;
-    ft_u128 bytes;
-    int dtype, ndim;
+    int times;  /* among the arguments and results */
+    int dtype;  /* -1: not read yet */
+    int ndim;   /* -1: not read yet */
     bool known; /* sizes that depend on data are not, while a graph is made */
     int64_t dims[FT_MAX_DIMS];
 } pyft_tensor;
@@ -125,22 +128,28 @@ typedef struct {
     int tensor_count, argument_count; /* each tensor once; those of the arguments come first */
     int first_result;                 /* in `tensors`; -1 where the result has none */
     pyft_tensor tensors[PYFT_MAX_TENSORS];
-    ft_u128 bytes; /* of all tensors, also of those beyond PYFT_MAX_TENSORS */
+    ft_u128 bytes; /* of those beyond PYFT_MAX_TENSORS; of all, once pyft_made_bytes was called */
 } pyft_made;
 
 bool pyft_is_tensor(const pyft_torch *torch, PyObject *object);
 /* A size, of a symbolic one the number that it stands for now; false where there is none. */
 bool pyft_read_size(PyObject *value, int64_t *size);
-int pyft_read_tensor(pyft_state *state, PyObject *object, pyft_tensor *tensor);
+
 /* The elements of the list arguments; -1 with an exception. */
 Py_ssize_t pyft_made_elements(const pyft_made *made);
-/* Reads all tensors of the call into `made`. */
+/* Finds all tensors of the call. */
 int pyft_made_read(pyft_made *made);
-/* The dtype of the first tensor of the result, or else of the arguments. */
-int pyft_made_dtype(const pyft_made *made);
+/* A tensor with its shape, in `beyond` where it is none of those that were found; NULL with an
+ * exception, also where its sizes are not known. */
+pyft_tensor *pyft_made_tensor(pyft_made *made, PyObject *object, pyft_tensor *beyond);
+/* The dtype of the first tensor of the result, or else of the arguments; -1 with an exception. */
+int pyft_made_dtype(pyft_made *made);
+int pyft_made_argument_dtype(pyft_made *made);
+/* Adds up `bytes`; call it once. */
+int pyft_made_bytes(pyft_made *made);
 /* Reads the operand of a role; dims has room for FT_MAX_DIMS. A longer list stands in memory that
  * pyft_operand_free gives back. */
-int pyft_made_operand(const pyft_made *made, int row, int role, int64_t *dims, ft_operand *operand);
+int pyft_made_operand(pyft_made *made, int row, int role, int64_t *dims, ft_operand *operand);
 void pyft_operand_free(const int64_t *dims, ft_operand *operand);
 
 /* Everything that is the same for all counters of the process. */

@@ -26,7 +26,7 @@ argument_of(const pyft_made *made, const pyft_argument *argument)
 }
 
 static int
-tensor_operand(const pyft_made *made, PyObject *value, int64_t *dims, ft_operand *operand)
+tensor_operand(pyft_made *made, PyObject *value, int64_t *dims, ft_operand *operand)
 {
     if (value != NULL && (PyTuple_Check(value) || PyList_Check(value)) &&
         PySequence_Fast_GET_SIZE(value) > 0) {
@@ -36,21 +36,13 @@ tensor_operand(const pyft_made *made, PyObject *value, int64_t *dims, ft_operand
         return 0;
     }
     pyft_tensor beyond;
-    const pyft_tensor *tensor = NULL;
-    for (int i = 0; i < made->tensor_count && tensor == NULL; i++) {
-        tensor = made->tensors[i].object == value ? &made->tensors[i] : NULL;
-    }
+    const pyft_tensor *tensor = pyft_made_tensor(made, value, &beyond);
     operand->present = true;
     if (tensor == NULL) {
-        if (pyft_read_tensor(made->state, value, &beyond) < 0) {
-            return -1;
-        }
-        tensor = &beyond;
-        memcpy(dims, beyond.dims, (size_t)beyond.ndim * sizeof *dims);
-    }
-    if (!tensor->known) {
-        PyErr_SetString(PyExc_ValueError, "the sizes of a tensor are not known");
         return -1;
+    }
+    if (tensor == &beyond) {
+        memcpy(dims, beyond.dims, (size_t)beyond.ndim * sizeof *dims);
     }
     operand->shape = (ft_shape){tensor == &beyond ? dims : tensor->dims, tensor->ndim};
     return 0;
@@ -59,7 +51,7 @@ tensor_operand(const pyft_made *made, PyObject *value, int64_t *dims, ft_operand
 /* The result's tensor number `index`; what works in place and returns nothing changed its first
  * argument. */
 static int
-output_operand(const pyft_made *made, int index, int64_t *dims, ft_operand *operand)
+output_operand(pyft_made *made, int index, int64_t *dims, ft_operand *operand)
 {
     PyObject *result = made->result;
     if (made->element >= 0) {
@@ -173,12 +165,16 @@ axis_size(ft_shape shape, PyObject *axis, uint64_t *size)
 
 /* How many elements lie along the dimensions `value` of the call's first tensor. */
 static int
-axes_operand(const pyft_made *made, PyObject *value, ft_operand *operand)
+axes_operand(pyft_made *made, PyObject *value, ft_operand *operand)
 {
     if (made->tensor_count == 0) {
         return 0;
     }
-    ft_shape shape = {made->tensors[0].dims, made->tensors[0].ndim};
+    const pyft_tensor *first = pyft_made_tensor(made, made->tensors[0].object, NULL);
+    if (first == NULL) {
+        return -1;
+    }
+    ft_shape shape = {first->dims, first->ndim};
     ft_u128 product = ft_u128_of(1);
     bool listed = value != NULL && (PyTuple_Check(value) || PyList_Check(value));
     Py_ssize_t count = listed ? PySequence_Fast_GET_SIZE(value) : 0;
@@ -354,7 +350,7 @@ packed_bias(PyObject *value)
 }
 
 int
-pyft_made_operand(const pyft_made *made, int row, int role, int64_t *dims, ft_operand *operand)
+pyft_made_operand(pyft_made *made, int row, int role, int64_t *dims, ft_operand *operand)
 {
     const ft_source *source = &made->op->rows[row]->sources[role];
     PyObject *value = argument_of(made, &made->op->arguments[row][role]);

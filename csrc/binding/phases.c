@@ -153,8 +153,17 @@ pyft_place_of(pyft_thread *thread, const pyft_op *op, PyObject *result, pyft_pla
 {
     const pyft_torch *torch = &thread->counter->state->counting->torch;
     long long task = pyft_torch_number(torch->graph_task);
-    PyObject *grad = task == -2 ? NULL : PyObject_CallNoArgs(torch->grad_enabled);
-    bool stepping = thread->step_count > 0, grad_enabled = grad == Py_True;
+    bool stepping = thread->step_count > 0, after = stepping || thread->after_backward;
+    if (task == -2) {
+        return -1;
+    }
+    place->module = pyft_scope_of_forward(thread);
+    place->phase = FT_PHASE_FORWARD;
+    if (task == -1 && !after) {
+        return 0;
+    }
+    PyObject *grad = PyObject_CallNoArgs(torch->grad_enabled);
+    bool grad_enabled = grad == Py_True;
     if (grad == NULL) {
         return -1;
     }
@@ -162,11 +171,10 @@ pyft_place_of(pyft_thread *thread, const pyft_op *op, PyObject *result, pyft_pla
     if (task != -1 && !(stepping && thread->steps[thread->step_count - 1].graph_task == task)) {
         return place_in_backward(thread, torch, task, grad_enabled, place);
     }
-    place->module = pyft_scope_of_forward(thread);
-    bool after = stepping || thread->after_backward;
     bool differentiated = after && grad_enabled && requires_grad(result);
-    place->phase = after && is_update(thread, op, grad_enabled, differentiated) ? FT_PHASE_OPTIMIZER
-                                                                                : FT_PHASE_FORWARD;
+    if (after && is_update(thread, op, grad_enabled, differentiated)) {
+        place->phase = FT_PHASE_OPTIMIZER;
+    }
     if (differentiated && !stepping) {
         thread->after_backward = false;
     }

@@ -89,11 +89,23 @@ read_dims(PyObject *shape, pyft_tensor *tensor)
     tensor->ndim = tensor->known ? (int)length : 0;
 }
 
+/* The getters of a tensor's own class are called without looking them up. */
+static PyObject *
+attribute_of(const pyft_torch *torch, PyObject *object, PyObject *name, PyObject *getter)
+{
+    if ((PyObject *)Py_TYPE(object) == torch->tensor_type ||
+        (PyObject *)Py_TYPE(object) == torch->parameter_type) {
+        const PyGetSetDef *direct = ((PyGetSetDescrObject *)getter)->d_getset;
+        return direct->get(object, direct->closure);
+    }
+    return PyObject_GetAttr(object, name);
+}
+
 /* A nested tensor has no shape: it counts as its elements in a row. */
 static PyObject *
 shape_of(const pyft_torch *torch, PyObject *object)
 {
-    PyObject *shape = PyObject_GetAttr(object, torch->shape_name);
+    PyObject *shape = attribute_of(torch, object, torch->shape_name, torch->shape_getter);
     if (shape != NULL || !PyErr_ExceptionMatches(PyExc_RuntimeError)) {
         return shape;
     }
@@ -104,22 +116,66 @@ shape_of(const pyft_torch *torch, PyObject *object)
     return shape;
 }
 
-int
-pyft_read_tensor(pyft_state *state, PyObject *object, pyft_tensor *tensor)
+static int
+read_shape(pyft_state *state, pyft_tensor *tensor)
 {
-    pyft_counting *counting = state->counting;
-    PyObject *shape = shape_of(&counting->torch, object);
-    PyObject *dtype = shape == NULL ? NULL : PyObject_GetAttr(object, counting->torch.dtype_name);
-    int result = -1;
-    tensor->object = object;
-    if (dtype != NULL) {
-        read_dims(shape, tensor);
-        tensor->dtype = dtype_number(&counting->dtypes, dtype);
-        result = tensor->dtype < 0 ? -1 : 0;
+    if (tensor->ndim >= 0) {
+        return 0;
     }
-    Py_XDECREF(shape);
+    PyObject *shape = shape_of(&state->counting->torch, tensor->object);
+    if (shape == NULL) {
+        return -1;
+    }
+    read_dims(shape, tensor);
+    Py_DECREF(shape);
+    return 0;
+}
+
+static int
+read_tensor_dtype(pyft_state *state, pyft_tensor *tensor)
+{
+    const pyft_torch *torch = &state->counting->torch;
+    if (tensor->dtype >= 0) {
+        return 0;
+    }
+    PyObject *dtype = attribute_of(torch, tensor->object, torch->dtype_name, torch->dtype_getter);
+    tensor->dtype = dtype == NULL ? -1 : dtype_number(&state->counting->dtypes, dtype);
     Py_XDECREF(dtype);
-    return result;
+    return tensor->dtype < 0 ? -1 : 0;
+}
+
+/* From its shape, where that was read or where the tensor does not say. */
+static int
+add_bytes(pyft_made *made, pyft_tensor *tensor)
+{
+    const pyft_torch *torch = &made->state->counting->torch;
+    ft_u128 bytes = FT_U128_ZERO;
+    int64_t size = 0;
+    if (tensor->ndim < 0) {
+        PyObject *given =
+            attribute_of(torch, tensor->object, torch->nbytes_name, torch->nbytes_getter);
+        bool known = given != NULL && pyft_read_size(given, &size) && size >= 0;
+        PyErr_Clear(); /* a sparse tensor, say */
+        Py_XDECREF(given);
+        if (known) {
+            bytes = ft_u128_of((uint64_t)size);
+        }
+        else if (read_shape(made->state, tensor) < 0) {
+            return -1;
+        }
+    }
+    if (tensor->ndim >= 0 && tensor->known) {
+        if (read_tensor_dtype(made->state, tensor) < 0) {
+            return -1;
+        }
+        ft_shape shape = {tensor->dims, tensor->ndim};
+        bytes =
+            ft_u128_multiply(ft_shape_numel(shape),
+                             ft_u128_of(made->state->counting->dtypes.items[tensor->dtype].size));
+    }
+    made->bytes =
+        ft_u128_add(made->bytes, ft_u128_multiply(bytes, ft_u128_of((uint64_t)tensor->times)));
+    return 0;
 }
 
 /* ---- all tensors of a call ---- */
@@ -135,30 +191,32 @@ position_of(const pyft_made *made, PyObject *object)
     return at;
 }
 
+static void
+begin_tensor(pyft_tensor *tensor, PyObject *object)
+{
+    tensor->object = object;
+    tensor->times = 1;
+    tensor->dtype = tensor->ndim = -1;
+}
+
 static int
 add_tensor(pyft_made *made, PyObject *object)
 {
-    pyft_tensor beyond;
     int at = position_of(made, object);
     if (made->argument_count >= 0 && made->first_result < 0) {
         made->first_result = at;
     }
     if (at < made->tensor_count) {
-        made->bytes = ft_u128_add(made->bytes, made->tensors[at].bytes);
+        made->tensors[at].times++;
         return 0;
     }
-    pyft_tensor *tensor =
-        made->tensor_count < PYFT_MAX_TENSORS ? &made->tensors[made->tensor_count] : &beyond;
-    if (pyft_read_tensor(made->state, object, tensor) < 0) {
-        return -1;
+    if (at < PYFT_MAX_TENSORS) {
+        begin_tensor(&made->tensors[made->tensor_count++], object);
+        return 0;
     }
-    ft_shape shape = {tensor->dims, tensor->ndim};
-    uint64_t size = made->state->counting->dtypes.items[tensor->dtype].size;
-    tensor->bytes =
-        tensor->known ? ft_u128_multiply(ft_shape_numel(shape), ft_u128_of(size)) : FT_U128_ZERO;
-    made->bytes = ft_u128_add(made->bytes, tensor->bytes);
-    made->tensor_count += tensor != &beyond;
-    return 0;
+    pyft_tensor beyond;
+    begin_tensor(&beyond, object);
+    return add_bytes(made, &beyond);
 }
 
 /* Lists: their one element for operations on each, else all of them. */
@@ -207,12 +265,55 @@ pyft_made_read(pyft_made *made)
     return add_tensors(made, made->result);
 }
 
-int
-pyft_made_dtype(const pyft_made *made)
+pyft_tensor *
+pyft_made_tensor(pyft_made *made, PyObject *object, pyft_tensor *beyond)
 {
-    int at =
-        made->first_result >= 0 && made->first_result < made->tensor_count ? made->first_result : 0;
-    return made->tensor_count > 0 ? made->tensors[at].dtype : PYFT_NO_DTYPE;
+    int at = position_of(made, object);
+    pyft_tensor *tensor = at < made->tensor_count ? &made->tensors[at] : beyond;
+    if (tensor == beyond) {
+        begin_tensor(beyond, object);
+    }
+    if (read_shape(made->state, tensor) < 0) {
+        return NULL;
+    }
+    if (!tensor->known) {
+        PyErr_SetString(PyExc_ValueError, "the sizes of a tensor are not known");
+        return NULL;
+    }
+    return tensor;
+}
+
+int
+pyft_made_bytes(pyft_made *made)
+{
+    for (int i = 0; i < made->tensor_count; i++) {
+        if (add_bytes(made, &made->tensors[i]) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int
+dtype_at(pyft_made *made, int at)
+{
+    if (at >= made->tensor_count) {
+        return PYFT_NO_DTYPE;
+    }
+    return read_tensor_dtype(made->state, &made->tensors[at]) < 0 ? -1 : made->tensors[at].dtype;
+}
+
+int
+pyft_made_dtype(pyft_made *made)
+{
+    bool kept = made->first_result >= 0 && made->first_result < made->tensor_count;
+    return dtype_at(made, kept ? made->first_result : 0);
+}
+
+int
+pyft_made_argument_dtype(pyft_made *made)
+{
+    return dtype_at(made, 0);
 }
 
 Py_ssize_t

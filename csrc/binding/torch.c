@@ -21,11 +21,25 @@ intern(PyObject **name, const char *text)
     return *name == NULL ? -1 : 0;
 }
 
+static int
+load_getter(const pyft_torch *torch, PyObject **getter, PyObject *name)
+{
+    if (*getter == NULL) {
+        *getter = PyObject_GetAttr(torch->tensor_type, name);
+    }
+    if (*getter != NULL && !Py_IS_TYPE(*getter, &PyGetSetDescr_Type)) {
+        PyErr_Format(PyExc_RuntimeError, "torch.Tensor.%U is %R, and no attribute of the class",
+                     name, *getter);
+        Py_CLEAR(*getter);
+    }
+    return *getter == NULL ? -1 : 0;
+}
+
 int
 pyft_torch_load(pyft_torch *torch)
 {
     if (intern(&torch->shape_name, "shape") < 0 || intern(&torch->dtype_name, "dtype") < 0 ||
-        intern(&torch->layout_name, "layout") < 0 ||
+        intern(&torch->nbytes_name, "nbytes") < 0 || intern(&torch->layout_name, "layout") < 0 ||
         intern(&torch->sequence_name, "_sequence_nr") < 0) {
         return -1;
     }
@@ -38,6 +52,11 @@ pyft_torch_load(pyft_torch *torch)
     }
     PYFT_TORCH_LIST(LOAD)
 #undef LOAD
+    if (load_getter(torch, &torch->shape_getter, torch->shape_name) < 0 ||
+        load_getter(torch, &torch->dtype_getter, torch->dtype_name) < 0 ||
+        load_getter(torch, &torch->nbytes_getter, torch->nbytes_name) < 0) {
+        return -1;
+    }
     if (torch->proxy_key == NULL) {
         PyObject *keys = import_attribute("torch._C", "_TorchDispatchModeKey");
         torch->proxy_key = keys == NULL ? NULL : PyObject_GetAttrString(keys, "PROXY");
@@ -97,6 +116,10 @@ pyft_counting_clear(pyft_counting *counting)
 #undef CLEAR
     Py_CLEAR(torch->shape_name);
     Py_CLEAR(torch->dtype_name);
+    Py_CLEAR(torch->nbytes_name);
+    Py_CLEAR(torch->shape_getter);
+    Py_CLEAR(torch->dtype_getter);
+    Py_CLEAR(torch->nbytes_getter);
     Py_CLEAR(torch->layout_name);
     Py_CLEAR(torch->sequence_name);
     Py_CLEAR(torch->proxy_key);

@@ -127,7 +127,7 @@ operand_value(const ft_operand *operand)
 
 /* {role: value} of one row. */
 static PyObject *
-operands_dict(const pyft_made *made, int row)
+operands_dict(pyft_made *made, int row)
 {
     const ft_formula *formula = made->op->rows[row]->formula;
     PyObject *dict = PyDict_New();
