@@ -78,6 +78,41 @@ def test_checkpoint_of_two_layers(reentrant, forwards):
     assert units(c)[2] == forwards - 6
 
 
+class Adapted(nn.Module):
+    """A frozen layer with a way around it of rank 2."""
+
+    def __init__(self):
+        super().__init__()
+        self.base = nn.Linear(4, 4).requires_grad_(False)
+        self.down, self.up = nn.Linear(4, 2, bias=False), nn.Linear(2, 4, bias=False)
+
+    def forward(self, x):
+        return self.base(x) + self.up(self.down(x))
+
+
+def test_adapters_of_low_rank():
+    model = nn.Sequential(*[Adapted() for _ in range(3)])
+    with FlopCounter() as c:
+        model(rows()).sum().backward()
+    # Half a layer down, half up. Backward: to both of these weights and through the way up;
+    # above the first layer also through the base and the way down.
+    assert c.under("matmul").forward == 3 * (LAYER + LAYER)
+    assert c.under("matmul").backward == 3 * (3 * LAYER // 2) + 2 * (LAYER + LAYER // 2)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_training_a_cnn_is_three_times_forward_but_for_the_first_input(groups, transposed):
+    kind = nn.ConvTranspose2d if transposed else nn.Conv2d
+    model = nn.Sequential(*[kind(4, 4, 3, padding=1, groups=groups) for _ in range(3)])
+    with FlopCounter() as c:
+        model(torch.rand(2, 4, 6, 6)).sum().backward()
+    # 2 pictures, 6 places of 3 taps each way, with the padding's zeros; 4 channels to 4.
+    forward = 2 * 2 * 18 * 18 * 4 * 4 // groups
+    assert c.under("matmul").forward == 3 * forward
+    assert c.under("matmul").total == 3 * 3 * forward - forward
+
+
 class Products(TorchDispatchMode):
     """Products that run inside of backward: addmm is a layer's forward, mm its backward."""
 
