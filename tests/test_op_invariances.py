@@ -105,22 +105,31 @@ def test_fake_copies(name):
     assert parts(counts) == parts(step(function, inputs))
 
 
+def optimizer_of(function):
+    if not isinstance(function, nn.Module) or not list(function.parameters()):
+        return None
+    return torch.optim.AdamW(function.parameters())
+
+
 @ALL
 def test_parts_add_up(name):
     function, inputs = made(name)
-    counter = step(function, with_gradients(inputs))
-    phases = {"forward", "backward", "recompute", "optimizer"}
+    counter = step(function, with_gradients(inputs), optimizer_of(function))
     for convention, found in parts(counter).items():
         counts = counter.under(convention)
         modules = counts.by_module()
         assert sum(m.own for m in modules.values()) + counts.outside == counts.total == sum(found)
-        for sums in (counts.by_op(), counts.by_class(), counts.by_dtype(), counts.by_phase()):
+        for sums in (counts.by_op(), counts.by_class(), counts.by_dtype()):
             assert sum(sums.values()) == counts.total
-        assert set(counts.by_phase()) <= phases
-        if isinstance(function, nn.Module):
-            (root, *_) = modules
-            # What is left is the sum over the output.
-            assert modules[root].inclusive == counts.total - counts.outside
+        phases = dict(zip(("forward", "backward", "recompute", "optimizer"), found, strict=True))
+        for phase, total in phases.items():
+            assert counts.by_phase().get(phase, 0) == total
+            assert sum(row.flops for row in counts.rows if row.phase == phase) == total
+        for path, module in modules.items():
+            assert sum(row.flops for row in counts.rows if row.module == path) == module.own
+            inside = (m.own for p, m in modules.items() if f"{p}.".startswith(f"{path}."))
+            assert module.inclusive == sum(inside)
+        assert sum(row.flops for row in counts.rows if row.module == "") == counts.outside
 
 
 # ---- batches ----
@@ -129,8 +138,7 @@ def test_parts_add_up(name):
 @ALL
 def test_batches(name):
     function, inputs = made(name)
-    has_parameters = isinstance(function, nn.Module) and any(True for _ in function.parameters())
-    optimizer = torch.optim.AdamW(function.parameters()) if has_parameters else None
+    optimizer = optimizer_of(function)
     axis = BATCH_AT.get(name, 0)
 
     def of(size):
