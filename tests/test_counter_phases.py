@@ -165,6 +165,34 @@ def test_checkpoints_as_they_ran(run, again):
     assert units(c) == (4, 8, again, 0)
 
 
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize("named", [True, False])
+def test_what_is_recomputed_belongs_to_its_module(reentrant, named):
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.rest = nn.Linear(4, 4), layers(2)
+
+        def forward(self, x):
+            return checkpoint(self.rest, self.first(x), use_reentrant=reentrant)
+
+    model = Outer()
+    with FlopCounter(model if named else None) as c:
+        model(rows()).sum().backward()
+    modules = c.under("matmul").by_module()
+    found = {path: module.own // LAYER for path, module in modules.items()}
+    # Forward and the weights' gradients; in the checkpoint also the inputs', and again.
+    last = 4 if reentrant else 3
+    assert found == {
+        "Outer": 0,
+        "Outer.first": 2,
+        "Outer.rest": 0,
+        "Outer.rest.0": 4,
+        "Outer.rest.1": last,
+    }
+    assert c.under("matmul").outside == 0
+
+
 def test_a_module_called_in_backward_is_recomputed():
     layer = nn.Linear(4, 4)
 
