@@ -190,6 +190,37 @@ def test_attention_of_both_kernels_of_a_cpu(mask):
     assert math == (2 * product, 4 * product, 0, 0)
 
 
+def backward_arguments():
+    """By the names that the kernels of a GPU have for them, and what stands for all others."""
+    q, k = (torch.empty(3, 4, n, 8, device="meta", dtype=torch.float16) for n in (6, 5))
+    one = torch.empty((), device="meta")
+    tensors = {"query": q, "key": k, "value": k, "grad_out": q, "grad_out_": q, "out": q}
+    numbers = {"max_q": 6, "max_k": 5, "dropout_p": 0.0, "is_causal": False}
+    given = {"logsumexp": torch.empty(3, 4, 6, device="meta"), "attn_bias": None}
+    return {**tensors, **numbers, **given}, one
+
+
+@pytest.mark.parametrize("kernel", ["flash", "efficient", "cudnn"])
+def test_backward_of_the_kernels_of_a_gpu(kernel):
+    run = getattr(torch.ops.aten, f"_scaled_dot_product_{kernel}_attention_backward").default
+    given, one = backward_arguments()
+    args = []
+    for argument in run._schema.arguments:
+        if argument.kwarg_only:
+            continue
+        value = given.get(argument.name, one)
+        args.append([True, True, True, False] if argument.name == "grad_input_mask" else value)
+    with FlopCounter() as counter:
+        try:
+            run(*args)
+        except NotImplementedError:
+            pytest.skip("this build has no shapes for it")
+    # 12 heads, 6 by 5 scores of width 8: gradients of values, weights, queries and keys, and the
+    # scores again. Called by hand it is no backward.
+    product = 2 * 12 * 30 * 8
+    assert parts(counter)["matmul"] == (4 * product, 0, product, 0)
+
+
 @pytest.mark.filterwarnings("ignore:TF32")
 @pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}, {"bias": False}])
 @pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU])
