@@ -5,8 +5,6 @@ import sys
 from contextlib import ExitStack
 from typing import Any
 
-from torch.utils._python_dispatch import _disable_current_modes
-
 _RUN = "_propagate_tensor_meta_non_cached"
 
 
@@ -20,6 +18,7 @@ def leave_out_global_shapes(undo: ExitStack) -> None:
     run = getattr(propagator, _RUN, None)
     if run is None:
         return
+    from torch.utils._python_dispatch import _disable_current_modes
 
     @functools.wraps(run)
     def uncounted(*args: Any, **kwargs: Any) -> Any:

@@ -78,6 +78,41 @@ def test_checkpoint_of_two_layers(reentrant, forwards):
     assert units(c)[2] == forwards - 6
 
 
+class Adapted(nn.Module):
+    """A frozen layer with a way around it of rank 2."""
+
+    def __init__(self):
+        super().__init__()
+        self.base = nn.Linear(4, 4).requires_grad_(False)
+        self.down, self.up = nn.Linear(4, 2, bias=False), nn.Linear(2, 4, bias=False)
+
+    def forward(self, x):
+        return self.base(x) + self.up(self.down(x))
+
+
+def test_adapters_of_low_rank():
+    model = nn.Sequential(*[Adapted() for _ in range(3)])
+    with FlopCounter() as c:
+        model(rows()).sum().backward()
+    # Half a layer down, half up. Backward: to both of these weights and through the way up;
+    # above the first layer also through the base and the way down.
+    assert c.under("matmul").forward == 3 * (LAYER + LAYER)
+    assert c.under("matmul").backward == 3 * (3 * LAYER // 2) + 2 * (LAYER + LAYER // 2)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_training_a_cnn_is_three_times_forward_but_for_the_first_input(groups, transposed):
+    kind = nn.ConvTranspose2d if transposed else nn.Conv2d
+    model = nn.Sequential(*[kind(4, 4, 3, padding=1, groups=groups) for _ in range(3)])
+    with FlopCounter() as c:
+        model(torch.rand(2, 4, 6, 6)).sum().backward()
+    # 2 pictures, 6 places of 3 taps each way, with the padding's zeros; 4 channels to 4.
+    forward = 2 * 2 * 18 * 18 * 4 * 4 // groups
+    assert c.under("matmul").forward == 3 * forward
+    assert c.under("matmul").total == 3 * 3 * forward - forward
+
+
 class Products(TorchDispatchMode):
     """Products that run inside of backward: addmm is a layer's forward, mm its backward."""
 
@@ -128,6 +163,34 @@ def test_checkpoints_as_they_ran(run, again):
         run(model, rows(requires_grad=True)).sum().backward()
     assert (seen.again, seen.backward) == (again, 8)
     assert units(c) == (4, 8, again, 0)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize("named", [True, False])
+def test_what_is_recomputed_belongs_to_its_module(reentrant, named):
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.rest = nn.Linear(4, 4), layers(2)
+
+        def forward(self, x):
+            return checkpoint(self.rest, self.first(x), use_reentrant=reentrant)
+
+    model = Outer()
+    with FlopCounter(model if named else None) as c:
+        model(rows()).sum().backward()
+    modules = c.under("matmul").by_module()
+    found = {path: module.own // LAYER for path, module in modules.items()}
+    # Forward and the weights' gradients; in the checkpoint also the inputs', and again.
+    last = 4 if reentrant else 3
+    assert found == {
+        "Outer": 0,
+        "Outer.first": 2,
+        "Outer.rest": 0,
+        "Outer.rest.0": 4,
+        "Outer.rest.1": last,
+    }
+    assert c.under("matmul").outside == 0
 
 
 def test_a_module_called_in_backward_is_recomputed():

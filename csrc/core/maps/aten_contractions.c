@@ -67,6 +67,7 @@ const ft_map_row ft_map_aten_contractions[] = {
      0,
      {OUT, TENSOR("batch1"), NONZERO("beta"), SCALED("alpha"), SCALED("beta")}},
 
+    DENSE("linear.out", "input", GIVEN("bias"), 0), /* the others are taken apart */
     DENSE("_scaled_mm", "self", GIVEN("bias"), 0),
     PER(ft_pointwise, "_scaled_mm", 0, OUT, 2, 0, 0, GIVEN("scale_result")),
     DENSE("_scaled_mm_v2", "self", GIVEN("bias"), 0),
