@@ -5,7 +5,7 @@ import sys
 import types
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 _PLAIN = (int, float, complex, bool, str, bytes, type(None), type)
@@ -52,7 +52,7 @@ class StandIns:
         self._made: dict[int, tuple[Any, Any]] = {}  # by address: the tensor, its stand-in
         self._seen: dict[int, Any] = {}
         self._todo: deque[tuple[Any, How]] = deque()
-        self._undo: list[Callable[[], None]] = []
+        self._undo = ExitStack()
         self.tensors: list[Any] = []  # all stand-ins
         self.scripted = False  # whether there is a TorchScript module among them
 
@@ -69,8 +69,7 @@ class StandIns:
 
     def put_back(self) -> None:
         """Undo everything."""
-        while self._undo:
-            self._undo.pop()()
+        self._undo.close()
 
     # ---- one value ----
 
@@ -129,7 +128,7 @@ class StandIns:
             self._partial(value)
         elif isinstance(value, torch.Generator):
             state = value.get_state()
-            self._undo.append(lambda: value.set_state(state) and None)
+            self._undo.callback(value.set_state, state)
         elif isinstance(value, functools._lru_cache_wrapper):
             self._swap(value.__wrapped__, FREE)
         elif str(kind.__module__).startswith(_STATEFUL):
@@ -142,7 +141,7 @@ class StandIns:
 
     def _container(self, container: Any, how: How) -> None:
         before = _items_of(container)
-        self._undo.append(lambda: _restore(container, before, how.whole))
+        self._undo.callback(_restore, container, before, how.whole)
         after = [(self._swap(k, how), self._swap(v, how)) for k, v in before]
         if not _same(before, after):
             _fill(container, after)
@@ -179,7 +178,7 @@ class StandIns:
             if now is not before and (how.whole or _holds_tensor(now)):
                 put(before)
 
-        self._undo.append(restore)
+        self._undo.callback(restore)
         after = self._swap(before, how)
         if after is not before:
             put(after)
@@ -227,14 +226,21 @@ class StandIns:
                 )
 
     def _class(self, kind: type) -> None:
-        """Its methods may name globals."""
+        """Its methods may name globals, and its attributes hold tensors."""
         for owner in kind.__mro__:
-            if _package(owner.__module__) not in _CLOSED and id(owner) not in self._seen:
-                self._seen[id(owner)] = owner
-                for member in vars(owner).values():
-                    method = getattr(member, "fget", getattr(member, "__func__", member))
-                    if isinstance(method, types.FunctionType):
-                        self._swap(method, FREE)
+            if _package(owner.__module__) in _CLOSED or id(owner) in self._seen:
+                continue
+            self._seen[id(owner)] = owner
+            for name, member in list(vars(owner).items()):
+                method = getattr(member, "fget", getattr(member, "__func__", member))
+                if isinstance(method, types.FunctionType):
+                    self._swap(method, FREE)
+                elif not name.startswith("__"):
+                    self._place(
+                        functools.partial(vars(owner).get, name),
+                        functools.partial(type.__setattr__, owner, name),
+                        FREE,
+                    )
 
     def _script(self, module: Any) -> None:
         """A TorchScript module keeps its tensors in C++."""
@@ -244,7 +250,7 @@ class StandIns:
         for part in module.modules():
             for entries in (torch._C.ParameterDict(part._c), torch._C.BufferDict(part._c)):
                 for name, tensor in entries.items():
-                    self._undo.append(functools.partial(part._c.setattr, name, tensor))
+                    self._undo.callback(part._c.setattr, name, tensor)
                     part._c.setattr(name, self._stand_in(tensor, MODULE))
 
 

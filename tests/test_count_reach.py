@@ -140,6 +140,17 @@ def slots():
     return it.model, it.step
 
 
+class Shared:
+    model = net()
+
+    def step(self, x):
+        return type(self).model(x)
+
+
+def on_a_class():
+    return Shared.model, Shared().step
+
+
 def in_a_tuple():
     model = net()
     pair = (1, (model,))
@@ -148,7 +159,7 @@ def in_a_tuple():
 
 MAKERS = [
     method, closure, closure_in_closure, with_default, with_keyword, positional, first, trainer,
-    callable_object, slots, in_a_tuple, cached, decorated, unregistered,
+    callable_object, slots, on_a_class, in_a_tuple, cached, decorated, unregistered,
     lambda: (GLOBAL, lambda x: GLOBAL(x)),
     lambda: (GLOBAL, lambda x: global_step(x)),
     lambda: (GLOBAL, lambda x: next(GLOBAL(row) for row in [x])),
@@ -219,6 +230,22 @@ def test_a_buffer_in_a_closure_is_not_written_to(on):
 
     assert count(function, torch.ones(2, 4), on=on).total == 4 + 8
     assert torch.equal(total, torch.zeros(4))
+
+
+class Counts(nn.Module):
+    seen = torch.zeros(4)
+
+    def forward(self, x):
+        self.seen += 1
+        return x + self.seen
+
+
+@pytest.mark.parametrize("on", PLACES)
+def test_a_tensor_of_a_class_is_not_written_to(on):
+    seen = Counts.seen
+    assert count(Counts(), torch.ones(2, 4), on=on).total == 4 + 8
+    assert Counts.seen is seen
+    assert torch.equal(seen, torch.zeros(4))
 
 
 def test_data_in_a_closure_may_be_read_on_fake_copies():
