@@ -116,10 +116,10 @@ pyft_counts_state(PyObject *object, PyObject *unused)
 
 /* ---- and back; data may have been made by anything, so all of it is checked ---- */
 
-typedef struct loader {
+typedef struct {
     pyft_counts *counts;
     PyObject *op_numbers, *dtype_numbers; /* name: number */
-} loader;
+} pyft_loader;
 
 static int
 refuse(const char *what)
@@ -145,7 +145,7 @@ number_of(PyObject *numbers, PyObject *list, PyObject *name, PyObject *item, siz
 }
 
 static int
-op_number(const loader *loader, PyObject *name, PyObject *packet, uint32_t *number)
+op_number(const pyft_loader *loader, PyObject *name, PyObject *packet, uint32_t *number)
 {
     size_t found = 0;
     PyObject *pair = PyTuple_Pack(2, name, packet);
@@ -196,7 +196,7 @@ read_cost(PyObject *tuple, ft_cost *cost)
 }
 
 static int
-check_module(const loader *loader, unsigned number)
+check_module(const pyft_loader *loader, unsigned number)
 {
     return number < (size_t)PyList_GET_SIZE(loader->counts->modules)
                ? 0
@@ -204,7 +204,7 @@ check_module(const loader *loader, unsigned number)
 }
 
 static int
-load_row(const loader *loader, PyObject *row)
+load_row(const pyft_loader *loader, PyObject *row)
 {
     PyObject *name, *packet, *dtype, *costs;
     const char *phase, *op_class;
@@ -232,7 +232,7 @@ load_row(const loader *loader, PyObject *row)
 }
 
 static int
-load_call(const loader *loader, PyObject *data)
+load_call(const pyft_loader *loader, PyObject *data)
 {
     PyObject *name, *packet;
     const char *phase;
@@ -255,7 +255,7 @@ load_call(const loader *loader, PyObject *data)
 }
 
 static int
-load_work(const loader *loader, PyObject *data)
+load_work(const pyft_loader *loader, PyObject *data)
 {
     PyObject *costs;
     const char *name;
@@ -274,14 +274,15 @@ load_work(const loader *loader, PyObject *data)
 }
 
 static int
-load_each(const loader *loader, PyObject *list, int (*load)(const struct loader *, PyObject *))
+load_each(const pyft_loader *loader, PyObject *list,
+          int (*load_one)(const pyft_loader *, PyObject *))
 {
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
         PyObject *item = PyList_GET_ITEM(list, i);
         if (!PyTuple_Check(item)) {
             return refuse("a row is no tuple");
         }
-        if (load(loader, item) < 0) {
+        if (load_one(loader, item) < 0) {
             return -1;
         }
     }
@@ -290,7 +291,7 @@ load_each(const loader *loader, PyObject *list, int (*load)(const struct loader 
 
 /* Parents come before their children, and the outside first. */
 static int
-check_modules(const loader *loader)
+check_modules(const pyft_loader *loader)
 {
     PyObject *modules = loader->counts->modules;
     if (PyList_GET_SIZE(modules) == 0) {
@@ -317,7 +318,7 @@ check_modules(const loader *loader)
 }
 
 static int
-load_calls(const loader *loader, PyObject *calls, PyObject *works)
+load_calls(const pyft_loader *loader, PyObject *calls, PyObject *works)
 {
     pyft_counts *counts = loader->counts;
     if (calls == Py_None) {
@@ -337,7 +338,7 @@ load_calls(const loader *loader, PyObject *calls, PyObject *works)
 }
 
 static int
-load(loader *loader, PyObject *rows, PyObject *calls, PyObject *works)
+load(pyft_loader *loader, PyObject *rows, PyObject *calls, PyObject *works)
 {
     pyft_counts *counts = loader->counts;
     PyObject *none = PyUnicode_FromString("none");
@@ -378,7 +379,7 @@ pyft_counts_from_state(PyObject *type, PyObject *data)
     }
     pyft_state *state = pyft_state_of((PyTypeObject *)type);
     const ft_convention *found = state == NULL ? NULL : pyft_convention_named(convention);
-    loader loader = {
+    pyft_loader loader = {
         .counts = found == NULL ? NULL : pyft_counts_empty((PyTypeObject *)type, state, found)};
     if (loader.counts == NULL) {
         return NULL;
