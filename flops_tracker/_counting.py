@@ -100,8 +100,7 @@ def unseen_by_counters() -> Iterator[None]:
     """Hide what this thread does, and threads that it starts, from all counters that are open."""
     with one_at_a_time:
         me = threading.get_ident()
-        with _process.lock:
-            counters, unseeing = list(_process.counters), _process.unseeing
+        counters, unseeing = list(_process.counters), _process.unseeing
         stack = [torch._C._get_dispatch_stack_at(i) for i in range(_stack_size())]
         above = next((i for i, mode in enumerate(stack) if _is_ours(mode)), len(stack))
         muted = [place for counter in counters for place in _hooks_of(counter)]
@@ -153,9 +152,9 @@ def _follow_threads(undo: ExitStack) -> None:
     def start_counting(frame: Any, event: str, argument: Any) -> None:
         """Be the profile function of a new thread for one event."""
         sys.setprofile(previous)
-        with _process.lock:
-            hidden = {id(counter) for counter in _process.unseeing}
-            counters = [c for c in _process.counters if id(c) not in hidden]
+        # Without the lock, which a new thread must not wait for: lists are replaced or appended to.
+        hidden = {id(counter) for counter in _process.unseeing}
+        counters = [c for c in _process.counters if id(c) not in hidden]
         for counter in counters:
             counter._new_mode().__enter__()
 

@@ -1,5 +1,7 @@
 """TorchOpEstimator: what a training batch costs, from counting its operations."""
 
+import hashlib
+from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
@@ -222,7 +224,7 @@ def _switch(value: Any) -> Hashable:
 
 def _model_state(model: Any, gradients: bool = False) -> Hashable:
     """Its modules and parameters, their modes and flags, and which of them have a gradient."""
-    state: list[Any] = []
+    state: list[int] = []
     for module in model.modules():
         state += id(module), module.training
         for parameter in module._parameters.values():
@@ -230,4 +232,5 @@ def _model_state(model: Any, gradients: bool = False) -> Hashable:
                 state += id(parameter), parameter.requires_grad
                 if gradients:
                     state.append(parameter.grad is None)
-    return tuple(state)
+    # Large models have thousands of parameters, and many keys are kept.
+    return hashlib.blake2b(array("Q", state).tobytes(), digest_size=16).digest()

@@ -1,5 +1,7 @@
 """TorchOpEstimator and FlopsTracker(model): trainings counted operation by operation."""
 
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +9,7 @@ from torch.nn import functional as F
 from training_models import same_state, state_of, toy_batches
 
 from flops_tracker import FlopsTracker, TorchAutoEstimator, TorchOpEstimator
+from flops_tracker._op_estimator import step_key
 
 # Linear(4, 3) on B rows under `matmul`: forward 2·B·4·3 = 24·B, its weight gradient as much again;
 # the input needs none.
@@ -333,6 +336,14 @@ def test_what_is_kept_is_bounded():
     assert len(estimator._totals) < 2000
     assert estimator.counts_for_batch(3).total == 3 * STEP
     assert estimator.counts.total == 3 * STEP
+
+
+def test_a_key_does_not_grow_with_the_model():
+    def size(layers):
+        model = nn.Sequential(*[nn.Linear(2, 2) for _ in range(layers)])
+        return len(pickle.dumps(step_key(model, sgd(model), ROWS, "cpu")))
+
+    assert size(500) < size(1) + 50
 
 
 def test_a_mode_that_changes_between_batches_on_copies():
