@@ -5,16 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, Literal, NamedTuple
 
-from ._core import FlopCounter
+from ._core import FlopCounter, UnknownOperationError
 from ._frameworks import need
-from ._untouched import (
-    modules_as_before,
-    one_at_a_time,
-    quiet_fake_tensors,
-    random_as_before,
-    replace_tensors,
-    root_of,
-)
+from ._stand_ins import ARGUMENT, FREE, StandIns, stand_ins
+from ._untouched import quiet_fake_tensors, random_as_before, root_of
 
 _PLACES = ("fake", "meta", "real")
 
@@ -64,12 +58,14 @@ def count(
 
 def run_counted(counter: Any, call: "Call", on: str, stacklevel: int) -> Any:
     """Make a call on copies under a counter; returns its FlopCount."""
+    from ._counting import unseen_by_counters
+
     root = call.root
-    with one_at_a_time, random_as_before(), quiet_fake_tensors():
+    with unseen_by_counters(), random_as_before(), quiet_fake_tensors():
         try:
             call.run(counter, on)
         except Exception as error:
-            if on != "fake" or not _on_fake_alone(error):
+            if on != "fake" or isinstance(error, UnknownOperationError):
                 raise
             reason = f"{type(error).__name__}: {_first_line(error)}"
             counter.reset()
@@ -84,11 +80,6 @@ def run_counted(counter: Any, call: "Call", on: str, stacklevel: int) -> Any:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [""])[0]
-
-
-def _on_fake_alone(error: Exception) -> bool:
-    """Whether the same call may work on real tensors: everything but errors of the counter."""
-    return not str(error).startswith("no rule for")
 
 
 class Ready(NamedTuple):
@@ -133,80 +124,107 @@ class Call:
         import torch
         from torch.utils._pytree import tree_map
 
-        mode, make_copy = _copier(on)
-        tensors: list[Any] = []
-
-        def copy(tensor: Any) -> Any:
-            tensors.append(make_copy(tensor))
-            return tensors[-1]
-
-        def change(value: Any) -> Any:
-            return copy(value) if isinstance(value, torch.Tensor) else value
-
+        mode, copy = _copier(on)
         with ExitStack() as stack:
-            state = {}
+            made = stack.enter_context(stand_ins(copy))
             if self.root is not None:
-                stack.enter_context(modules_as_before(self.root))
-                state = replace_tensors(self.root, copy)
-            args, kwargs = tree_map(change, (self.args, self.kwargs))
+                made.take(self.root, FREE)
+            function, loss_fn = (made.take(f, FREE) for f in (self.function, self.loss_fn))
+            args, kwargs = tree_map(
+                lambda leaf: made.take(leaf, ARGUMENT), (self.args, self.kwargs)
+            )
+            if made.scripted and on == "fake":
+                raise RuntimeError("TorchScript takes no fake tensors")
             stack.enter_context(mode)
             if self.backward:
                 stack.enter_context(torch.enable_grad())
-            optimizer = self._optimizer_of(state)
-            yield Ready(lambda: self._step(state, args, kwargs, optimizer), tensors)
+            note_others = stack.enter_context(_gradients_of_others(made))
+            optimizer = self._optimizer_of(made)
+            called = function if self.root is None else self.root
 
-    def _step(self, state: Any, args: Any, kwargs: Any, optimizer: Any) -> None:
-        import torch
+            def step() -> None:
+                output = called(*args, **kwargs)
+                if self.backward:
+                    loss = loss_fn(output) if loss_fn else _sum_of(output)
+                    note_others(loss)
+                    loss.backward()
+                if optimizer is not None:
+                    optimizer.step()
+                    optimizer.zero_grad()
 
-        if self.root is None:
-            output = self.function(*args, **kwargs)
-        else:
-            output = torch.func.functional_call(self.root, state, args, kwargs)
-        if self.backward:
-            (self.loss_fn(output) if self.loss_fn else _sum_of(output)).backward()
-        if optimizer is not None:
-            optimizer.step()
-            optimizer.zero_grad()
+            yield Ready(step, made.tensors)
 
-    def _optimizer_of(self, state: dict[str, Any]) -> Any:
+    def _optimizer_of(self, made: StandIns) -> Any:
         """Make the same optimizer for the copies of the parameters."""
         if self.optimizer is None:
             return None
-        copies = {id(p): state[name] for name, p in self.root.named_parameters()}
+        own = {id(p) for p in self.root.parameters()}  # the copies are in their places
         groups = []
         for group in self.optimizer.param_groups:
-            missing = [p for p in group["params"] if id(p) not in copies]
+            missing = [p for p in group["params"] if id(made.of(p)) not in own]
             if missing:
                 raise ValueError(
                     f"the optimizer has a parameter {tuple(missing[0].shape)} that is not the "
                     "model's: make it from this model"
                 )
-            groups.append({**group, "params": [copies[id(p)] for p in group["params"]]})
+            groups.append({**group, "params": [made.of(p) for p in group["params"]]})
         return type(self.optimizer)(groups)
 
 
-def _copier(on: str) -> tuple[Any, Callable[[Any], Any]]:
+@contextmanager
+def _gradients_of_others(made: StandIns) -> Iterator[Callable[[Any], None]]:
+    """Give what is told of a loss: leaves that no stand-in was found for keep their gradients."""
+    noted: dict[int, tuple[Any, Any]] = {}
+    own = {id(tensor) for tensor in made.tensors}
+    done = False
+
+    def note(loss: Any) -> None:
+        nonlocal done
+        if done:
+            return  # they are the same in every step, and looking for them takes time
+        done = True
+        seen, todo = set(), [getattr(loss, "grad_fn", None)]
+        while todo:
+            node = todo.pop()
+            if node is None or node in seen:
+                continue
+            seen.add(node)
+            todo += [following for following, _ in node.next_functions]
+            leaf = getattr(node, "variable", None)
+            if leaf is not None and id(leaf) not in own:
+                noted[id(leaf)] = (leaf, leaf.grad)
+                leaf.grad = None
+
+    try:
+        yield note
+    finally:
+        for leaf, gradient in noted.values():
+            leaf.grad = gradient
+
+
+def _copier(on: str) -> tuple[Any, Callable[[Any, bool], Any]]:
     """Give the mode to run in, and what copies a tensor for it."""
-    import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    def leaf(tensor: Any, copy: Callable[[Any], Any]) -> Any:
-        made = copy(tensor.detach())
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+
+    def copy(tensor: Any, data: bool) -> Any:
+        bare = tensor.detach()
+        if on == "real":
+            made = bare.clone()
+        elif on == "meta":
+            made = bare.to("meta")
+        elif str(bare.layout).startswith("torch.sparse_"):
+            raise NotImplementedError("a fake copy of a sparse tensor has no entries")
+        else:
+            made = fake.from_tensor(bare)
+            if not data and tensor.numel() == 1 and not tensor.requires_grad:
+                made.constant = bare.clone()  # a number, such as an optimizer's count of steps
         if tensor.is_floating_point() or tensor.is_complex():
             made.requires_grad_(tensor.requires_grad)
         return made
 
-    def fake(tensor: Any) -> Any:
-        if str(tensor.layout).startswith("torch.sparse_"):
-            raise NotImplementedError("a fake copy of a sparse tensor has no entries")
-        return mode.from_tensor(tensor)
-
-    if on == "fake":
-        mode = FakeTensorMode(allow_non_fake_inputs=True)
-        return mode, lambda tensor: leaf(tensor, fake)
-    if on == "meta":
-        return nullcontext(), lambda tensor: leaf(tensor, lambda t: t.to("meta"))
-    return nullcontext(), lambda tensor: leaf(tensor, torch.clone)
+    return fake if on == "fake" else nullcontext(), copy
 
 
 def _sum_of(output: Any) -> Any:

@@ -26,6 +26,10 @@ class FlopCount(_core.OperationCounts):
     params: int = 0
     on: str = "real"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Plain data, that a process without PyTorch can read as well."""
+        return type(self)._from_state, (self._state(),), vars(self)
+
     def by_op(self) -> dict[str, int]:
         """FLOPs of each operation, the largest first."""
         return _largest_first(self._sums("op"))

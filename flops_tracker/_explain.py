@@ -14,11 +14,14 @@ def explain(op: Any, *arguments: Any, **keywords: Any) -> str:
     Nothing is computed: the call is made on the meta device.
     """
     need("torch", "torch")
+    from ._counting import unseen_by_counters
+
     overload = _overload_of(op)
-    args, kwargs = _arguments_of(overload, arguments, keywords)
     counter = _core.FlopCounter()
-    with counter:
-        result = overload(*args, **kwargs)
+    with unseen_by_counters():
+        args, kwargs = _arguments_of(overload, arguments, keywords)
+        with counter:
+            result = overload(*args, **kwargs)
     counts = counter.counts
     lines = [f"{overload} · {counts.trust_line.split(' · ')[1]}"]
     for formula, equation, operands in _core._explain_call(overload, args, kwargs, result):

@@ -1,6 +1,9 @@
 """TorchOpEstimator: what a training batch costs, from counting its operations."""
 
-from collections.abc import Callable
+import hashlib
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from ._core import FlopCounter, FlopsEstimator
@@ -9,12 +12,15 @@ from ._counts import FlopCount
 from ._example import arguments, batch_dims, batch_of, check_arguments, make, parse, resized
 from ._untouched import unwrap
 
+_TOTALS_KEPT = 1024
+_COUNTS_KEPT = 4
+
 
 class TorchOpEstimator(FlopsEstimator):
     """FLOPs of a training batch, every operation of forward, backward and optimizer counted.
 
-    Bound to a tracker, it counts the training itself: the first step with batches of some shapes
-    is counted as it runs, and steps like it cost the same. Without training, batches are counted
+    Bound to a tracker, it counts the training itself: the first step of its kind is counted as it
+    runs, and steps like it cost the same (see step_key). Without training, batches are counted
     on fake copies of the model, which needs ``input_example`` (see TorchAutoEstimator).
 
     ``loss_fn(output)`` and ``optimizer`` are for that case too: without them, backward of the sum
@@ -41,24 +47,27 @@ class TorchOpEstimator(FlopsEstimator):
         self.optimizer = optimizer
         self.strict = strict
         self.convention = FlopCounter(unwrap(model), convention=convention).convention
-        self._by_size: dict[int, FlopCount] = {}
-        self._by_step: dict[Any, FlopCount] = {}
-        self._just_trained: tuple[int, FlopCount] | None = None
+        self._totals: OrderedDict[Hashable, int] = OrderedDict()  # the last used at the end
+        self._counts: OrderedDict[Hashable, FlopCount] = OrderedDict()
+        self._just_trained: tuple[int, int] | None = None
         self._last: FlopCount | None = None
 
     @property
     def counts(self) -> FlopCount | None:
-        """The last batch that was asked for; None before the first."""
+        """The last batch that was counted; None before the first."""
         return self._last
 
     def flops_for_batch(self, batch_size: int) -> int:
         """FLOPs of one training batch, under the convention."""
         trained, self._just_trained = self._just_trained, None
         if trained is not None and trained[0] == batch_size:
-            self._last = trained[1]
-        else:
-            self._last = self.counts_for_batch(batch_size)
-        return self._last.total
+            return trained[1]
+        key = (batch_size, _model_state(self.model))
+        if key not in self._totals:
+            self._keep_total(key, self.counts_for_batch(batch_size).total)
+        elif key in self._counts:
+            self._last = self._counts[key]
+        return self._totals[key]
 
     def counts_for_batch(self, batch_size: int) -> FlopCount:
         """Count a training batch of that size on fake copies; needs input_example."""
@@ -67,9 +76,14 @@ class TorchOpEstimator(FlopsEstimator):
                 "TorchOpEstimator has no input_example, so a batch can only be counted while a "
                 "bound tracker trains it: pass input_example=(1, ...)"
             )
-        if batch_size not in self._by_size:
-            self._by_size[batch_size] = self._count_on_copies(batch_size)
-        return self._by_size[batch_size]
+        key = (batch_size, _model_state(self.model))
+        if key not in self._counts:
+            _keep(self._counts, key, self._count_on_copies(batch_size), _COUNTS_KEPT)
+        self._last = self._counts[key]
+        return self._last
+
+    def _keep_total(self, key: Hashable, total: int) -> None:
+        _keep(self._totals, key, total, _TOTALS_KEPT)
 
     def _count_on_copies(self, batch_size: int) -> FlopCount:
         spec = parse(self.input_example)
@@ -94,10 +108,14 @@ class TorchOpEstimator(FlopsEstimator):
 
     # ---- in a tracker that trains ----
 
-    def follow(self, key: Any, step: Callable[[], int]) -> int:
-        """Run a training step, counted if no step with this key has been; returns what it does."""
-        counts = self._by_step.get(key)
-        if counts is not None:
+    def follow(self, key: Hashable, step: Callable[[], int]) -> int:
+        """Run a training step, counted if no step with this key has been; returns what it does.
+
+        With None as the key, it is counted in any case.
+        """
+        total = None if key is None else self._totals.get(key)
+        if total is not None:
+            self._totals.move_to_end(key)
             size = step()
         else:
             counter = FlopCounter(
@@ -105,8 +123,11 @@ class TorchOpEstimator(FlopsEstimator):
             )
             with counter:
                 size = step()
-            counts = self._by_step[key] = counter.counts
-        self._just_trained = (size, counts)
+            self._last = counter.counts
+            total = self._last.total
+            if key is not None:
+                self._keep_total(key, total)
+        self._just_trained = (size, total)
         return size
 
     @property
@@ -125,3 +146,91 @@ class TorchOpEstimator(FlopsEstimator):
 def for_model(model: Any, convention: str) -> TorchOpEstimator:
     """Make what FlopsTracker(model) uses."""
     return TorchOpEstimator(model, convention=convention)
+
+
+def _keep(kept: OrderedDict[Hashable, Any], key: Hashable, value: Any, most: int) -> None:
+    kept[key] = value
+    if len(kept) > most:
+        kept.popitem(last=False)
+
+
+# ---- which steps cost the same ----
+
+# Optimizers all of whose later steps do the same work. RAdam's and ASGD's depend on their number.
+_STEADY = {
+    *("SGD", "Adam", "AdamW", "Adagrad", "Adadelta", "Adamax", "NAdam", "RMSprop", "Rprop"),
+    *("Adafactor", "Muon"),
+}
+_RATES = ("params", "lr", "initial_lr")
+
+
+def step_key(model: Any, optimizer: Any, batch: Any, device: str) -> Hashable:
+    """What decides which work a step does, before it runs; None where that can't be told.
+
+    Not seen is what a forward or a loss decides by itself, such as layers it drops at random.
+    """
+    import torch
+
+    kind = type(optimizer)
+    steady = kind.__module__.startswith("torch.optim.") and kind.__name__ in _STEADY
+    if not steady or optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+        return None
+    try:
+        data = _described(batch)
+    except _Unknown:
+        return None
+    groups = tuple(
+        (len(group["params"]), *((k, _switch(v)) for k, v in group.items() if k not in _RATES))
+        for group in optimizer.param_groups
+    )
+    state = len(optimizer.state), sum(map(bool, optimizer.state.values()))
+    autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
+    return data, groups, state, autocast, _model_state(model, gradients=True)
+
+
+class _Unknown(Exception):
+    """An object in a batch of which nothing is known."""
+
+
+def _described(value: Any) -> Hashable:
+    """Shapes of tensors, and all other values: a forward may decide by them."""
+    import torch
+
+    kind = type(value)
+    if isinstance(value, torch.Tensor):
+        if value.is_nested:
+            raise _Unknown
+        return kind, value.shape, value.dtype, value.layout, value.requires_grad
+    if value is None or kind in (bool, int, float, str, bytes):
+        return kind, value
+    if isinstance(value, tuple | list):
+        return kind, *map(_described, value)
+    if isinstance(value, Mapping):
+        return kind, *((_described(key), _described(item)) for key, item in value.items())
+    if isinstance(value, torch.device | torch.dtype):
+        return str(value)
+    raise _Unknown
+
+
+def _switch(value: Any) -> Hashable:
+    """Of an option of an optimizer, what decides which work it does: 0 or not, for a number."""
+    if isinstance(value, float):
+        return value == 0
+    if isinstance(value, tuple | list):
+        return tuple(map(_switch, value))
+    known = value is None or isinstance(value, int | str)
+    return (type(value), value if known else None)
+
+
+def _model_state(model: Any, gradients: bool = False) -> Hashable:
+    """Its modules and parameters, their modes and flags, and which of them have a gradient."""
+    state: list[int] = []
+    for module in model.modules():
+        state += id(module), module.training
+        for parameter in module._parameters.values():
+            if parameter is not None:
+                state += id(parameter), parameter.requires_grad
+                if gradients:
+                    state.append(parameter.grad is None)
+    # Large models have thousands of parameters, and many keys are kept.
+    return hashlib.blake2b(array("Q", state).tobytes(), digest_size=16).digest()

@@ -13,13 +13,11 @@ _EXIT = ("profiler._record_function_exit",)
 # Counted by a rule, and not by running their functions.
 _COUNTED_WHOLE = ("higher_order.flex_attention", "higher_order.flex_attention_backward")
 # Tensors that keep their sizes to themselves are asked for them by operations.
-_QUESTIONS = {
-    f"aten.{name}"
-    for name in (
-        "size sym_size stride sym_stride numel sym_numel dim storage_offset sym_storage_offset "
-        "is_contiguous is_strides_like_format is_non_overlapping_and_dense sym_is_contiguous"
-    ).split()
-}
+_SIZES = """
+    size sym_size stride sym_stride numel sym_numel dim storage_offset sym_storage_offset
+    is_contiguous sym_is_contiguous is_strides_like_format is_non_overlapping_and_dense
+"""
+_QUESTIONS = {f"aten.{name}" for name in _SIZES.split()}
 _DENSE = ("CPU", "CUDA", "Meta")
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 # Kernels for strided nested tensors run other operations, as composite ones do.
@@ -69,8 +67,11 @@ def _kind(overload: OpOverload, packet: str) -> str:
 
 
 def describe(overload: Any) -> tuple[Any, Any, Any, str, str, str, dict[str, tuple[int, Any]]]:
-    """Callable, the same by its parts or None, that of nested tensors or None, name, name without
-    overload, kind, and each argument's position and default."""
+    """What it is called, what kind it is, and how to call it.
+
+    Callable, the same by its parts or None, that of nested tensors or None, name, name without
+    overload, kind, and each argument's position and default.
+    """
     if isinstance(overload, type):  # a class of modules that a user's rule counts as a whole
         name = overload.__qualname__
         return overload, None, None, name, name, "operation", {}
@@ -99,8 +100,10 @@ def describe(overload: Any) -> tuple[Any, Any, Any, str, str, str, dict[str, tup
 
 
 def block_pairs(query: Any, key: Any, mask: tuple[Any, ...]) -> list[int] | None:
-    """Pairs of a query and a key in the blocks of a BlockMask's tuple, for each of its batches and
-    heads; None where its tensors hold no numbers."""
+    """Pairs of a query and a key in the blocks of a BlockMask's tuple.
+
+    For each of its batches and heads; None where its tensors hold no numbers.
+    """
     queries, keys = query.shape[-2], key.shape[-2]
     partial_count, partial_index, full_count, full_index = mask[2:6]
     rows, columns = mask[-3], mask[-2]
@@ -157,8 +160,11 @@ _TreeRow = tuple[Any, str, int, list[str], bool, bool]
 
 
 def module_tree(root: Any) -> list[_TreeRow]:
-    """Each module once, after its parent: itself, name in the parent, parent's index, its other
-    paths below the root, whether it has parameters of its own, and a forward."""
+    """Each module once, after its parent.
+
+    Itself, its name in the parent, the parent's index, its other paths below the root, whether it
+    has parameters of its own, and a forward.
+    """
     if not isinstance(root, torch.nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, not {type(root).__name__}")
     rows: list[_TreeRow] = []

@@ -11,7 +11,7 @@ from ._core import FlopCounter
 from ._count import Call, Ready
 from ._counts import FlopCount
 from ._frameworks import need
-from ._untouched import one_at_a_time, random_as_before, root_of
+from ._untouched import random_as_before, root_of
 from ._watch import Watch
 
 
@@ -97,15 +97,19 @@ def profile(
     counter = FlopCounter(root, convention=convention)
     call = Call(root, model, args, dict(kwargs or {}), backward, loss_fn, None)
 
-    with one_at_a_time, random_as_before(), call.ready("real") as ready:
+    from ._counting import unseen_by_counters
+
+    with unseen_by_counters(), random_as_before(), call.ready("real") as ready:
         bare = _bare_seconds(ready, warm_up, steps) if time else None
         runs = [_recorded_run(counter, ready, time, memory) for _ in range(steps if time else 1)]
     result = counter._counts_as(Profile)
     result.on = "real"
     result.params = 0 if root is None else sum(p.numel() for p in root.parameters())
     result.by, result.time, result.peak_flops = by, bare, peak_flops
-    result._entries = entries
-    result._classes = _module_classes(root, result)
+    result._entries = [
+        (e if isinstance(e, str) else e.__name__, isinstance(e, str)) for e in entries
+    ]
+    result._by_class = _ignored_classes(root, result, entries)
     result._times = _mean_times([run.calls for run in runs]) if time else None
     result._timeline = [(start, seconds) for *_, start, seconds in runs[-1].calls] if time else None
     if memory:
@@ -188,8 +192,10 @@ def _mean_times(runs: list[list[tuple[Any, ...]]]) -> list[float]:
     return [sum(run[at][6] for run in same) / len(same) for at in range(len(last))]
 
 
-def _module_classes(root: Any, counts: Any) -> dict[str, tuple[Any, ...]]:
-    """Of each path, the classes of the module and their names."""
+def _ignored_classes(
+    root: Any, counts: Any, entries: list[str | type]
+) -> dict[str, frozenset[int]]:
+    """Of each path, the numbers of the entries that are a class of the module, or its name."""
     classes: dict[str, tuple[Any, ...]] = {row[0]: (row[1],) for row in counts._modules[1:]}
     if root is not None:
         root_name = counts._modules[1][0]
@@ -197,7 +203,10 @@ def _module_classes(root: Any, counts: Any) -> dict[str, tuple[Any, ...]]:
             kinds = type(module).__mro__
             name = f"{root_name}.{path}" if path else root_name
             classes[name] = (*kinds, *(kind.__name__ for kind in kinds))
-    return classes
+    return {
+        path: frozenset(n for n, entry in enumerate(entries) if entry in kinds)
+        for path, kinds in classes.items()
+    }
 
 
 # ---- the result ----
@@ -214,8 +223,8 @@ class Profile(FlopCount):
     time: float | None = None
     memory: int | None = None
     peak_flops: float | None = None
-    _entries: list[str | type]
-    _classes: dict[str, tuple[Any, ...]]
+    _entries: list[tuple[str, bool]]  # the text, and whether it was given as text
+    _by_class: dict[str, frozenset[int]]
     _times: list[float] | None = None
     _timeline: list[tuple[float, float]] | None = None
     _bytes: dict[int, tuple[int, int]] | None = None
@@ -241,9 +250,9 @@ class Profile(FlopCount):
         around = list(_paths_to(module))
         names = [op, op.rpartition(".")[0], *around]
         names += [path.partition(".")[2] for path in around]  # without the root's name
-        kinds = [kind for path in around for kind in self._classes.get(path, ())]
-        for number, entry in enumerate(self._entries):
-            if any(entry == name for name in names) or any(entry == kind for kind in kinds):
+        by_class = frozenset[int]().union(*(self._by_class.get(path, ()) for path in around))
+        for number, (text, as_text) in enumerate(self._entries):
+            if number in by_class or (as_text and text in names):
                 return number
         return None
 
@@ -260,12 +269,8 @@ class Profile(FlopCount):
     def ignored(self) -> list[Ignored]:
         """Of each entry of ``ignore``, the calls it dropped from the table and their FLOPs."""
         return [
-            Ignored(
-                entry if isinstance(entry, str) else entry.__name__,
-                len(calls),
-                self._calls_sum(calls),
-            )
-            for entry, calls in zip(self._entries, self._kept()[1], strict=True)
+            Ignored(text, len(calls), self._calls_sum(calls))
+            for (text, _), calls in zip(self._entries, self._kept()[1], strict=True)
         ]
 
     # ---- records ----

@@ -8,7 +8,7 @@ from typing import Any
 from ._core import SklearnSGDEstimator, TorchLayerwiseEstimator, UncountedWarning
 from ._example import batched_leaf, is_one_object, parse, sample_shape, to_device
 from ._frameworks import need
-from ._op_estimator import TorchOpEstimator
+from ._op_estimator import TorchOpEstimator, step_key
 from ._untouched import unwrap
 
 _ASK_FOR_LOSS = (
@@ -107,19 +107,10 @@ class TorchTraining:
         batch = to_device(batch, self.device)
         if self.operations is None:
             return self._train(batch)
-        return self.operations.follow(self._key_of(batch), lambda: self._train(batch))
-
-    def _key_of(self, batch: Any) -> Any:
-        """What decides which work a step does, as far as it is known before."""
-        from torch.utils._pytree import tree_leaves
-
-        shapes = tuple(
-            (tuple(leaf.shape), leaf.dtype) if hasattr(leaf, "shape") else type(leaf)
-            for leaf in tree_leaves(batch)
-        )
-        flags = tuple(parameter.requires_grad for parameter in self.model.parameters())
-        modes = tuple(module.training for module in self.model.modules())
-        return shapes, flags, modes, len(getattr(self.optimizer, "state", ()))
+        key = None  # a step of the user's own may do anything
+        if self.step_fn is None:
+            key = step_key(self.model, self.optimizer, batch, self.device.type)
+        return self.operations.follow(key, lambda: self._train(batch))
 
     def _train(self, batch: Any) -> int:
         self.optimizer.zero_grad(**self.zero_grad_kwargs)

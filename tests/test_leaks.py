@@ -219,9 +219,10 @@ def test_training_and_its_errors_leave_nothing(tmp_path):
 
 
 OPERATIONS = """
+import pickle
 import torch
 from torch import nn
-from flops_tracker import FlopCounter, count, explain, register_rule
+from flops_tracker import FlopCount, FlopCounter, count, explain, register_rule
 
 torch.set_num_threads(1)
 model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3))
@@ -265,6 +266,7 @@ def wrong_rule():
 one = FlopCounter()
 with one:
     step()
+wrong_state = (*one.counts._state()[:5], [*one.counts._state()[5], ("row",)], None, None)
 
 uses = {
     "a step inside one block": step,
@@ -282,11 +284,18 @@ uses = {
     "attention": block(lambda: nn.functional.scaled_dot_product_attention(*[x[None, None]] * 3)),
     "under": lambda: one.under("matmul"),
     "a wrong convention": lambda: refused(ValueError, one.under, "flops"),
+    "pickle": lambda: pickle.loads(pickle.dumps(one.counts)).by_op(),
+    "a wrong pickle": lambda: refused(TypeError, FlopCount._from_state, wrong_state),
     "explain": lambda: explain("aten.mm", (2, 3), (3, 4)),
     "a wrong counter": lambda: refused(ValueError, FlopCounter, convention="flops"),
 }
 check(uses, 40)
-check({"count": lambda: count(model, x, backward=True)}, 10)
+functions = {
+    "count": lambda: count(model, x, backward=True),
+    "count of a function": lambda: count(lambda y: model(y), x, backward=True),
+    "count of a step": lambda: count(step),
+}
+check(functions, 10)
 long_one.__exit__(None, None, None)
 """
 

@@ -1,5 +1,7 @@
 """TorchOpEstimator and FlopsTracker(model): trainings counted operation by operation."""
 
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +9,7 @@ from torch.nn import functional as F
 from training_models import same_state, state_of, toy_batches
 
 from flops_tracker import FlopsTracker, TorchAutoEstimator, TorchOpEstimator
+from flops_tracker._op_estimator import step_key
 
 # Linear(4, 3) on B rows under `matmul`: forward 2·B·4·3 = 24·B, its weight gradient as much again;
 # the input needs none.
@@ -134,3 +137,220 @@ def test_the_model_of_another_estimator_is_refused():
     model = linear()
     with pytest.raises(ValueError, match="another model"):
         FlopsTracker(linear()).torch_bind(model, sgd(model), train_loader=[])
+
+
+# ---- which steps cost the same ----
+
+
+class Batches:
+    """A loader that does something before some of its batches."""
+
+    def __init__(self, batches, before=()):
+        self.batches = batches
+        self.before = dict(before)
+
+    def __iter__(self):
+        for number, batch in enumerate(self.batches):
+            self.before.get(number, lambda: None)()
+            yield batch
+
+
+def flops_of_steps(model, batches, before=(), optimizer=None, convention="matmul", **options):
+    options.setdefault("loss_fn", lambda output, target: output.sum())
+    if options.get("step_fn"):
+        del options["loss_fn"]
+    ft = FlopsTracker(model, convention=convention)
+    ft.torch_bind(
+        model, optimizer or sgd(model), train_loader=Batches(batches, before), **options
+    ).run(1)
+    return [step.flops_batch for step in ft.step_logs]
+
+
+def pairs(steps):
+    return [(torch.ones(2, 4), torch.zeros(2)) for _ in range(steps)]
+
+
+@pytest.mark.parametrize(
+    ("set_to_none", "momentum", "more"),
+    # A weight's gradient is set to 0 by a multiplication or none, and then added to: 1 a number;
+    # momentum is 0.9·m + g from the second step on: 2 a number.
+    [(True, 0, 0), (True, 0.9, 2), (False, 0, 1), (False, 0.9, 3)],
+)
+def test_gradients_and_states_that_are_there(set_to_none, momentum, more):
+    model = linear()
+    steps = flops_of_steps(
+        model,
+        pairs(4),
+        optimizer=sgd(model, momentum=momentum),
+        convention="standard",
+        zero_grad_kwargs={"set_to_none": set_to_none},
+    )
+    assert [step - steps[0] for step in steps] == [0, *[15 * more] * 3]
+
+
+class Tasks(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.small = nn.Linear(4, 3, bias=False)
+        self.large = nn.Linear(4, 30, bias=False)
+
+    def forward(self, a=None, b=None, task=None, times=1, scale=None):
+        x = b if a is None else a
+        if b is not None or task == "large" or scale == 0.5:
+            return self.large(x)
+        return sum(self.small(x) for _ in range(times))
+
+
+# Linear(4, 3) on 2 rows forward and its weight's gradient: 2·STEP; ten times that for (4, 30).
+SMALL, LARGE = 2 * STEP, 20 * STEP
+ROWS = torch.ones(2, 4)
+
+
+@pytest.mark.parametrize(
+    ("small", "large"),
+    [
+        ({"a": ROWS}, {"b": ROWS}),
+        ({"a": ROWS, "task": "small"}, {"a": ROWS, "task": "large"}),
+        ({"a": ROWS, "times": 1}, {"a": ROWS, "times": 10}),
+        ({"a": ROWS, "scale": 0.25}, {"a": ROWS, "scale": 0.5}),
+        ({"a": ROWS, "scale": None}, {"a": ROWS, "scale": 0.5}),
+        ({"a": ROWS, "times": True}, {"a": ROWS, "times": 10}),
+    ],
+)
+def test_batches_that_differ_in_more_than_shapes(small, large):
+    steps = flops_of_steps(Tasks(), [small, large, small, large, large])
+    assert steps == [SMALL, LARGE, SMALL, LARGE, LARGE]
+
+
+def test_an_object_in_a_batch_may_decide_anything():
+    class Wish:
+        def __init__(self, times):
+            self.times = times
+
+    class Model(Tasks):
+        def forward(self, a, wish):
+            return super().forward(a, times=wish.times)
+
+    batches = [{"a": ROWS, "wish": Wish(times)} for times in (1, 3, 2)]
+    assert flops_of_steps(Model(), batches) == [SMALL, 3 * SMALL, 2 * SMALL]
+
+
+def test_a_step_of_ones_own_is_counted_every_time():
+    calls = []
+
+    def step_fn(model, batch):
+        calls.append(1)
+        return model(a=batch[0], times=len(calls)).sum()
+
+    steps = flops_of_steps(Tasks(), pairs(3), step_fn=step_fn)
+    assert steps == [SMALL, 2 * SMALL, 3 * SMALL]
+
+
+def test_options_of_the_optimizer_that_are_changed():
+    model = linear()
+    optimizer = sgd(model)
+    # Weight decay adds wd·p to each of 15 gradients: 2 a number. The rate makes no difference.
+    before = {
+        1: lambda: optimizer.param_groups[0].update(lr=0.01),
+        2: lambda: optimizer.param_groups[0].update(weight_decay=0.1),
+    }
+    steps = flops_of_steps(model, pairs(4), before, optimizer, "standard")
+    assert [step - steps[0] for step in steps] == [0, 0, 30, 30]
+
+
+def test_an_optimizer_whose_steps_differ_is_counted_every_time():
+    class EverySecond(torch.optim.SGD):
+        steps = 0
+
+        def step(self, closure=None):
+            self.steps += 1
+            if self.steps % 2 == 0:
+                super().step(closure)
+
+    model = linear()
+    optimizer = EverySecond(model.parameters(), lr=0.1)
+    steps = flops_of_steps(model, pairs(4), (), optimizer, "standard")
+    assert [step - steps[0] for step in steps] == [0, 30, 0, 30]
+
+
+class Switched(nn.Module):
+    """Its layer runs twice where it is trained, and once more under autocast."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(4, 3, bias=False)
+
+    def forward(self, x):
+        times = 1 + self.inner.training + torch.is_autocast_enabled("cpu")
+        return sum(self.inner(x) for _ in range(times))
+
+
+def test_modes_of_modules():
+    model = Switched()
+    steps = flops_of_steps(
+        model, pairs(4), {1: model.inner.eval, 2: model.inner.train, 3: model.inner.eval}
+    )
+    assert steps == [2 * SMALL, SMALL, 2 * SMALL, SMALL]
+
+
+def test_autocast():
+    model = Switched()
+    ft = FlopsTracker(model, convention="matmul")
+    ft.torch_bind(model, sgd(model), lambda output, target: output.sum(), pairs(2))
+    ft.run(1)
+    with torch.autocast("cpu", torch.bfloat16):
+        ft.run(1)
+    assert [step.flops_batch for step in ft.step_logs] == [2 * SMALL] * 2 + [3 * SMALL] * 2
+
+
+def test_a_layer_that_is_replaced():
+    model = nn.Sequential(nn.Linear(4, 3, bias=False))
+    optimizer = sgd(model)
+
+    def replace():
+        model[0] = nn.Linear(4, 30, bias=False)
+
+    assert flops_of_steps(model, pairs(3), {1: replace}, optimizer) == [SMALL, LARGE, LARGE]
+
+
+def test_steps_alike_are_counted_once():
+    model = linear()
+    estimator = TorchOpEstimator(model, convention="matmul")
+    ft = FlopsTracker(estimator)
+    ft.torch_bind(model, sgd(model), lambda output, target: output.sum(), pairs(5))
+    ft.run(1)
+    counted = estimator.counts
+    ft.run(2)
+    assert ft.total_flops == 15 * SMALL
+    assert estimator.counts is counted
+
+
+def test_what_is_kept_is_bounded():
+    model = linear()
+    estimator = TorchOpEstimator(model, (1, 4), convention="matmul")
+    sizes = [*range(1, 9)] * 2
+    assert [estimator.flops_for_batch(n) for n in sizes] == [n * STEP for n in sizes]
+    assert len(estimator._counts) < 8
+    for number in range(2000):
+        estimator.follow(number, lambda: 1)
+    assert len(estimator._totals) < 2000
+    assert estimator.counts_for_batch(3).total == 3 * STEP
+    assert estimator.counts.total == 3 * STEP
+
+
+def test_a_key_does_not_grow_with_the_model():
+    def size(layers):
+        model = nn.Sequential(*[nn.Linear(2, 2) for _ in range(layers)])
+        return len(pickle.dumps(step_key(model, sgd(model), ROWS, "cpu")))
+
+    assert size(500) < size(1) + 50
+
+
+def test_a_mode_that_changes_between_batches_on_copies():
+    model = Switched()
+    estimator = TorchOpEstimator(model, (2, 4), convention="matmul")
+    assert estimator.flops_for_batch(2) == 2 * SMALL
+    model.inner.eval()
+    assert estimator.flops_for_batch(2) == SMALL
+    model.inner.train()
+    assert estimator.flops_for_batch(2) == 2 * SMALL

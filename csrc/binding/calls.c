@@ -139,7 +139,7 @@ call_tuple(const pyft_counts *self, size_t at, ft_u128 flops, uint8_t op_class)
     PyObject *module = PyList_GetItem(self->modules, (Py_ssize_t)call->module);
     return module == NULL
                ? NULL
-               : Py_BuildValue("(OOssNdd)", self->state->counting->ops.items[call->op]->name,
+               : Py_BuildValue("(OOssNdd)", pyft_counts_op_name(self, call->op, false),
                                PyTuple_GET_ITEM(module, 0), ft_phase_name((ft_phase)call->phase),
                                ft_class_name((ft_class)op_class), pyft_from_u128(flops),
                                call->start, call->end - call->start);

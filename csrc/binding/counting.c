@@ -53,7 +53,7 @@ pyft_check_known(const pyft_counter *counter, const pyft_op *op)
         if (PyErr_Occurred()) {
             return -1;
         }
-        PyErr_Format(PyExc_RuntimeError,
+        PyErr_Format(counter->state->unknown_error,
                      "no rule for %U, and this counter is strict: add one with "
                      "flops_tracker.register_rule(\"%U\", fn)",
                      op->name, op->name);

@@ -352,7 +352,7 @@ PyObject *pyft_formula_of(const pyft_counter *counter, const pyft_op *op);
 PyObject *pyft_mode_new(pyft_state *state, pyft_thread *thread);
 void pyft_mode_forget(PyObject *mode);
 
-/* ---- counts.c, counts_sums.c: results ---- */
+/* ---- counts.c, counts_sums.c, counts_state.c: results ---- */
 
 typedef struct {
     PyObject_HEAD
@@ -364,8 +364,19 @@ typedef struct {
     uint64_t operations, unknown_operations;
     pyft_calls *calls; /* of which the first ones are these counts' */
     size_t call_count, work_count;
+    PyObject *op_names;    /* list: (name, packet) by number, and */
+    PyObject *dtype_names; /* list: name by number, of counts that were loaded; NULL otherwise */
 } pyft_counts;
 
+pyft_counts *pyft_counts_empty(PyTypeObject *type, pyft_state *state,
+                               const ft_convention *convention);
+/* Borrowed; `packet`: the name without the overload. */
+PyObject *pyft_counts_op_name(const pyft_counts *counts, uint32_t op, bool packet);
+/* Numbers of operations are below it. */
+size_t pyft_counts_op_limit(const pyft_counts *counts);
+PyObject *pyft_counts_dtype_name(const pyft_counts *counts, size_t dtype);
+PyObject *pyft_counts_state(PyObject *counts, PyObject *unused);
+PyObject *pyft_counts_from_state(PyObject *type, PyObject *data);
 PyObject *pyft_counts_sums(PyObject *counts, PyObject *axis);
 PyObject *pyft_counts_op_calls(PyObject *counts, PyObject *unused);
 PyObject *pyft_counts_module_sums(PyObject *counts, PyObject *unused);

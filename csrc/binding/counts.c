@@ -24,8 +24,8 @@ modules_list(const pyft_modules *modules)
     return list;
 }
 
-static pyft_counts *
-empty_like(PyTypeObject *type, pyft_state *state, const ft_convention *convention)
+pyft_counts *
+pyft_counts_empty(PyTypeObject *type, pyft_state *state, const ft_convention *convention)
 {
     pyft_counts *self = (pyft_counts *)type->tp_alloc(type, 0);
     if (self != NULL) {
@@ -57,7 +57,8 @@ share_calls(pyft_counts *self, pyft_calls *calls)
 PyObject *
 pyft_counts_new(pyft_counter *counter, PyObject *type)
 {
-    pyft_counts *self = empty_like((PyTypeObject *)type, counter->state, counter->convention);
+    pyft_counts *self =
+        pyft_counts_empty((PyTypeObject *)type, counter->state, counter->convention);
     if (self == NULL) {
         return NULL;
     }
@@ -79,7 +80,7 @@ counts_under(PyObject *object, PyObject *argument)
     const char *name = PyUnicode_AsUTF8(argument);
     const ft_convention *convention = name == NULL ? NULL : pyft_convention_named(name);
     pyft_counts *other =
-        convention == NULL ? NULL : empty_like(Py_TYPE(object), self->state, convention);
+        convention == NULL ? NULL : pyft_counts_empty(Py_TYPE(object), self->state, convention);
     if (other == NULL) {
         return NULL;
     }
@@ -90,6 +91,8 @@ counts_under(PyObject *object, PyObject *argument)
     other->work_count = self->work_count;
     other->modules = Py_NewRef(self->modules);
     other->unknown = Py_NewRef(self->unknown);
+    other->op_names = Py_XNewRef(self->op_names);
+    other->dtype_names = Py_XNewRef(self->dtype_names);
     PyObject *attributes = PyObject_GetAttrString(object, "__dict__");
     PyObject *others = PyObject_GetAttrString((PyObject *)other, "__dict__");
     if (attributes == NULL || others == NULL || PyDict_Update(others, attributes) < 0 ||
@@ -169,6 +172,8 @@ counts_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->modules);
     Py_VISIT(self->unknown);
+    Py_VISIT(self->op_names);
+    Py_VISIT(self->dtype_names);
     return 0;
 }
 
@@ -178,6 +183,8 @@ counts_clear(PyObject *object)
     pyft_counts *self = (pyft_counts *)object;
     Py_CLEAR(self->modules);
     Py_CLEAR(self->unknown);
+    Py_CLEAR(self->op_names);
+    Py_CLEAR(self->dtype_names);
     return 0;
 }
 
@@ -201,6 +208,8 @@ static PyMethodDef counts_methods[] = {
     {"_calls_sum", pyft_counts_calls_sum, METH_O, NULL},
     {"_module_sums", pyft_counts_module_sums, METH_NOARGS, NULL},
     {"_module_op_sums", pyft_counts_module_op_sums, METH_O, NULL},
+    {"_state", pyft_counts_state, METH_NOARGS, NULL},
+    {"_from_state", pyft_counts_from_state, METH_O | METH_CLASS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

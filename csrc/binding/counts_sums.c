@@ -7,17 +7,15 @@
 static PyObject *
 name_on_axis(const pyft_counts *self, ft_axis axis, size_t at)
 {
-    const pyft_counting *counting = self->state->counting;
     switch (axis) {
     case FT_BY_OP:
-        return Py_NewRef(counting->ops.items[at]->name);
+        return Py_NewRef(pyft_counts_op_name(self, (uint32_t)at, false));
     case FT_BY_MODULE:
         return Py_NewRef(PyTuple_GET_ITEM(PyList_GET_ITEM(self->modules, at), 0));
     case FT_BY_PHASE:
         return PyUnicode_FromString(ft_phase_name((ft_phase)at));
     case FT_BY_DTYPE:
-        return at == PYFT_NO_DTYPE ? PyUnicode_FromString("none")
-                                   : Py_NewRef(counting->dtypes.items[at].name);
+        return pyft_counts_dtype_name(self, at);
     default:
         return PyUnicode_FromString(ft_class_name((ft_class)at));
     }
@@ -92,8 +90,7 @@ pyft_counts_op_calls(PyObject *object, PyObject *unused)
 {
     (void)unused;
     pyft_counts *self = (pyft_counts *)object;
-    size_t count = self->state->counting->ops.count;
-    uint64_t *calls = PyMem_Calloc(count + 1, sizeof *calls);
+    uint64_t *calls = PyMem_Calloc(pyft_counts_op_limit(self) + 1, sizeof *calls);
     PyObject *dict = calls == NULL ? PyErr_NoMemory() : PyDict_New();
     for (size_t i = 0; dict != NULL && i < self->tally.count; i++) {
         calls[self->tally.rows[i].key.op] += self->tally.rows[i].calls;
@@ -102,7 +99,7 @@ pyft_counts_op_calls(PyObject *object, PyObject *unused)
         const ft_work_key *key = &self->tally.rows[i].key;
         PyObject *pair = Py_BuildValue("(sK)", ft_class_name((ft_class)key->op_class),
                                        (unsigned long long)calls[key->op]);
-        PyObject *name = self->state->counting->ops.items[key->op]->name;
+        PyObject *name = pyft_counts_op_name(self, key->op, false);
         if (pair == NULL || PyDict_SetItem(dict, name, pair) < 0) {
             Py_CLEAR(dict);
         }
@@ -152,8 +149,7 @@ pyft_counts_module_sums(PyObject *object, PyObject *unused)
 static uint32_t *
 groups_of(const pyft_counts *self, PyObject *name_of, PyObject *groups)
 {
-    const pyft_ops *ops = &self->state->counting->ops;
-    uint32_t *group = PyMem_Calloc((size_t)ops->count + 1, sizeof *group);
+    uint32_t *group = PyMem_Calloc(pyft_counts_op_limit(self) + 1, sizeof *group);
     if (group == NULL) {
         PyErr_NoMemory();
         return NULL;
@@ -163,8 +159,9 @@ groups_of(const pyft_counts *self, PyObject *name_of, PyObject *groups)
         if (group[op] != 0) {
             continue;
         }
-        PyObject *name = name_of == Py_None ? Py_NewRef(ops->items[op]->name)
-                                            : PyObject_CallOneArg(name_of, ops->items[op]->packet);
+        PyObject *name = name_of == Py_None
+                             ? Py_NewRef(pyft_counts_op_name(self, op, false))
+                             : PyObject_CallOneArg(name_of, pyft_counts_op_name(self, op, true));
         PyObject *next = name == NULL ? NULL : PyLong_FromSsize_t(PyDict_Size(groups) + 1);
         PyObject *number = next == NULL ? NULL : PyDict_SetDefault(groups, name, next);
         group[op] = number == NULL ? 0 : (uint32_t)PyLong_AsUnsignedLong(number);

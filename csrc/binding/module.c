@@ -50,8 +50,12 @@ module_exec(PyObject *module)
     state->uncounted_warning = PyErr_NewExceptionWithDoc(
         "flops_tracker.UncountedWarning", "Some work has no rule, so a total is too small.",
         PyExc_UserWarning, NULL);
-    if (state->uncounted_warning == NULL ||
+    state->unknown_error = PyErr_NewExceptionWithDoc(
+        "flops_tracker.UnknownOperationError",
+        "An operation without a rule, under a counter that is strict.", PyExc_RuntimeError, NULL);
+    if (state->uncounted_warning == NULL || state->unknown_error == NULL ||
         PyModule_AddObjectRef(module, "UncountedWarning", state->uncounted_warning) < 0 ||
+        PyModule_AddObjectRef(module, "UnknownOperationError", state->unknown_error) < 0 ||
         pyft_add_registry(module, state) < 0 || pyft_add_estimators(module, state) < 0 ||
         pyft_add_walk(module, state) < 0 || pyft_add_torch_estimators(module, state) < 0 ||
         pyft_add_records(module, state) < 0 || pyft_add_tracker(module, state) < 0 ||
@@ -84,7 +88,8 @@ module_exec(PyObject *module)
     DO((state)->counts_type);         \
     DO((state)->counter_type);        \
     DO((state)->mode_type);           \
-    DO((state)->uncounted_warning)
+    DO((state)->uncounted_warning);   \
+    DO((state)->unknown_error)
 
 static int
 module_traverse(PyObject *module, visitproc visit, void *arg)

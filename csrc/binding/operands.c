@@ -212,6 +212,10 @@ entries_operand(const pyft_torch *torch, PyObject *value, ft_operand *operand)
     if (layout == NULL || dense) {
         return layout == NULL ? -1 : 0;
     }
+    if (PyObject_TypeCheck(value, (PyTypeObject *)torch->fake_type)) {
+        PyErr_SetString(PyExc_ValueError, "the entries of a fake sparse tensor are not known");
+        return -1;
+    }
     PyObject *values = PyObject_CallMethod(value, "_values", NULL); /* one list of coordinates */
     if (values == NULL) {
         PyErr_Clear();

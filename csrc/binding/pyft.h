@@ -22,7 +22,7 @@ typedef struct pyft_state {
     PyTypeObject *counter_type, *counts_type, *mode_type;
     PyTypeObject *step_log_type, *epoch_log_type, *layer_type, *rule_type, *convention_type,
         *operation_row_type;
-    PyObject *uncounted_warning;
+    PyObject *uncounted_warning, *unknown_error;
 } pyft_state;
 
 extern PyModuleDef pyft_module;
