@@ -12,7 +12,7 @@ import torch
 from torch.nn.modules import module as nn_module
 
 from ._dtensor import leave_out_global_shapes
-from ._dynamo import Eager
+from ._dynamo import Eager, run_cond_as_written
 from ._untouched import one_at_a_time
 
 
@@ -81,6 +81,7 @@ class _Process:
                 _follow_threads(self.undo)
                 _silence_dynamo(self.undo)
                 leave_out_global_shapes(self.undo)
+                run_cond_as_written(self.undo)
                 # A compiled function that is first called under a mode is never compiled.
                 eager = Eager()
                 _call_twice(self.undo, eager.end)
@@ -155,8 +156,8 @@ class _LeftAtEnd:
         self.modes = modes
 
     def __del__(self) -> None:
-        for mode in reversed(self.modes):
-            _leave(mode)
+        stack = [torch._C._get_dispatch_stack_at(i) for i in range(_stack_size())]
+        _set_stack(0, [mode for mode in stack if mode not in self.modes])
 
 
 _of_thread = threading.local()
@@ -172,8 +173,8 @@ def _follow_threads(undo: ExitStack) -> None:
         hidden = {id(counter) for counter in _process.unseeing}
         counters = [c for c in _process.counters if id(c) not in hidden]
         modes = [mode for counter in counters if (mode := counter._new_mode()) is not None]
-        for mode in modes:
-            mode.__enter__()
+        # Without __enter__, which sets flags of the whole process; the block's thread has set them.
+        _set_stack(_stack_size(), modes)
         _of_thread.modes = _LeftAtEnd(modes)
 
     def restore() -> None:

@@ -24,7 +24,6 @@ from ._example import (
 )
 from ._untouched import (
     modules_as_before,
-    one_at_a_time,
     quiet_fake_tensors,
     random_as_before,
     replace_tensors,
@@ -140,7 +139,9 @@ def trace(
     Returns the batch size of the example, how many passes worked, and how: 'fake', or 'real: ' with
     the reason. What forward raises on a real example is raised unchanged.
     """
-    with one_at_a_time:
+    from ._counting import unseen_by_counters
+
+    with unseen_by_counters():
         result = _trace(walk, model, parse(input_example), batch_dim, device, use_eval_mode)
         left = _left_behind(model)
     if left:

@@ -1,8 +1,10 @@
-"""Keeps torch.compile from compiling for a while, also where it is imported only meanwhile."""
+"""Keeps torch.compile from compiling for a while, and what would compile itself at work."""
 
+import functools
 import importlib.abc
 import importlib.util
 import sys
+from contextlib import ExitStack
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -80,3 +82,39 @@ class _Finder(importlib.abc.MetaPathFinder):
 
         loader.exec_module = exec_module
         return spec
+
+
+_COMPILE = "_hop_compile_and_call"
+
+
+def run_cond_as_written(undo: ExitStack) -> None:
+    """Have torch.cond work where nothing is compiled.
+
+    It compiles its branches, which makes tuples of what they return: its backward needs these.
+    """
+    utils = sys.modules.get("torch._higher_order_ops.utils")
+    compile_and_call = getattr(utils, _COMPILE, None)
+    if compile_and_call is None:
+        return
+    from torch.utils._pytree import tree_flatten, tree_unflatten
+
+    @functools.wraps(compile_and_call)
+    def call(fn: Any, args: Any, kwargs: Any = None) -> Any:
+        if getattr(fn, "__name__", "") != "_cond_op_wrapper" or len(args) != 4:
+            return compile_and_call(fn, args, kwargs)
+        structure = None
+
+        def flat(branch: Any) -> Any:
+            def run(*operands: Any) -> tuple[Any, ...]:
+                nonlocal structure
+                leaves, structure = tree_flatten(branch(*operands))
+                return tuple(leaves)
+
+            return run
+
+        predicate, on_true, on_false, operands = args
+        leaves = fn(predicate, flat(on_true), flat(on_false), operands)
+        return tree_unflatten(leaves, structure)
+
+    undo.callback(setattr, utils, _COMPILE, compile_and_call)
+    setattr(utils, _COMPILE, call)

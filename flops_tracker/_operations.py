@@ -30,7 +30,7 @@ _NESTED_KEYS = (
 
 def _has_kernel(overload: OpOverload, key: str) -> bool:
     try:
-        return torch._C._dispatch_has_kernel_for_dispatch_key(overload.name(), key)
+        return bool(torch._C._dispatch_has_kernel_for_dispatch_key(overload.name(), key))
     except RuntimeError:  # TorchScript's own, of which the dispatcher knows nothing
         return False
 

@@ -75,7 +75,7 @@ def test_strided_nested_tensors():
 def test_cond_is_the_branch_that_ran(grad):
     x = torch.ones(2, 2, requires_grad=grad)
     with FlopCounter() as c:
-        (y,) = torch.cond(torch.tensor(True), lambda x: (x @ x,), lambda x: (x @ x @ x,), (x,))
+        y = torch.cond(torch.tensor(True), lambda x: x @ x, lambda x: x @ x @ x, (x,))
         if grad:
             y.sum().backward()
     assert c.under("matmul").forward == MM
@@ -265,8 +265,22 @@ def test_what_follows_a_stop_is_outside():
         x @ x
         outer(x, False)
     assert mm_total(c) == MM
+    assert list(c.by_module()) == ["Sequential", "Sequential.0"]
     assert c.outside == c.under("standard").by_op()["aten.mm.default"]
     assert c.total == MM + 7
+
+
+def test_a_step_after_a_stop_is_the_optimizers():
+    inner, layer = Stopping(), nn.Linear(4, 4)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    with FlopCounter() as c:
+        with pytest.raises(Stop):
+            inner(torch.ones(2), True)
+        layer(torch.ones(2, 4)).sum().backward()
+        optimizer.step()
+    assert list(c.by_module()) == ["Stopping", "Linear"]
+    assert {row.module for row in c.rows if row.phase == "optimizer"} == {""}
+    assert c.optimizer == 2 * (16 + 4)
 
 
 def test_a_subclass_that_forgets_init():

@@ -14,12 +14,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from flops_tracker import (
     FlopCounter,
+    TorchAutoEstimator,
     UnknownOperationError,
     count,
     explain,
     profile,
 )
 from flops_tracker._counting import _process, open_session
+from flops_tracker.compat.torch_flops import TorchFLOPsByFX
 
 # Linear(4, 3) without bias on 2 rows: a multiplication and an addition for each of 2·4·3, under
 # `matmul`.
@@ -72,9 +74,21 @@ def inner_explain(model, x):
     return 2 * int(re.search(r"mac (\d+)", explain("aten.mm", (2, 4), (4, 3)))[1])
 
 
+def inner_estimator(model, x):
+    return TorchAutoEstimator(model, tuple(x.shape), training_factor=1).flops_for_batch(2)
+
+
+def inner_graph(model, x):
+    flops = TorchFLOPsByFX(model)
+    flops.propagate(x)
+    return flops.print_total_flops(show=False) + 2 * 3  # without a bias `exact` is 1 less an output
+
+
 @pytest.mark.parametrize(
     "inner",
     [
+        inner_estimator,
+        inner_graph,
         inner_count,
         inner_real_count,
         inner_profile,

@@ -255,6 +255,14 @@ pyft_modules_add_tree(pyft_modules *modules, PyObject *module, uint32_t parent)
     return result;
 }
 
+long long
+pyft_modules_parent(const pyft_modules *modules, PyObject *module)
+{
+    long long number = known_number(modules, module);
+    PyErr_Clear(); /* out of memory, which the search will say */
+    return number < 0 ? -1 : (long long)modules->items[number].parent;
+}
+
 int
 pyft_modules_find(pyft_modules *modules, PyObject *module, uint32_t parent, uint32_t *number)
 {

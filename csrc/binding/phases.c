@@ -19,6 +19,7 @@ pyft_record_enter(pyft_thread *thread, PyObject *args, const pyft_torch *torch)
     if (strncmp(text, step, sizeof step - 1) != 0 || thread->step_count == PYFT_MAX_STEPS) {
         return 0;
     }
+    pyft_scope_cut(thread); /* a step is outside of modules */
     long long task = pyft_torch_number(torch->graph_task);
     if (task == -2) {
         return -1;
@@ -106,6 +107,9 @@ static int
 place_in_backward(pyft_thread *thread, const pyft_torch *torch, long long task, bool grad_enabled,
                   pyft_place *place)
 {
+    if (thread->depth > 0 && thread->scopes[thread->depth - 1].graph_task != task) {
+        pyft_scope_cut(thread); /* as backward is, most often */
+    }
     PyObject *node = PyObject_CallNoArgs(torch->node);
     int recomputed = node == NULL ? -1 : is_recomputed(thread, torch, task, node, grad_enabled);
     bool in_module = thread->depth > 0 && thread->scopes[thread->depth - 1].graph_task == task;

@@ -165,11 +165,12 @@ pyft_scope_enter(pyft_thread *thread, PyObject *module)
     pyft_modules *modules = &thread->counter->modules;
     const pyft_torch *torch = &thread->counter->state->counting->torch;
     uint32_t number;
+    if (thread->depth > 0 &&
+        pyft_modules_parent(modules, module) != pyft_scope_of_forward(thread)) {
+        pyft_scope_cut(thread);
+    }
     if (pyft_modules_find(modules, module, pyft_scope_of_forward(thread), &number) < 0) {
         return -1;
-    }
-    if (thread->depth > 0 && modules->items[number].parent != pyft_scope_of_forward(thread)) {
-        pyft_scope_cut(thread);
     }
     bool unit = pyft_ruled_class(&thread->counter->state->counting->ops, module) != NULL;
     long long task = pyft_torch_number(torch->graph_task);

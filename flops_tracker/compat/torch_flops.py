@@ -13,7 +13,7 @@ from .._core import FlopCounter
 from .._count import Call, Ready
 from .._frameworks import need
 from .._profile import ignore_entries
-from .._untouched import modules_as_before, one_at_a_time, random_as_before, root_of
+from .._untouched import modules_as_before, random_as_before, root_of
 from .._watch import Watch
 
 _COLUMNS = (
@@ -79,7 +79,9 @@ class TorchFLOPsByFX:
         self._total = self._max_memory = 0
         self._traced = True
         self.graph_model: Any = _Untraced(self)
-        with one_at_a_time, random_as_before(), _in_eval_mode(self._model):
+        from .._counting import unseen_by_counters  # with torch, which must not be imported before
+
+        with unseen_by_counters(), random_as_before(), _in_eval_mode(self._model):
             try:
                 self.graph_model = torch.fx.symbolic_trace(self._model)
                 graph = self.graph_model.graph
@@ -89,7 +91,9 @@ class TorchFLOPsByFX:
 
     def propagate(self, *x: Any, **kwargs: Any) -> None:
         """Run the model on these arguments and count it. TypeError where one is missing."""
-        with one_at_a_time, random_as_before():
+        from .._counting import unseen_by_counters
+
+        with unseen_by_counters(), random_as_before():
             rows, total = self._run_operations(x, kwargs)
             if self._traced:
                 try:
