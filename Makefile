@@ -29,10 +29,10 @@ lint: $(STAMPS)/package $(STAMPS)/dev ## Formatting, style, spelling, types, gen
 	tools/lint.sh
 
 bench: $(STAMPS)/package $(STAMPS)/dev ## Print what counting costs, as ratios where it can be
+	$(BIN)/python bench/tracker.py
 	$(BIN)/python bench/overhead.py
-	$(BIN)/python bench/counter.py
-	$(BIN)/python bench/counter.py --memory
-	$(BIN)/python bench/counter.py --llama
+	$(BIN)/python bench/overhead.py --memory
+	$(BIN)/python bench/overhead.py --llama
 
 sanitize: $(STAMPS)/package $(STAMPS)/dev ## C and Python tests under the address and undefined-behaviour sanitizers
 	tools/sanitize.sh

@@ -1,122 +1,172 @@
-"""What counting costs: the price of update_batch, of the import, and of a tracked training.
+"""What FlopCounter costs beside an empty dispatch mode and PyTorch's FlopCounterMode.
 
-Times vary with the machine; ratios are interleaved in one run. `--json` prints the figures alone.
+All variants of a workload are interleaved in one run; overhead is the time above no mode at all.
+``--memory`` counts objects kept over 10,000 steps, ``--llama`` counts a step of 405B parameters.
 """
 
-import json
-import statistics
-import subprocess
+import gc
 import sys
-import timeit
+import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
+import models
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
-from flops_tracker import FlopsTracker, SklearnSGDEstimator, TorchAutoEstimator
+from flops_tracker import FlopCounter
 
 
-def update_batch_ns(keep: bool, calls: int = 200_000, rounds: int = 9) -> float:
-    """Nanoseconds of ft.update_batch(batch_size=n), the empty loop taken off; median of rounds."""
-    estimator = SklearnSGDEstimator(64, 10)
-    times = []
+class EmptyMode(TorchDispatchMode):
+    """The least that a mode written in Python can do."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+MODES: dict[str, Callable[[], Any]] = {
+    "none": nullcontext,
+    "empty mode": EmptyMode,
+    "FlopCounterMode": lambda: FlopCounterMode(display=False),
+    "FlopCounter": FlopCounter,
+}
+
+
+# ---- workloads: a function that does one step ----
+
+
+def tiny_operations() -> Callable[[], None]:
+    x = torch.randn(8, 8, requires_grad=True)
+
+    def step() -> None:
+        y = x
+        for _ in range(100):
+            y = torch.sin(y) + x
+        y.sum().backward()
+        x.grad = None
+
+    return step
+
+
+def training(model: nn.Module, x: torch.Tensor, **adamw: Any) -> Callable[[], None]:
+    optimizer = torch.optim.AdamW(model.parameters(), **adamw)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        model(x).sum().backward()
+        optimizer.step()
+
+    return step
+
+
+def mlp(**adamw: Any) -> Callable[[], None]:
+    layers = [layer for _ in range(5) for layer in (nn.Linear(32, 32), nn.ReLU())]
+    return training(nn.Sequential(*layers), torch.randn(32, 32), **adamw)
+
+
+def resnet18() -> Callable[[], None]:
+    return training(models.resnet18(), torch.randn(2, 3, 32, 32))
+
+
+def compare(step: Callable[[], None], steps: int, rounds: int) -> dict[str, float]:
+    """Processor time of a step in each mode: the least of the rounds, in which they take turns."""
+    best = dict.fromkeys(MODES, float("inf"))
     for _ in range(rounds):
-        ft = FlopsTracker(estimator, keep_batch_logs=keep)
-        ft.on_epoch_start()
-        loop = timeit.timeit("pass", number=calls)
-        full = timeit.timeit("ft.update_batch(batch_size=128)", globals={"ft": ft}, number=calls)
-        assert ft.total_flops == calls * 4 * 128 * 64 * 10  # it did count
-        times.append((full - loop) / calls * 1e9)
-    return statistics.median(times)
+        for name, make in MODES.items():
+            with make():
+                step()
+                start = time.process_time()
+                for _ in range(steps):
+                    step()
+                best[name] = min(best[name], (time.process_time() - start) / steps)
+    return best
 
 
-def import_ms(rounds: int = 15) -> tuple[float, list[str]]:
-    """Milliseconds that the import adds to a bare interpreter, and heavy modules it brought."""
-    script = (
-        "import time, sys; t = time.perf_counter(); {}; "
-        "print(time.perf_counter() - t, [m for m in ('torch', 'numpy') if m in sys.modules])"
+def overheads() -> None:
+    workloads = {
+        "200 tiny operations": (tiny_operations(), 10, 15),
+        "MLP, AdamW loop": (mlp(foreach=False), 10, 15),
+        "MLP, AdamW foreach": (mlp(foreach=True), 10, 15),
+        "MLP, AdamW fused": (mlp(fused=True), 10, 15),
+        "ResNet-18 at 32x32": (resnet18(), 3, 15),
+    }
+    print(f"{'overhead of FlopCounter':24} over empty mode   over FlopCounterMode   slowdown")
+    for name, (step, steps, rounds) in workloads.items():
+        best = compare(step, steps, rounds)
+        ours, base = best["FlopCounter"], best["none"]
+        print(
+            f"{name:24} {(ours - base) / (best['empty mode'] - base):15.2f}   "
+            f"{(ours - base) / (best['FlopCounterMode'] - base):20.2f}   {ours / base:8.2f}"
+        )
+
+
+def memory(steps: int = 10_000) -> None:
+    """Objects and bytes kept per step inside one block."""
+    import resource
+
+    step = mlp(foreach=False)
+    with FlopCounter() as counter:
+        for _ in range(100):
+            step()
+        gc.collect()
+        objects, peak = len(gc.get_objects()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for _ in range(steps):
+            step()
+        gc.collect()
+        kept = (len(gc.get_objects()) - objects) / steps
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak
+    assert counter.operations > steps
+    print(f"kept over {steps:,} steps: {kept:.4f} objects a step, peak memory + {grown} KiB")
+
+
+def llama() -> None:
+    """A step of a Llama with 405B parameters on meta tensors, bare and counted."""
+    import resource
+
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        hidden_size=16384,
+        intermediate_size=53248,
+        num_hidden_layers=126,
+        num_attention_heads=128,
+        num_key_value_heads=8,
+        vocab_size=128256,
     )
-    command = [sys.executable, "-P", "-c"]
-    added, heavy = [], "[]"
-    for _ in range(rounds):
-        bare = subprocess.run(
-            [*command, script.format("pass")], capture_output=True, text=True, check=True
-        )
-        ours = subprocess.run(
-            [*command, script.format("import flops_tracker")],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        time_ours, heavy = ours.stdout.strip().split(" ", 1)
-        added.append((float(time_ours) - float(bare.stdout.split(" ", 1)[0])) * 1e3)
-    return statistics.median(added), json.loads(heavy.replace("'", '"'))
+    with torch.device("meta"):
+        model = LlamaForCausalLM(config)
+        ids = torch.zeros((1, 8192), dtype=torch.int64)
+        mask = torch.zeros((1, 1, 8192, 8192))
 
+    def step() -> None:
+        model.zero_grad(set_to_none=True)
+        model(ids, attention_mask=mask, use_cache=False).logits.sum().backward()
 
-def training_ratio(rounds: int = 15) -> float:
-    """Time of an epoch trained by the tracker over the same epoch in a plain loop, interleaved."""
+    def timed(make: Callable[[], Any]) -> tuple[float, Any]:
+        with make() as counter:
+            start = time.perf_counter()
+            step()
+            return time.perf_counter() - start, counter
 
-    def make() -> tuple[nn.Module, torch.optim.Optimizer, list[Any]]:
-        torch.manual_seed(0)
-        layers: list[nn.Module] = []
-        for _ in range(5):
-            layers += [nn.Linear(64, 64), nn.ReLU()]
-        model = nn.Sequential(*layers, nn.Linear(64, 10))
-        loader = [(torch.randn(32, 64), torch.randint(0, 10, (32,))) for _ in range(50)]
-        return model, torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9), loader
-
-    model, optimizer, loader = make()
-
-    def plain() -> None:
-        model.train()
-        for data, target in loader:
-            optimizer.zero_grad(set_to_none=True)
-            nn.functional.cross_entropy(model(data), target).backward()
-            optimizer.step()
-
-    own_model, own_optimizer, own_loader = make()
-    ft = FlopsTracker(TorchAutoEstimator(own_model, (1, 64)))
-    ft.torch_bind(own_model, own_optimizer, train_loader=own_loader)
-
-    def tracked() -> None:
-        ft.run(1)
-
-    torch.set_num_threads(1)
-    plain(), tracked()
-    return statistics.median(seconds(tracked) / seconds(plain) for _ in range(rounds))
-
-
-def seconds(function: Callable[[], None]) -> float:
-    """One run of it."""
-    return timeit.timeit(function, number=1)
+    step()
+    bare = min(timed(nullcontext)[0] for _ in range(3))
+    counted, counter = min((timed(FlopCounter) for _ in range(3)), key=lambda pair: pair[0])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"405B: {counter.under('matmul').total:,} FLOPs (matmul), {counter.trust_line}")
+    print(f"405B: counted in {counted / bare:.2f} x the bare run, peak memory {peak:.2f} GiB")
 
 
 def main() -> None:
-    added, heavy = import_ms()
-    figures = {
-        "update_batch_ns": round(update_batch_ns(True), 1),
-        "update_batch_without_batch_logs_ns": round(update_batch_ns(False), 1),
-        "import_ms_over_bare_python": round(added, 1),
-        "heavy_modules_imported": heavy,
-        "tracked_epoch_over_plain_epoch": round(training_ratio(), 3),
-    }
-    if "--json" in sys.argv:
-        print(json.dumps(figures))
-        return
-    print(
-        "update_batch(batch_size=n)          ", figures["update_batch_ns"], "ns (goal: under 100)"
-    )
-    print(
-        "  with keep_batch_logs=False        ", figures["update_batch_without_batch_logs_ns"], "ns"
-    )
-    print(
-        "import flops_tracker                ",
-        figures["import_ms_over_bare_python"],
-        "ms (goal: under 30)",
-    )
-    print("  torch or NumPy imported with it   ", heavy or "neither")
-    print("epoch of a 6-layer MLP, tracked/plain", figures["tracked_epoch_over_plain_epoch"])
+    torch.set_num_threads(1)
+    if "--memory" in sys.argv:
+        memory()
+    elif "--llama" in sys.argv:
+        llama()
+    else:
+        overheads()
 
 
 if __name__ == "__main__":

@@ -179,14 +179,17 @@ pyft_scope_enter(pyft_thread *thread, PyObject *module)
         pyft_scope_note(thread, (uint64_t)sequence, number) < 0) {
         return -1;
     }
-    thread->scopes[thread->depth++] = (pyft_scope){
+    /* Before there is a place for it: making it may collect garbage, which visits all places. */
+    PyObject *frame = Py_XNewRef((PyObject *)PyEval_GetFrame());
+    thread->scopes[thread->depth] = (pyft_scope){
         .module = number,
         .unit = unit,
         .graph_task = (long)task,
         .object = module,
         .handled = handled_exception(),
-        .frame = Py_XNewRef((PyObject *)PyEval_GetFrame()),
+        .frame = frame,
     };
+    thread->depth++;
     thread->units += unit;
     modules->items[number].calls++;
     thread->after_backward = false;
