@@ -107,11 +107,13 @@ class FlopCount(_core.OperationCounts):
 
     @property
     def trust_line(self) -> str:
-        """Convention, operations, share counted, operations without a rule."""
-        return (
+        """Convention, operations, share counted, operations without a rule, upper bounds."""
+        line = (
             f"{self.convention} · {self.operations:,} operations, {_percent(self.coverage)} "
             f"counted, {len(self.unknown)} unknown"
         )
+        bounds = ", ".join(self.upper_bounds)
+        return f"{line}, upper bound for {bounds}" if bounds else line
 
     # ---- views ----
 

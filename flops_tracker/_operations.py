@@ -102,12 +102,13 @@ def describe(overload: Any) -> tuple[Any, Any, Any, str, str, str, dict[str, tup
 def block_pairs(query: Any, key: Any, mask: tuple[Any, ...]) -> list[int] | None:
     """Pairs of a query and a key in the blocks of a BlockMask's tuple.
 
-    For each of its batches and heads; None where its tensors hold no numbers.
+    For each of its batches and heads; None where there are no numbers, or on an accelerator that
+    would have to be waited for.
     """
     queries, keys = query.shape[-2], key.shape[-2]
     partial_count, partial_index, full_count, full_index = mask[2:6]
     rows, columns = mask[-3], mask[-2]
-    if type(partial_count) is not torch.Tensor or partial_count.is_meta:
+    if type(partial_count) is not torch.Tensor or not partial_count.is_cpu:
         return None
     pairs = [0] * partial_count[..., 0].numel()
     for count, index in ((partial_count, partial_index), (full_count, full_index)):

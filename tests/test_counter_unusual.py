@@ -1,5 +1,6 @@
 """FlopCounter around what few programs do: operators with functions, odd tensors, lost control."""
 
+import _thread
 import gc
 import subprocess
 import sys
@@ -374,6 +375,41 @@ def test_threads_that_end_in_a_block():
     """What a thread leaves behind, it must not leave to the interpreter's end."""
     for _ in range(3):
         run_apart(THREADS_THAT_END)
+
+
+def test_threads_that_autograd_takes_along():
+    """On an accelerator backward runs in threads of autograd's own, under the mode of forward's."""
+    layer, x, done = nn.Linear(4, 4, bias=False), torch.ones(2, 4), threading.Event()
+
+    def work(mode):
+        torch._C._push_on_torch_dispatch_stack(mode)
+        layer(x)
+        torch._C._pop_torch_dispatch_stack(None)
+        done.set()
+
+    with FlopCounter(layer, convention="matmul") as c:
+        loss = layer(x).sum()
+        _thread.start_new_thread(work, (torch._C._get_dispatch_stack_at(0),))
+        assert done.wait(10)
+        loss.backward()
+    assert c.by_module()["Linear"].calls == 2
+    assert {row.phase: row.flops for row in c.rows if row.module == "Linear" and row.flops} == {
+        "forward": 2 * 2 * 2 * 16,
+        "backward": 2 * 2 * 16,
+    }
+
+
+def test_garbage_is_collected_in_every_place():
+    layers, x = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), torch.ones(2, 4)
+    threshold = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        with FlopCounter(convention="matmul") as c:
+            layers(x).sum().backward()
+    finally:
+        gc.set_threshold(*threshold)
+    # Forward, both weights, and the input of the second layer: five products.
+    assert c.total == 5 * 2 * 2 * 16
 
 
 # ---- phases ----

@@ -114,7 +114,7 @@ def changed(state, place, value):
     return type(state)(items)
 
 
-CONVENTION, OPERATIONS, MODULES, UNKNOWN, ROWS, CALLS, WORKS = 0, 1, 3, 4, 5, 6, 7
+CONVENTION, OPERATIONS, MODULES, UNKNOWN, BOUNDED, ROWS, CALLS, WORKS = 0, 1, 3, 4, 5, 6, 7, 8
 
 
 @pytest.mark.parametrize(
@@ -131,6 +131,7 @@ CONVENTION, OPERATIONS, MODULES, UNKNOWN, ROWS, CALLS, WORKS = 0, 1, 3, 4, 5, 6,
         ((MODULES, 1, 0), 3),
         ((MODULES, 1, 4), []),
         ((UNKNOWN,), []),
+        ((BOUNDED,), None),
         ((ROWS,), ()),
         ((ROWS, 0), 3),
         ((ROWS, 0, 0), None),
@@ -158,7 +159,7 @@ def test_other_data_is_refused(place, value):
         FlopCount._from_state(changed(state, place, value))
 
 
-@pytest.mark.parametrize("data", [None, (), [1], (1,) * 8, "text"])
+@pytest.mark.parametrize("data", [None, (), [1], (1,) * 9, "text"])
 def test_other_objects_are_refused(data):
     with pytest.raises((ValueError, TypeError)):
         FlopCount._from_state(data)

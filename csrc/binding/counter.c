@@ -11,7 +11,7 @@
 static int
 check_made(const pyft_counter *self)
 {
-    if (self->unknown == NULL) {
+    if (self->bounded == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "FlopCounter.__init__ was not called");
         return -1;
     }
@@ -97,7 +97,8 @@ start_afresh(pyft_counter *self)
         return -1;
     }
     Py_XSETREF(self->unknown, PyDict_New());
-    if (self->unknown == NULL || pyft_modules_init(&self->modules) < 0) {
+    Py_XSETREF(self->bounded, PyDict_New());
+    if (self->unknown == NULL || self->bounded == NULL || pyft_modules_init(&self->modules) < 0) {
         return -1;
     }
     self->modules.has_model = self->model != NULL;
@@ -258,6 +259,7 @@ counter_traverse(PyObject *object, visitproc visit, void *arg)
     pyft_counter *self = (pyft_counter *)object;
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->unknown);
+    Py_VISIT(self->bounded);
     Py_VISIT(self->model);
     Py_VISIT(self->session);
     Py_VISIT(self->observer);
@@ -276,6 +278,7 @@ counter_clear(PyObject *object)
 {
     pyft_counter *self = (pyft_counter *)object;
     Py_CLEAR(self->unknown);
+    Py_CLEAR(self->bounded);
     Py_CLEAR(self->model);
     Py_CLEAR(self->session);
     Py_CLEAR(self->observer);

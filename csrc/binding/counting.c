@@ -33,15 +33,14 @@ shapes_text(const pyft_made *made)
 
 /* The shapes of the first call are kept, which is enough to write a rule. */
 static int
-note_unknown(pyft_counter *counter, const pyft_made *made)
+note(PyObject *dict, const pyft_made *made)
 {
-    counter->unknown_operations++;
-    int known = PyDict_Contains(counter->unknown, made->op->name);
+    int known = PyDict_Contains(dict, made->op->name);
     if (known != 0) {
         return known < 0 ? -1 : 0;
     }
     PyObject *shapes = shapes_text(made);
-    int result = shapes == NULL ? -1 : PyDict_SetItem(counter->unknown, made->op->name, shapes);
+    int result = shapes == NULL ? -1 : PyDict_SetItem(dict, made->op->name, shapes);
     Py_XDECREF(shapes);
     return result;
 }
@@ -184,8 +183,9 @@ add_unknown(const pyft_thread *thread, pyft_made *made, ft_work_key key)
     }
     cost.by_kind[FT_BYTES] = made->bytes;
     key.op_class = FT_CLASS_UNKNOWN;
-    return note_unknown(thread->counter, made) < 0 ? -1
-                                                   : add(thread, key, &cost, made->element <= 0);
+    thread->counter->unknown_operations++;
+    return note(thread->counter->unknown, made) < 0 ? -1
+                                                    : add(thread, key, &cost, made->element <= 0);
 }
 
 static int
@@ -197,7 +197,7 @@ count_rows(const pyft_thread *thread, pyft_made *made, ft_work_key key, pyft_num
             return add_unknown(thread, made, key);
         }
     }
-    if (pyft_made_bytes(made) < 0) {
+    if (pyft_made_bytes(made) < 0 || (made->bounded && note(thread->counter->bounded, made) < 0)) {
         return -1;
     }
     uint8_t phase = key.phase;
@@ -331,6 +331,7 @@ pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *
     made.result = result;
     made.element = -1;
     made.causal = counter->causal;
+    made.bounded = false;
     if (formula != NULL) {
         return count_stated(thread, &made, key, formula);
     }

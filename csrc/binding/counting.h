@@ -73,6 +73,8 @@ PyObject *pyft_explain_call(PyObject *module, PyObject *args);
     X(active_mode, "torch._C", "_get_dispatch_mode")                                    \
     X(exporting, "torch.compiler", "is_exporting")                                      \
     X(fake_type, "torch._subclasses.fake_tensor", "FakeTensor")                         \
+    X(stack_size, "torch._C", "_len_torch_dispatch_stack")                              \
+    X(stack_at, "torch._C", "_get_dispatch_stack_at")                                   \
     X(is_wrapper, "torch.utils._python_dispatch", "is_traceable_wrapper_subclass_type") \
     X(operation_type, "torch._ops", "OpOverload")
 
@@ -125,6 +127,7 @@ typedef struct {
     PyObject *args, *kwargs, *result; /* borrowed; kwargs may be NULL */
     Py_ssize_t element;               /* -1 where the operation does not work on lists */
     bool causal;                      /* the option causal="exact" */
+    bool bounded; /* lengths that it has were not read: the most that they can be is counted */
     int tensor_count, argument_count; /* each tensor once; those of the arguments come first */
     int first_result;                 /* in `tensors`; -1 where the result has none */
     pyft_tensor tensors[PYFT_MAX_TENSORS];
@@ -260,7 +263,8 @@ typedef struct pyft_counter {
     pyft_thread **threads;
     int thread_count;
     const ft_convention *convention;
-    PyObject *unknown;         /* op name: (calls, shapes of the first call) as text */
+    PyObject *unknown;         /* name of an operation without a rule: shapes of its first call */
+    PyObject *bounded;         /* the same of those of which a bound is counted */
     PyObject *model, *session; /* session: what Python has to undo on leaving */
     pyft_calls *calls;         /* NULL where calls are not recorded */
     PyObject *observer;        /* told before and after each call that is recorded; or NULL */
@@ -353,6 +357,8 @@ PyObject *pyft_formula_of(const pyft_counter *counter, const pyft_op *op);
 /* The mode that counts for a thread; it passes everything through once the thread is forgotten. */
 PyObject *pyft_mode_new(pyft_state *state, pyft_thread *thread);
 void pyft_mode_forget(PyObject *mode);
+/* The thread that a mode counts for; NULL for any other mode. */
+pyft_thread *pyft_mode_thread(PyObject *mode, const pyft_state *state);
 
 /* ---- counts.c, counts_sums.c, counts_state.c: results ---- */
 
@@ -363,6 +369,7 @@ typedef struct {
     pyft_state *state;
     PyObject *modules; /* list of tuples, see modules_list */
     PyObject *unknown; /* dict: name of an operation without a rule: shapes of its first call */
+    PyObject *bounded; /* dict: the same of those of which a bound is counted */
     uint64_t operations, unknown_operations;
     pyft_calls *calls; /* of which the first ones are these counts' */
     size_t call_count, work_count;

@@ -67,7 +67,9 @@ pyft_counts_new(pyft_counter *counter, PyObject *type)
     share_calls(self, counter->calls);
     self->modules = modules_list(&counter->modules);
     self->unknown = PyDict_Copy(counter->unknown);
-    if (self->modules == NULL || self->unknown == NULL || take_tally(self, &counter->tally) < 0) {
+    self->bounded = PyDict_Copy(counter->bounded);
+    if (self->modules == NULL || self->unknown == NULL || self->bounded == NULL ||
+        take_tally(self, &counter->tally) < 0) {
         Py_CLEAR(self);
     }
     return (PyObject *)self;
@@ -91,6 +93,7 @@ counts_under(PyObject *object, PyObject *argument)
     other->work_count = self->work_count;
     other->modules = Py_NewRef(self->modules);
     other->unknown = Py_NewRef(self->unknown);
+    other->bounded = Py_NewRef(self->bounded);
     other->op_names = Py_XNewRef(self->op_names);
     other->dtype_names = Py_XNewRef(self->dtype_names);
     PyObject *attributes = PyObject_GetAttrString(object, "__dict__");
@@ -165,6 +168,13 @@ counts_unknown(PyObject *object, void *unused)
     return PyDict_Copy(((pyft_counts *)object)->unknown);
 }
 
+static PyObject *
+counts_bounded(PyObject *object, void *unused)
+{
+    (void)unused;
+    return PyDict_Copy(((pyft_counts *)object)->bounded);
+}
+
 static int
 counts_traverse(PyObject *object, visitproc visit, void *arg)
 {
@@ -172,6 +182,7 @@ counts_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->modules);
     Py_VISIT(self->unknown);
+    Py_VISIT(self->bounded);
     Py_VISIT(self->op_names);
     Py_VISIT(self->dtype_names);
     return 0;
@@ -183,6 +194,7 @@ counts_clear(PyObject *object)
     pyft_counts *self = (pyft_counts *)object;
     Py_CLEAR(self->modules);
     Py_CLEAR(self->unknown);
+    Py_CLEAR(self->bounded);
     Py_CLEAR(self->op_names);
     Py_CLEAR(self->dtype_names);
     return 0;
@@ -228,6 +240,10 @@ static PyGetSetDef counts_getset[] = {
     {"unknown_operations", counts_unknown_operations, NULL, "Those that have no rule.", NULL},
     {"unknown", counts_unknown, NULL,
      "dict: operations without a rule, and the shapes of the first call of each.", NULL},
+    {"upper_bounds", counts_bounded, NULL,
+     "dict: operations whose lengths were not read, since that waits for a GPU or there are none in\n"
+     "fake tensors; they count the most that these can be. The shapes of the first call of each.",
+     NULL},
     {"rows", pyft_counts_rows, NULL, "All rows, a list of OperationRow.", NULL},
     {"_calls", pyft_counts_calls, NULL, NULL, NULL},
     {"_modules", counts_modules, NULL, NULL, NULL},

@@ -96,8 +96,8 @@ list_of(const pyft_counts *self, size_t count, PyObject *(*item_of)(const pyft_c
     return list;
 }
 
-/* (convention, operations, those without a rule, modules, unknown, rows, calls, works); the last
- * two are None where calls were not recorded. */
+/* (convention, operations, those without a rule, modules, unknown, bounded, rows, calls, works);
+ * the last two are None where calls were not recorded. */
 PyObject *
 pyft_counts_state(PyObject *object, PyObject *unused)
 {
@@ -108,10 +108,10 @@ pyft_counts_state(PyObject *object, PyObject *unused)
         Py_SETREF(calls, list_of(self, self->call_count, call_data));
         Py_SETREF(works, list_of(self, self->work_count, work_data));
     }
-    return Py_BuildValue("(sKKONNNN)", self->convention->name, (unsigned long long)self->operations,
-                         (unsigned long long)self->unknown_operations, self->modules,
-                         PyDict_Copy(self->unknown), list_of(self, self->tally.count, row_data),
-                         calls, works);
+    return Py_BuildValue(
+        "(sKKONNNNN)", self->convention->name, (unsigned long long)self->operations,
+        (unsigned long long)self->unknown_operations, self->modules, PyDict_Copy(self->unknown),
+        PyDict_Copy(self->bounded), list_of(self, self->tally.count, row_data), calls, works);
 }
 
 /* ---- and back; data may have been made by anything, so all of it is checked ---- */
@@ -367,14 +367,14 @@ pyft_counts_from_state(PyObject *type, PyObject *data)
 {
     const char *convention;
     unsigned long long operations, unknown_operations;
-    PyObject *modules, *unknown, *rows, *calls, *works;
+    PyObject *modules, *unknown, *bounded, *rows, *calls, *works;
     if (!PyTuple_Check(data)) {
         refuse("it is no tuple");
         return NULL;
     }
-    if (!PyArg_ParseTuple(data, "sKKO!O!O!OO", &convention, &operations, &unknown_operations,
-                          &PyList_Type, &modules, &PyDict_Type, &unknown, &PyList_Type, &rows,
-                          &calls, &works)) {
+    if (!PyArg_ParseTuple(data, "sKKO!O!O!O!OO", &convention, &operations, &unknown_operations,
+                          &PyList_Type, &modules, &PyDict_Type, &unknown, &PyDict_Type, &bounded,
+                          &PyList_Type, &rows, &calls, &works)) {
         return NULL;
     }
     pyft_state *state = pyft_state_of((PyTypeObject *)type);
@@ -388,8 +388,9 @@ pyft_counts_from_state(PyObject *type, PyObject *data)
     loader.counts->unknown_operations = unknown_operations;
     loader.counts->modules = PyList_GetSlice(modules, 0, PyList_GET_SIZE(modules));
     loader.counts->unknown = PyDict_Copy(unknown);
+    loader.counts->bounded = PyDict_Copy(bounded);
     if (loader.counts->modules == NULL || loader.counts->unknown == NULL ||
-        load(&loader, rows, calls, works) < 0) {
+        loader.counts->bounded == NULL || load(&loader, rows, calls, works) < 0) {
         Py_CLEAR(loader.counts);
     }
     return (PyObject *)loader.counts;

@@ -223,6 +223,12 @@ pyft_mode_new(pyft_state *state, pyft_thread *thread)
     return mode;
 }
 
+pyft_thread *
+pyft_mode_thread(PyObject *mode, const pyft_state *state)
+{
+    return Py_TYPE(mode) == state->mode_type ? *thread_of(mode, state->mode_type) : NULL;
+}
+
 void
 pyft_mode_forget(PyObject *mode)
 {

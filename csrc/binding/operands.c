@@ -244,18 +244,32 @@ room_for(Py_ssize_t count, int64_t *dims)
     return room;
 }
 
-/* Offsets of sequences that lie one after the other, as lengths. Only of a tensor that holds
- * numbers: one that does not, or a fake one, gives no operand. */
-static int
-lengths_operand(const pyft_torch *torch, PyObject *value, int64_t *dims, ft_operand *operand)
+/* Whether a tensor's numbers are there, and to be had without waiting for an accelerator. */
+static bool
+is_readable(const pyft_torch *torch, PyObject *value)
 {
-    if (value == NULL || (PyObject *)Py_TYPE(value) != torch->tensor_type) {
+    PyObject *here = (PyObject *)Py_TYPE(value) == torch->tensor_type
+                         ? PyObject_GetAttrString(value, "is_cpu")
+                         : NULL;
+    PyErr_Clear();
+    Py_XDECREF(here);
+    return here == Py_True;
+}
+
+/* Offsets of sequences that lie one after the other, as lengths. */
+static int
+lengths_operand(pyft_made *made, PyObject *value, int64_t *dims, ft_operand *operand)
+{
+    const pyft_torch *torch = &made->state->counting->torch;
+    if (value == NULL || !pyft_is_tensor(torch, value)) {
         return 0;
     }
-    PyObject *offsets = PyObject_CallMethod(value, "tolist", NULL);
+    PyObject *offsets =
+        is_readable(torch, value) ? PyObject_CallMethod(value, "tolist", NULL) : NULL;
     if (offsets == NULL || !PyList_Check(offsets) || PyList_GET_SIZE(offsets) == 0) {
         PyErr_Clear();
         Py_XDECREF(offsets);
+        made->bounded = true;
         return 0;
     }
     Py_ssize_t count = PyList_GET_SIZE(offsets) - 1;
@@ -287,7 +301,7 @@ integers_operand(PyObject *list, int64_t *dims, ft_operand *operand)
 }
 
 static int
-blocks_operand(const pyft_made *made, PyObject *mask, int64_t *dims, ft_operand *operand)
+blocks_operand(pyft_made *made, PyObject *mask, int64_t *dims, ft_operand *operand)
 {
     if (mask == NULL || !PyTuple_Check(mask) || PyTuple_GET_SIZE(made->args) < 2) {
         return 0;
@@ -298,6 +312,7 @@ blocks_operand(const pyft_made *made, PyObject *mask, int64_t *dims, ft_operand 
     int result = pairs == NULL         ? -1
                  : PyList_Check(pairs) ? integers_operand(pairs, dims, operand)
                                        : 0;
+    made->bounded = made->bounded || pairs == Py_None;
     Py_XDECREF(pairs);
     return result;
 }
@@ -372,7 +387,7 @@ pyft_made_operand(pyft_made *made, int row, int role, int64_t *dims, ft_operand 
     case FT_FROM_ENTRIES:
         return entries_operand(&made->state->counting->torch, value, operand);
     case FT_FROM_LENGTHS:
-        return lengths_operand(&made->state->counting->torch, value, dims, operand);
+        return lengths_operand(made, value, dims, operand);
     case FT_FROM_BLOCKS:
         return blocks_operand(made, value, dims, operand);
     case FT_FROM_NESTED:

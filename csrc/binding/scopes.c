@@ -33,6 +33,9 @@ grow_intervals(pyft_thread *thread)
 int
 pyft_scope_note(pyft_thread *thread, uint64_t start, uint32_t module)
 {
+    if (PyThread_get_thread_ident() != thread->id) {
+        return 0; /* autograd's own thread, whose nodes have numbers of their own */
+    }
     pyft_interval *last =
         thread->interval_count == 0 ? NULL : interval_at(thread, thread->interval_count - 1);
     if (last != NULL && (last->module == module || last->start >= start)) {

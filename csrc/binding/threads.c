@@ -14,6 +14,39 @@ current_thread(const pyft_counter *self)
     return NULL;
 }
 
+/* On an accelerator autograd runs backward in threads of its own, and takes the modes along. */
+static pyft_thread *
+thread_of_mode(const pyft_counter *self)
+{
+    const pyft_torch *torch = &self->state->counting->torch;
+    pyft_thread *found = NULL;
+    for (long long i = pyft_torch_number(torch->stack_size) - 1; i >= 0 && found == NULL; i--) {
+        PyObject *mode = PyObject_CallFunction(torch->stack_at, "L", i);
+        if (mode == NULL) {
+            break;
+        }
+        pyft_thread *thread = pyft_mode_thread(mode, self->state);
+        found = thread != NULL && thread->counter == self ? thread : NULL;
+        Py_DECREF(mode);
+    }
+    PyErr_Clear(); /* a stack that others change meanwhile */
+    return found;
+}
+
+/* Held until pyft_thread_release; NULL where this thread is not counted. */
+static pyft_thread *
+hold_counted(pyft_counter *self)
+{
+    pyft_thread *thread = self->active ? current_thread(self) : NULL;
+    if (self->active && (thread == NULL || thread->mode == NULL)) {
+        thread = thread_of_mode(self);
+    }
+    if (thread != NULL) {
+        pyft_thread_hold(thread);
+    }
+    return thread;
+}
+
 static pyft_thread *
 new_thread(pyft_counter *self)
 {
@@ -144,11 +177,10 @@ pyft_thread_release(pyft_thread *thread)
 PyObject *
 pyft_counter_enter_module(PyObject *object, PyObject *const *args, Py_ssize_t count)
 {
-    pyft_thread *thread = current_thread((pyft_counter *)object);
-    if (thread == NULL || thread->mode == NULL || count == 0) {
+    pyft_thread *thread = count == 0 ? NULL : hold_counted((pyft_counter *)object);
+    if (thread == NULL) {
         Py_RETURN_NONE;
     }
-    pyft_thread_hold(thread);
     int entered = pyft_scope_enter(thread, args[0]);
     pyft_thread_release(thread);
     return entered < 0 ? NULL : Py_NewRef(Py_None);
@@ -157,11 +189,10 @@ pyft_counter_enter_module(PyObject *object, PyObject *const *args, Py_ssize_t co
 PyObject *
 pyft_counter_leave_module(PyObject *object, PyObject *const *args, Py_ssize_t count)
 {
-    pyft_thread *thread = current_thread((pyft_counter *)object);
-    if (thread == NULL || thread->mode == NULL || count != 3) {
+    pyft_thread *thread = count != 3 ? NULL : hold_counted((pyft_counter *)object);
+    if (thread == NULL) {
         Py_RETURN_NONE;
     }
-    pyft_thread_hold(thread);
     int left = pyft_scope_leave(thread, args[0], args[1], args[2]);
     pyft_thread_release(thread);
     return left < 0 ? NULL : Py_NewRef(Py_None);
