@@ -79,7 +79,8 @@ PyObject *pyft_explain_call(PyObject *module, PyObject *args);
     X(operation_type, "torch._ops", "OpOverload")
 
 typedef struct pyft_torch {
-    PyObject *shape_name, *dtype_name, *nbytes_name, *layout_name, *sequence_name; /* interned */
+    PyObject *shape_name, *dtype_name, *nbytes_name, *layout_name, *sequence_name,
+        *requires_grad_name;                               /* interned */
     PyObject *shape_getter, *dtype_getter, *nbytes_getter; /* of the class of tensors */
     PyObject *proxy_key;                                   /* of the mode that records a graph */
 #define PYFT_TORCH_MEMBER(name, module, attribute) PyObject *name;
@@ -298,6 +299,8 @@ uint32_t pyft_scope_of_forward(const pyft_thread *thread);
 /* The module that made an autograd node. */
 int pyft_scope_of_node(const pyft_thread *thread, const pyft_torch *torch, PyObject *node,
                        uint32_t *module);
+/* Whether all nodes belong to the outside of modules. */
+bool pyft_scope_is_one_place(const pyft_thread *thread);
 /* Where the last interval starts; 0 where there is none. */
 uint64_t pyft_scope_last(const pyft_thread *thread);
 

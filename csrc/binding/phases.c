@@ -110,11 +110,15 @@ place_in_backward(pyft_thread *thread, const pyft_torch *torch, long long task, 
     if (thread->depth > 0 && thread->scopes[thread->depth - 1].graph_task != task) {
         pyft_scope_cut(thread); /* as backward is, most often */
     }
+    thread->after_backward = true;
+    if (!grad_enabled && thread->depth == 0 && pyft_scope_is_one_place(thread)) {
+        place->phase = FT_PHASE_BACKWARD; /* whatever the node */
+        return 0;
+    }
     PyObject *node = PyObject_CallNoArgs(torch->node);
     int recomputed = node == NULL ? -1 : is_recomputed(thread, torch, task, node, grad_enabled);
     bool in_module = thread->depth > 0 && thread->scopes[thread->depth - 1].graph_task == task;
     int result = recomputed < 0 ? -1 : 0;
-    thread->after_backward = true;
     place->phase = recomputed > 0 ? FT_PHASE_RECOMPUTE : FT_PHASE_BACKWARD;
     place->module = pyft_scope_of_forward(thread);
     if (result == 0 && !in_module) {
@@ -129,13 +133,16 @@ place_in_backward(pyft_thread *thread, const pyft_torch *torch, long long task, 
 
 /* Whether the result, or the first of several, will be differentiated. */
 static bool
-requires_grad(PyObject *result)
+requires_grad(const pyft_torch *torch, PyObject *result)
 {
     bool listed =
         (PyTuple_Check(result) || PyList_Check(result)) && PySequence_Fast_GET_SIZE(result) > 0;
     PyObject *first = listed ? PySequence_Fast_GET_ITEM(result, 0) : result;
-    PyObject *flag = PyObject_GetAttrString(first, "requires_grad");
-    PyErr_Clear(); /* no tensor */
+    if (!pyft_is_tensor(torch, first)) {
+        return false;
+    }
+    PyObject *flag = PyObject_GetAttr(first, torch->requires_grad_name);
+    PyErr_Clear(); /* a subclass that does not say */
     Py_XDECREF(flag);
     return flag == Py_True;
 }
@@ -166,16 +173,23 @@ pyft_place_of(pyft_thread *thread, const pyft_op *op, PyObject *result, pyft_pla
     if (task == -1 && !after) {
         return 0;
     }
+    bool in_backward =
+        task != -1 && !(stepping && thread->steps[thread->step_count - 1].graph_task == task);
+    bool differentiated = !in_backward && requires_grad(torch, result);
+    if (!in_backward && stepping && thread->depth == 0 && !differentiated) {
+        place->phase = FT_PHASE_OPTIMIZER; /* whether or not gradients are enabled */
+        return 0;
+    }
     PyObject *grad = PyObject_CallNoArgs(torch->grad_enabled);
     bool grad_enabled = grad == Py_True;
     if (grad == NULL) {
         return -1;
     }
     Py_DECREF(grad);
-    if (task != -1 && !(stepping && thread->steps[thread->step_count - 1].graph_task == task)) {
+    if (in_backward) {
         return place_in_backward(thread, torch, task, grad_enabled, place);
     }
-    bool differentiated = after && grad_enabled && requires_grad(result);
+    differentiated = differentiated && grad_enabled;
     if (after && is_update(thread, op, grad_enabled, differentiated)) {
         place->phase = FT_PHASE_OPTIMIZER;
     }

@@ -63,6 +63,13 @@ pyft_scope_last(const pyft_thread *thread)
     return thread->interval_count == 0 ? 0 : interval_at(thread, thread->interval_count - 1)->start;
 }
 
+bool
+pyft_scope_is_one_place(const pyft_thread *thread)
+{
+    return thread->interval_count <= 1 &&
+           (thread->interval_count == 0 || interval_at(thread, 0)->module == 0);
+}
+
 /* The module that made the node with this number; the outside for one older than the ring. */
 static uint32_t
 module_of_sequence(const pyft_thread *thread, uint64_t sequence)

@@ -40,7 +40,8 @@ pyft_torch_load(pyft_torch *torch)
 {
     if (intern(&torch->shape_name, "shape") < 0 || intern(&torch->dtype_name, "dtype") < 0 ||
         intern(&torch->nbytes_name, "nbytes") < 0 || intern(&torch->layout_name, "layout") < 0 ||
-        intern(&torch->sequence_name, "_sequence_nr") < 0) {
+        intern(&torch->sequence_name, "_sequence_nr") < 0 ||
+        intern(&torch->requires_grad_name, "requires_grad") < 0) {
         return -1;
     }
 #define LOAD(member, module, attribute)                      \
@@ -122,6 +123,7 @@ pyft_counting_clear(pyft_counting *counting)
     Py_CLEAR(torch->nbytes_getter);
     Py_CLEAR(torch->layout_name);
     Py_CLEAR(torch->sequence_name);
+    Py_CLEAR(torch->requires_grad_name);
     Py_CLEAR(torch->proxy_key);
     pyft_ops_clear(&counting->ops);
     for (int i = 1; i <= counting->dtypes.count; i++) {
