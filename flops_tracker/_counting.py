@@ -30,7 +30,9 @@ def open_session(counter: Any) -> ExitStack:
         _call_twice(stack, _remove_hooks, counter)
         # Global hooks only: a hook on a module turns PyTorch's fused paths off.
         nn_module.register_module_forward_pre_hook(counter._enter_module)
-        nn_module.register_module_forward_hook(counter._leave_module, always_call=True)
+        nn_module.register_module_forward_hook(
+            counter._leave_module, with_kwargs=True, always_call=True
+        )
         _call_twice(stack, _process.remove, counter)
         _process.add(counter)
         mode = counter._new_mode()
@@ -63,6 +65,7 @@ def _hooks_of(counter: Any) -> list[tuple[Any, int, Any]]:
 def _remove_hooks(counter: Any) -> None:
     for table, number, _ in _hooks_of(counter):
         nn_module._global_forward_hooks_always_called.pop(number, None)
+        nn_module._global_forward_hooks_with_kwargs.pop(number, None)
         table.pop(number, None)
 
 

@@ -5,7 +5,7 @@ import inspect
 from typing import Any
 
 import torch
-from torch._ops import OpOverload, OpOverloadPacket
+from torch._ops import OpOverload
 
 # Bounds of torch.profiler.record_function blocks, which torch.optim opens around each step.
 _ENTER = ("profiler._record_function_enter", "profiler._record_function_enter_new")
@@ -42,15 +42,28 @@ def _made_of_others(overload: OpOverload) -> bool:
     )
 
 
-def is_composite(name: str) -> bool:
-    """Whether the overload of that name is composite, or all that return something new."""
-    namespace, operation, *overload = name.split(".")
+def check_rule_target(target: Any, key: Any) -> None:
+    """Refuse what no rule could ever count: other classes, unknown operations, composite ones."""
+    if isinstance(key, type):
+        if not issubclass(key, torch.nn.Module):
+            raise TypeError(f"target must be a class of modules or an operation, not {target!r}")
+        return
+    namespace, operation, *overload = key.split(".")
     packet = getattr(getattr(torch.ops, namespace), operation, None)
-    if not isinstance(packet, OpOverloadPacket):
-        return False
-    found = [getattr(packet, each, None) for each in overload or packet.overloads()]
-    new = [each for each in found if each is not None and (overload or "out" not in str(each))]
-    return bool(new) and all(map(_made_of_others, new))
+    names = overload or getattr(packet, "overloads", lambda: [""])()
+    found = [getattr(packet, name, None) if name else packet for name in names]
+    if packet is None or None in found:
+        raise ValueError(
+            f"there is no operation {target!r}: register its rule when the library that defines it "
+            "has been imported"
+        )
+    # Those that write to an `out` are no composite ones.
+    new = [each for each in found if overload or "out" not in str(each)]
+    if new and all(isinstance(each, OpOverload) and _made_of_others(each) for each in new):
+        raise ValueError(
+            f"{target!r} is made of other operations, and these are counted: give one of them a "
+            "rule, or a class of modules"
+        )
 
 
 def _kind(overload: OpOverload, packet: str) -> str:

@@ -255,7 +255,7 @@ class Stopping(nn.Module):
 
 def test_what_follows_a_stop_is_outside():
     """A BaseException calls no hook; the rule of a class would hide all that comes later."""
-    register_rule(Stopping, lambda module, args, output: 7)
+    register_rule(Stopping, lambda module, args, kwargs, output: 7)
     inner = Stopping()
     outer = nn.Sequential(inner)
     outer.forward = inner.__call__
@@ -302,7 +302,7 @@ def test_a_block_that_ends_while_a_thread_is_in_a_rule():
         def forward(self, x):
             return x * 2
 
-    def rule(module, args, output):
+    def rule(module, args, kwargs, output):
         inside.set()
         go.wait(10)
         return 1
@@ -426,7 +426,7 @@ class Doubled(nn.Module):
 
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_a_class_rule_stands_for_the_recomputed_call_too(reentrant):
-    register_rule(Doubled, lambda module, args, output: {"mac": 1000}, override=True)
+    register_rule(Doubled, lambda module, args, kwargs, output: {"mac": 1000}, override=True)
     model = Doubled()
     x = torch.ones(2, 4, requires_grad=True)
     with FlopCounter(model, convention="matmul") as c:
@@ -444,7 +444,7 @@ def test_a_module_that_returns_nothing_is_counted_by_its_rule():
         def forward(self, x):
             raise ValueError
 
-    register_rule(Silent, lambda module, args, output: 5)
+    register_rule(Silent, lambda module, args, kwargs, output: 5)
     with FlopCounter() as c:
         Silent()(torch.ones(3))
         with pytest.raises(ValueError):

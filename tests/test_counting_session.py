@@ -37,6 +37,7 @@ def left():
         len(nn_module._global_forward_pre_hooks),
         len(nn_module._global_forward_hooks),
         len(nn_module._global_forward_hooks_always_called),
+        len(nn_module._global_forward_hooks_with_kwargs),
         torch._C._len_torch_dispatch_stack(),
         len(_process.counters),
         threading.getprofile(),

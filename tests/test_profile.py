@@ -272,7 +272,7 @@ def test_a_counter_records_calls_only_where_it_is_asked():
 
 
 def test_the_rule_of_a_class_is_a_call_of_its_own():
-    register_rule(Boxed, lambda module, args, output: 100, override=True)
+    register_rule(Boxed, lambda module, args, kwargs, output: 100, override=True)
     counter = FlopCounter()
     counter._record_calls(None)
     with counter:

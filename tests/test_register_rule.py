@@ -61,6 +61,7 @@ def test_a_second_rule_needs_override(scan):
         (-1, ValueError, "must be 0 or more"),
         ({"mac": 0.5}, TypeError, "mac must be an integer"),
         (None, TypeError, "must be an integer, not None"),
+        ({"mac": 1, "macs": 3}, ValueError, r"'macs': 3.*the kinds of a cost are mac, dot"),
     ],
 )
 def test_what_a_rule_must_return(scan, result, error, words):
@@ -68,10 +69,42 @@ def test_what_a_rule_must_return(scan, result, error, words):
     with pytest.raises(error, match=words), FlopCounter():
         scan.scan(torch.ones(2), torch.ones(2))
 
+    class Ruled(nn.Module):
+        def forward(self, x):
+            return x * 2
+
+    register_rule(Ruled, lambda *_: result)
+    with pytest.raises(error, match=words), FlopCounter():
+        Ruled()(torch.ones(2))
+
+
+def test_a_rule_of_modules_sees_arguments_by_name():
+    class Named(nn.Module):
+        def forward(self, x, *, scale):
+            return x * scale
+
+    seen = []
+    register_rule(Named, lambda *call: seen.append(call) or 3)
+    model, x = Named(), torch.ones(2)
+    with FlopCounter() as c:
+        y = model(x, scale=2)
+    assert c.total == 3
+    ((module, args, kwargs, output),) = seen
+    assert module is model
+    assert args[0] is x
+    assert kwargs == {"scale": 2}
+    assert output is y
+
 
 def test_bad_arguments():
     with pytest.raises(TypeError, match="fn must be callable"):
         register_rule("a::b", 3)
+    with pytest.raises(ValueError, match=r"no operation 'mylib\.gem'.*has been imported"):
+        register_rule("mylib.gem", max)
+    with pytest.raises(ValueError, match=r"no operation 'aten::mm\.no'"):
+        register_rule("aten::mm.no", max)
+    with pytest.raises(TypeError, match="class of modules or an operation, not <class 'int'>"):
+        register_rule(int, max)
     with pytest.raises(ValueError, match="such as 'mylib::scan'"):
         register_rule("scan", max)
 
@@ -86,7 +119,7 @@ class Block(nn.Module):
 
 
 def test_a_rule_for_a_class_of_modules():
-    register_rule(Block, lambda module, args, output: {"mac": 1000})
+    register_rule(Block, lambda module, args, kwargs, output: {"mac": 1000})
 
     class Sub(Block):
         pass

@@ -93,11 +93,21 @@ user_cost(PyObject *result, ft_cost *cost, ft_class *op_class)
     }
     int status = 0;
     if (PyDict_Check(result)) {
+        Py_ssize_t known = 0;
         for (int kind = 0; kind < FT_BYTES && status == 0; kind++) {
             PyObject *count = PyDict_GetItemString(result, ft_kind_name((ft_kind)kind));
             if (count != NULL) {
+                known++;
                 status = pyft_to_u128(count, ft_kind_name((ft_kind)kind), &cost->by_kind[kind]);
             }
+        }
+        if (status == 0 && known != PyDict_GET_SIZE(result)) {
+            PyErr_Format(
+                PyExc_ValueError,
+                "a rule gave %R: the kinds of a cost are mac, dot, bias, arith, compare and "
+                "special",
+                result);
+            status = -1;
         }
         if (!ft_u128_is_zero(cost->by_kind[FT_MAC])) {
             *op_class = FT_CLASS_MATMUL;
@@ -364,7 +374,8 @@ unit_cost(pyft_counter *counter, const pyft_op *op, uint32_t module, PyObject *a
 }
 
 int
-pyft_count_unit(pyft_thread *thread, PyObject *module, PyObject *args, PyObject *output)
+pyft_count_unit(pyft_thread *thread, PyObject *module, PyObject *args, PyObject *kwargs,
+                PyObject *output)
 {
     pyft_counter *counter = thread->counter;
     pyft_counting *counting = counter->state->counting;
@@ -381,7 +392,7 @@ pyft_count_unit(pyft_thread *thread, PyObject *module, PyObject *args, PyObject 
     ft_cost cost = counter->modules.items[place.module].unit;
     ft_class op_class =
         ft_u128_is_zero(cost.by_kind[FT_MAC]) ? FT_CLASS_POINTWISE : FT_CLASS_MATMUL;
-    PyObject *arguments = output == NULL ? NULL : PyTuple_Pack(3, module, args, output);
+    PyObject *arguments = output == NULL ? NULL : PyTuple_Pack(4, module, args, kwargs, output);
     if (output != NULL && (arguments == NULL ||
                            unit_cost(counter, op, place.module, arguments, &cost, &op_class) < 0)) {
         Py_XDECREF(arguments);

@@ -156,6 +156,14 @@ int pyft_made_bytes(pyft_made *made);
 int pyft_made_operand(pyft_made *made, int row, int role, int64_t *dims, ft_operand *operand);
 void pyft_operand_free(const int64_t *dims, ft_operand *operand);
 
+/* contents.c: operands that are read from what a tensor holds; -1 with an exception. */
+int pyft_entries_operand(const pyft_torch *torch, PyObject *value, ft_operand *operand);
+int pyft_lengths_operand(pyft_made *made, PyObject *value, int64_t *dims, ft_operand *operand);
+int pyft_blocks_operand(pyft_made *made, PyObject *mask, int64_t *dims, ft_operand *operand);
+int pyft_nested_operand(const pyft_torch *torch, PyObject *value, int64_t *dims,
+                        ft_operand *operand);
+uint64_t pyft_packed_bias(PyObject *value);
+
 /* Everything that is the same for all counters of the process. */
 typedef struct pyft_counting {
     pyft_torch torch;
@@ -292,7 +300,8 @@ int pyft_scope_enter(pyft_thread *thread, PyObject *module);
 void pyft_scope_cut(pyft_thread *thread);
 /* Closes all calls. */
 void pyft_scope_clear(pyft_thread *thread);
-int pyft_scope_leave(pyft_thread *thread, PyObject *module, PyObject *args, PyObject *output);
+int pyft_scope_leave(pyft_thread *thread, PyObject *module, PyObject *args, PyObject *kwargs,
+                     PyObject *output);
 /* Nodes from `start` on are made in `module`. */
 int pyft_scope_note(pyft_thread *thread, uint64_t start, uint32_t module);
 uint32_t pyft_scope_of_forward(const pyft_thread *thread);
@@ -347,7 +356,8 @@ int pyft_calls_add(pyft_calls *calls, size_t call, uint8_t op_class, const ft_co
 /* ---- counting.c: adds a call to the tally of its counter ---- */
 
 /* What a module of a class that has a rule cost in one call. */
-int pyft_count_unit(pyft_thread *thread, PyObject *module, PyObject *args, PyObject *output);
+int pyft_count_unit(pyft_thread *thread, PyObject *module, PyObject *args, PyObject *kwargs,
+                    PyObject *output);
 int pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *kwargs,
                     PyObject *result);
 /* Refuses an operation without a rule, before it runs, where the counter is strict. */

@@ -208,7 +208,8 @@ pyft_scope_enter(pyft_thread *thread, PyObject *module)
 
 /* Down to its own module: hooks of inner ones are skipped by KeyboardInterrupt and the like. */
 int
-pyft_scope_leave(pyft_thread *thread, PyObject *module, PyObject *args, PyObject *output)
+pyft_scope_leave(pyft_thread *thread, PyObject *module, PyObject *args, PyObject *kwargs,
+                 PyObject *output)
 {
     const pyft_torch *torch = &thread->counter->state->counting->torch;
     int depth = thread->depth;
@@ -227,13 +228,16 @@ pyft_scope_leave(pyft_thread *thread, PyObject *module, PyObject *args, PyObject
     thread->units -= own.unit;
     thread->scopes[depth - 1].unit = false; /* what the rule itself does is not its inside */
     if (own.unit && thread->units == 0) {
-        counted = pyft_count_unit(thread, module, args, raised ? NULL : output);
+        counted = pyft_count_unit(thread, module, args, kwargs, raised ? NULL : output);
     }
     if (thread->depth == depth) {
         pop_scope(thread);
     }
+    if (counted < 0) {
+        return -1;
+    }
     long long sequence = pyft_torch_number(torch->sequence);
-    return sequence == -2 || counted < 0
+    return sequence == -2
                ? -1
                : pyft_scope_note(thread, (uint64_t)sequence, pyft_scope_of_forward(thread));
 }

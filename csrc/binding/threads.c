@@ -189,11 +189,13 @@ pyft_counter_enter_module(PyObject *object, PyObject *const *args, Py_ssize_t co
 PyObject *
 pyft_counter_leave_module(PyObject *object, PyObject *const *args, Py_ssize_t count)
 {
-    pyft_thread *thread = count != 3 ? NULL : hold_counted((pyft_counter *)object);
+    bool raised = count == 3; /* torch leaves the keyword arguments out then */
+    pyft_thread *thread = count != 4 && !raised ? NULL : hold_counted((pyft_counter *)object);
     if (thread == NULL) {
         Py_RETURN_NONE;
     }
-    int left = pyft_scope_leave(thread, args[0], args[1], args[2]);
+    int left =
+        pyft_scope_leave(thread, args[0], args[1], raised ? Py_None : args[2], args[count - 1]);
     pyft_thread_release(thread);
     return left < 0 ? NULL : Py_NewRef(Py_None);
 }

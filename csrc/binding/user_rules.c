@@ -52,23 +52,6 @@ follow_rules(const pyft_ops *ops)
     return result;
 }
 
-/* What is made of other operations never arrives as itself where gradients are recorded. */
-static int
-check_one_operation(PyObject *target, PyObject *key)
-{
-    PyObject *composite = PyUnicode_Check(key) ? pyft_call_helper("flops_tracker._operations",
-                                                                  "is_composite", "(O)", key)
-                                               : Py_NewRef(Py_False);
-    Py_XDECREF(composite);
-    if (composite == Py_True) {
-        PyErr_Format(PyExc_ValueError,
-                     "%R is made of other operations, and these are counted: give one of them a "
-                     "rule, or a class of modules",
-                     target);
-    }
-    return composite == Py_False ? 0 : -1;
-}
-
 PyObject *
 pyft_register_rule(PyObject *module, PyObject *args, PyObject *kwargs)
 {
@@ -85,15 +68,20 @@ pyft_register_rule(PyObject *module, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     PyObject *key = pyft_counting_of(state) == NULL ? NULL : rule_key(target);
+    PyObject *checked = key == NULL ? NULL
+                                    : pyft_call_helper("flops_tracker._operations",
+                                                       "check_rule_target", "(OO)", target, key);
+    if (checked == NULL) {
+        Py_CLEAR(key);
+    }
+    Py_XDECREF(checked);
     int known = key == NULL ? -1 : is_known(state, key);
     if (known > 0 && !override) {
         PyErr_Format(PyExc_ValueError, "%R has a rule already; pass override=True to replace it",
                      target);
         known = -1;
     }
-    int set = known >= 0 && check_one_operation(target, key) == 0
-                  ? PyDict_SetItem(state->counting->ops.user_rules, key, rule)
-                  : -1;
+    int set = known >= 0 ? PyDict_SetItem(state->counting->ops.user_rules, key, rule) : -1;
     if (set == 0) {
         state->counting->ops.has_class_rules |= PyType_Check(key) != 0;
         set = follow_rules(&state->counting->ops);

@@ -1,0 +1,172 @@
+/* Operands that are not in a tensor's shape but in what it holds: entries, lengths, blocks. */
+/* SPDX-License-Identifier: MIT */
+#include "counting.h"
+
+/* The values of a sparse tensor, of all its blocks and batches; nothing for a dense one. */
+int
+pyft_entries_operand(const pyft_torch *torch, PyObject *value, ft_operand *operand)
+{
+    if (value == NULL || !pyft_is_tensor(torch, value)) {
+        return 0;
+    }
+    PyObject *layout = PyObject_GetAttr(value, torch->layout_name);
+    bool dense = layout == torch->strided;
+    Py_XDECREF(layout);
+    if (layout == NULL || dense) {
+        return layout == NULL ? -1 : 0;
+    }
+    if (PyObject_TypeCheck(value, (PyTypeObject *)torch->fake_type)) {
+        PyErr_SetString(PyExc_ValueError, "the entries of a fake sparse tensor are not known");
+        return -1;
+    }
+    PyObject *values = PyObject_CallMethod(value, "_values", NULL); /* one list of coordinates */
+    if (values == NULL) {
+        PyErr_Clear();
+        values = PyObject_CallMethod(value, "values", NULL); /* compressed rows or columns */
+    }
+    PyObject *count = values == NULL ? NULL : PyObject_CallMethod(values, "numel", NULL);
+    Py_XDECREF(values);
+    if (count == NULL) { /* neither dense nor sparse */
+        PyErr_Clear();
+        return 0;
+    }
+    operand->number = PyLong_AsUnsignedLongLong(count);
+    operand->present = operand->is_number = true;
+    Py_DECREF(count);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+/* Room for a list, in `dims` where that is enough. */
+static int64_t *
+room_for(Py_ssize_t count, int64_t *dims)
+{
+    int64_t *room = count > FT_MAX_DIMS ? PyMem_Malloc((size_t)count * sizeof *room) : dims;
+    if (room == NULL) {
+        PyErr_NoMemory();
+    }
+    return room;
+}
+
+/* Whether a tensor's numbers are there, and to be had without waiting for an accelerator. */
+static bool
+is_readable(const pyft_torch *torch, PyObject *value)
+{
+    PyObject *here = (PyObject *)Py_TYPE(value) == torch->tensor_type
+                         ? PyObject_GetAttrString(value, "is_cpu")
+                         : NULL;
+    PyErr_Clear();
+    Py_XDECREF(here);
+    return here == Py_True;
+}
+
+/* Offsets of sequences that lie one after the other, as lengths. */
+int
+pyft_lengths_operand(pyft_made *made, PyObject *value, int64_t *dims, ft_operand *operand)
+{
+    const pyft_torch *torch = &made->state->counting->torch;
+    if (value == NULL || !pyft_is_tensor(torch, value)) {
+        return 0;
+    }
+    PyObject *offsets =
+        is_readable(torch, value) ? PyObject_CallMethod(value, "tolist", NULL) : NULL;
+    if (offsets == NULL || !PyList_Check(offsets) || PyList_GET_SIZE(offsets) == 0) {
+        PyErr_Clear();
+        Py_XDECREF(offsets);
+        made->bounded = true;
+        return 0;
+    }
+    Py_ssize_t count = PyList_GET_SIZE(offsets) - 1;
+    int64_t *lengths = room_for(count, dims);
+    int64_t previous = PyLong_AsLongLong(PyList_GET_ITEM(offsets, 0));
+    for (Py_ssize_t i = 0; i < count && lengths != NULL; i++) {
+        int64_t next = PyLong_AsLongLong(PyList_GET_ITEM(offsets, i + 1));
+        lengths[i] = next - previous;
+        previous = next;
+    }
+    Py_DECREF(offsets);
+    operand->present = lengths != NULL;
+    operand->shape = (ft_shape){lengths, (int)count};
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+/* Numbers in a list of Python's, as a shape. */
+static int
+integers_operand(PyObject *list, int64_t *dims, ft_operand *operand)
+{
+    Py_ssize_t count = PyList_GET_SIZE(list);
+    int64_t *numbers = room_for(count, dims);
+    for (Py_ssize_t i = 0; i < count && numbers != NULL; i++) {
+        numbers[i] = PyLong_AsLongLong(PyList_GET_ITEM(list, i));
+    }
+    operand->present = numbers != NULL;
+    operand->shape = (ft_shape){numbers, (int)count};
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+int
+pyft_blocks_operand(pyft_made *made, PyObject *mask, int64_t *dims, ft_operand *operand)
+{
+    if (mask == NULL || !PyTuple_Check(mask) || PyTuple_GET_SIZE(made->args) < 2) {
+        return 0;
+    }
+    PyObject *pairs =
+        pyft_call_helper("flops_tracker._operations", "block_pairs", "(OOO)",
+                         PyTuple_GET_ITEM(made->args, 0), PyTuple_GET_ITEM(made->args, 1), mask);
+    int result = pairs == NULL         ? -1
+                 : PyList_Check(pairs) ? integers_operand(pairs, dims, operand)
+                                       : 0;
+    made->bounded = made->bounded || pairs == Py_None;
+    Py_XDECREF(pairs);
+    return result;
+}
+
+/* The first size of every tensor in a nested one. */
+int
+pyft_nested_operand(const pyft_torch *torch, PyObject *value, int64_t *dims, ft_operand *operand)
+{
+    PyObject *nested = value == NULL || !pyft_is_tensor(torch, value)
+                           ? Py_NewRef(Py_False)
+                           : PyObject_GetAttrString(value, "is_nested");
+    Py_XDECREF(nested);
+    if (nested != Py_True) {
+        return nested == NULL ? -1 : 0;
+    }
+    PyObject *sizes = PyObject_CallMethod(value, "_nested_tensor_size", NULL);
+    PyObject *rows = sizes == NULL ? NULL : PyObject_CallMethod(sizes, "tolist", NULL);
+    Py_XDECREF(sizes);
+    if (rows == NULL) {
+        PyErr_Clear();
+        return 0;
+    }
+    Py_ssize_t count = PyList_Check(rows) ? PyList_GET_SIZE(rows) : 0;
+    int64_t *lengths = room_for(count, dims);
+    for (Py_ssize_t i = 0; i < count && lengths != NULL; i++) {
+        PyObject *first = PySequence_GetItem(PyList_GET_ITEM(rows, i), 0);
+        lengths[i] = first == NULL ? -1 : PyLong_AsLongLong(first);
+        Py_XDECREF(first);
+    }
+    Py_DECREF(rows);
+    operand->present = lengths != NULL;
+    operand->shape = (ft_shape){lengths, (int)count};
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+void
+pyft_operand_free(const int64_t *dims, ft_operand *operand)
+{
+    if (operand->present && !operand->is_number && operand->shape.ndim > FT_MAX_DIMS &&
+        operand->shape.dims != dims) {
+        PyMem_Free((void *)operand->shape.dims);
+    }
+}
+
+/* Packed weights are an object of TorchScript, which hands out its bias or None. */
+uint64_t
+pyft_packed_bias(PyObject *value)
+{
+    PyObject *bias = value == NULL ? NULL : PyObject_CallMethod(value, "bias", NULL);
+    uint64_t there = bias != NULL && bias != Py_None;
+    PyErr_Clear();
+    Py_XDECREF(bias);
+    return there;
+}
