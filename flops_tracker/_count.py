@@ -74,7 +74,6 @@ def run_counted(counter: Any, call: "Call", on: str, stacklevel: int) -> Any:
             warnings.warn(f"counted on real tensors: {reason}", stacklevel=stacklevel)
     counts = counter.counts
     counts.on = on
-    counts.params = sum(p.numel() for p in root.parameters()) if root is not None else 0
     return counts
 
 

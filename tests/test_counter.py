@@ -171,6 +171,21 @@ def test_bad_arguments():
         FlopCounter(convention="flops")
     with pytest.raises(ValueError, match="causal must be 'full' or 'exact', not 'half'"):
         FlopCounter(causal="half")
+    with pytest.raises(ValueError, match="causal must be 'full' or 'exact', not True"):
+        FlopCounter(causal=True)
+    with pytest.raises(TypeError, match="convention must be a name such as 'standard', not 3"):
+        FlopCounter(convention=3)
+
+
+def test_a_counter_shows_what_its_counts_show():
+    model = nn.Linear(4, 5, bias=False)
+    with FlopCounter(model, convention="matmul") as c:
+        model(torch.ones(2, 4))
+    assert repr(c).startswith(f"<flops_tracker.FlopCounter: {2 * 2 * 20} FLOPs · matmul · 2 operations")
+    assert c.params == 20
+    assert c._repr_html_() == c.counts._repr_html_()
+    with pytest.raises(AttributeError):
+        c._nothing
     with pytest.raises(TypeError):
         FlopCounter(colour=1)
     with pytest.raises(TypeError, match=r"torch\.nn\.Module"):

@@ -149,6 +149,15 @@ counter_counts(PyObject *object, void *unused)
     PyObject *counts = type == NULL ? NULL : pyft_counts_new((pyft_counter *)object, type);
     Py_XDECREF(module);
     Py_XDECREF(type);
+    PyObject *model = ((pyft_counter *)object)->model;
+    if (counts != NULL && model != NULL) {
+        PyObject *number =
+            pyft_call_helper("flops_tracker._operations", "count_parameters", "(O)", model);
+        if (number == NULL || PyObject_SetAttrString(counts, "params", number) < 0) {
+            Py_CLEAR(counts);
+        }
+        Py_XDECREF(number);
+    }
     return counts;
 }
 
@@ -179,7 +188,8 @@ counter_getattro(PyObject *object, PyObject *name)
 {
     PyObject *value = PyObject_GenericGetAttr(object, name);
     const char *text = value == NULL ? PyUnicode_AsUTF8(name) : NULL;
-    if (value != NULL || text == NULL || text[0] == '_' ||
+    bool shown = text != NULL && strncmp(text, "_repr_", 6) == 0; /* what notebooks ask for */
+    if (value != NULL || text == NULL || (text[0] == '_' && !shown) ||
         !PyErr_ExceptionMatches(PyExc_AttributeError)) {
         return value;
     }
@@ -195,24 +205,45 @@ counter_repr(PyObject *object)
 {
     PyObject *counts = counter_counts(object, NULL);
     PyObject *line = counts == NULL ? NULL : PyObject_GetAttrString(counts, "trust_line");
+    PyObject *total = line == NULL ? NULL : PyObject_GetAttrString(counts, "total");
     PyObject *text =
-        line == NULL ? NULL : PyUnicode_FromFormat("<flops_tracker.FlopCounter: %U>", line);
+        total == NULL
+            ? NULL
+            : PyUnicode_FromFormat("<flops_tracker.FlopCounter: %S FLOPs · %U>", total, line);
     Py_XDECREF(counts);
     Py_XDECREF(line);
+    Py_XDECREF(total);
     return text;
 }
 
 /* ---- the type ---- */
+
+static bool
+is_text(PyObject *object, const char *text)
+{
+    return PyUnicode_Check(object) && PyUnicode_CompareWithASCIIString(object, text) == 0;
+}
+
+static const ft_convention *
+convention_of(PyObject *object)
+{
+    if (!PyUnicode_Check(object)) {
+        PyErr_Format(PyExc_TypeError, "convention must be a name such as 'standard', not %R",
+                     object);
+        return NULL;
+    }
+    const char *name = PyUnicode_AsUTF8(object);
+    return name == NULL ? NULL : pyft_convention_named(name);
+}
 
 static int
 counter_init(PyObject *object, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"model", "convention", "strict", "causal", NULL};
     pyft_counter *self = (pyft_counter *)object;
-    PyObject *model = Py_None;
-    const char *convention = "standard", *causal = "full";
+    PyObject *model = Py_None, *convention = NULL, *causal = NULL;
     int strict = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$sps:FlopCounter", names, &model, &convention,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OpO:FlopCounter", names, &model, &convention,
                                      &strict, &causal)) {
         return -1;
     }
@@ -220,15 +251,17 @@ counter_init(PyObject *object, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_RuntimeError, "this FlopCounter is counting");
         return -1;
     }
-    const ft_convention *found = pyft_convention_named(convention);
+    const ft_convention *found =
+        convention == NULL ? ft_convention_find("standard") : convention_of(convention);
     if (found == NULL) {
         return -1;
     }
-    self->causal = strcmp(causal, "exact") == 0;
-    if (!self->causal && strcmp(causal, "full") != 0) {
-        PyErr_Format(PyExc_ValueError, "causal must be 'full' or 'exact', not '%s'", causal);
+    bool exact = causal != NULL && is_text(causal, "exact");
+    if (causal != NULL && !exact && !is_text(causal, "full")) {
+        PyErr_Format(PyExc_ValueError, "causal must be 'full' or 'exact', not %R", causal);
         return -1;
     }
+    self->causal = exact;
     self->state = pyft_state_of(Py_TYPE(object));
     if (self->state == NULL || pyft_counting_of(self->state) == NULL) {
         return -1;
