@@ -60,7 +60,6 @@ def run_counted(counter: Any, call: "Call", on: str, stacklevel: int) -> Any:
     """Make a call on copies under a counter; returns its FlopCount."""
     from ._counting import unseen_by_counters
 
-    root = call.root
     with unseen_by_counters(), random_as_before(), quiet_fake_tensors():
         try:
             call.run(counter, on)

@@ -182,12 +182,12 @@ def test_a_counter_shows_what_its_counts_show():
     with FlopCounter(model, convention="matmul") as c:
         model(torch.ones(2, 4))
     assert repr(c).startswith(
-        f"<flops_tracker.FlopCounter: {2 * 2 * 20} FLOPs · matmul · 2 operations"
+        f"<flops_tracker.FlopCounter: {2 * 2 * 20} FLOPs, matmul · 2 operations"
     )
     assert c.params == 20
     assert c._repr_html_() == c.counts._repr_html_()
     with pytest.raises(AttributeError):
-        c._nothing
+        _ = c._nothing
     with pytest.raises(TypeError):
         FlopCounter(colour=1)
     with pytest.raises(TypeError, match=r"torch\.nn\.Module"):

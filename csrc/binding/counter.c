@@ -209,7 +209,7 @@ counter_repr(PyObject *object)
     PyObject *text =
         total == NULL
             ? NULL
-            : PyUnicode_FromFormat("<flops_tracker.FlopCounter: %S FLOPs · %U>", total, line);
+            : PyUnicode_FromFormat("<flops_tracker.FlopCounter: %S FLOPs, %U>", total, line);
     Py_XDECREF(counts);
     Py_XDECREF(line);
     Py_XDECREF(total);
