@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 # Bounds of torch.profiler.record_function blocks, which torch.optim opens around each step.
 _ENTER = ("profiler._record_function_enter", "profiler._record_function_enter_new")
@@ -112,6 +114,27 @@ def describe(overload: Any) -> tuple[Any, Any, Any, str, str, str, dict[str, tup
     return overload._op, parts, nested_parts, name, packet, kind, arguments
 
 
+def count_entries(tensor: Any) -> int | None:
+    """How many values a sparse tensor holds; None for a tensor that is none."""
+    if isinstance(tensor, FakeTensor):
+        raise ValueError("the entries of a fake sparse tensor are not known")
+    with _disable_current_modes():  # what we ask is no operation of the program
+        try:
+            values = tensor._values() if tensor.layout is torch.sparse_coo else tensor.values()
+        except RuntimeError:
+            return None
+        return int(values.numel())
+
+
+def nested_lengths(tensor: Any) -> list[int] | None:
+    """The first size of every tensor in a strided nested one."""
+    with _disable_current_modes():
+        try:
+            return [sizes[0] for sizes in tensor._nested_tensor_size().tolist()]
+        except (RuntimeError, AttributeError, IndexError):
+            return None
+
+
 def block_pairs(query: Any, key: Any, mask: tuple[Any, ...]) -> list[int] | None:
     """Pairs of a query and a key in the blocks of a BlockMask's tuple.
 
@@ -123,11 +146,12 @@ def block_pairs(query: Any, key: Any, mask: tuple[Any, ...]) -> list[int] | None
     rows, columns = mask[-3], mask[-2]
     if type(partial_count) is not torch.Tensor or not partial_count.is_cpu:
         return None
-    pairs = [0] * partial_count[..., 0].numel()
+    pairs = [0] * (partial_count.numel() // max(1, partial_count.shape[-1]))
     for count, index in ((partial_count, partial_index), (full_count, full_index)):
         if count is None:
             continue
-        counts, indices = count.flatten(0, -2).tolist(), index.flatten(0, -3).tolist()
+        with _disable_current_modes():
+            counts, indices = count.flatten(0, -2).tolist(), index.flatten(0, -3).tolist()
         for head, (row_counts, row_indices) in enumerate(zip(counts, indices, strict=True)):
             for row, listed in enumerate(row_counts):
                 height = max(0, min(rows, queries - row * rows))

@@ -181,9 +181,7 @@ def test_a_counter_shows_what_its_counts_show():
     model = nn.Linear(4, 5, bias=False)
     with FlopCounter(model, convention="matmul") as c:
         model(torch.ones(2, 4))
-    assert repr(c).startswith(
-        f"<flops_tracker.FlopCounter: {2 * 2 * 20} FLOPs, matmul · 2 operations"
-    )
+    assert repr(c).startswith(f"<flops_tracker.FlopCounter: {2 * 2 * 20} FLOPs, matmul · ")
     assert c.params == 20
     assert c._repr_html_() == c.counts._repr_html_()
     with pytest.raises(AttributeError):

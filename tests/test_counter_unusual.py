@@ -13,6 +13,7 @@ import torch._dynamo  # a counter keeps it quiet from its first block on
 from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 from torch.utils.checkpoint import checkpoint
 
@@ -122,6 +123,50 @@ def test_flex_attention_is_its_blocks():
     assert mm_total(c) == 2 * 4 * 300 * 300 * (16 + 16) * 2
 
 
+class Seen(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self.names.append(str(operation))
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
+def test_what_a_counter_asks_is_no_operation():
+    q = torch.ones(1, 1, 256, 16)
+    mask = create_block_mask(causal, None, None, 256, 256, device="cpu", BLOCK_SIZE=128)
+    coo, csr = torch.eye(4).to_sparse(), torch.eye(4).to_sparse_csr()
+
+    class Flex(Seen):
+        supports_higher_order_operators = True
+
+    for run in (
+        lambda: flex_attention(q, q, q, block_mask=mask),
+        lambda: torch.sparse.mm(coo, torch.ones(4, 3)),
+        lambda: csr @ torch.ones(4, 3),
+    ):
+        with torch.compiler.set_stance("force_eager"), Flex() as bare:
+            run()
+        with Flex() as seen, FlopCounter() as outer, FlopCounter() as inner:
+            run()
+        assert seen.names == bare.names
+        assert outer.operations == inner.operations == len(bare.names)
+        assert outer.total == inner.total > 0
+
+
+def test_an_interrupt_while_a_rule_reads_is_no_missing_rule(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flops_tracker._operations.count_entries", interrupted)
+    with FlopCounter() as c, pytest.raises(KeyboardInterrupt):
+        torch.sparse.mm(torch.eye(4).to_sparse(), torch.ones(4, 3))
+    assert c.uncounted == {}
+
+
 # ---- graphs that are recorded ----
 
 
@@ -209,25 +254,63 @@ def test_modules_made_for_one_call_share_a_row():
     assert c.by_module()["Halving"].inclusive == c.total > 0
 
 
-def test_a_part_that_came_first_finds_its_place():
+def test_a_part_that_came_first_begins_anew_in_its_place():
     encoder = nn.Sequential(nn.Linear(4, 4))
     model = nn.Sequential(encoder, nn.Linear(4, 2))
     x = torch.ones(1, 4)
     with FlopCounter(convention="matmul") as c:
         encoder(x)
         model(x)
-    modules = c.by_module()
-    assert list(modules) == [
-        "Sequential (2).0",
-        "Sequential (2).0.0",
-        "Sequential (2)",
-        "Sequential (2).1",
-    ]
-    assert modules["Sequential (2)"].inclusive == c.total == 2 * (16 + 16 + 8)
-    with FlopCounter(encoder, convention="matmul") as c:  # the name of the model stays
-        model(x)
-    assert c.by_module()["Sequential.0"].own == 2 * 16
-    assert c.by_module()["Sequential (2)"].inclusive == 2 * (16 + 8)
+    assert {name: (m.own, m.inclusive, m.calls) for name, m in c.by_module().items()} == {
+        "Sequential": (0, 32, 1),
+        "Sequential.0": (32, 32, 1),
+        "Sequential (2)": (0, 48, 1),
+        "Sequential (2).0": (0, 32, 1),
+        "Sequential (2).0.0": (32, 32, 1),
+        "Sequential (2).1": (16, 16, 1),
+    }
+
+
+def test_the_model_that_was_named_keeps_its_names():
+    model = nn.Sequential(nn.Linear(4, 4))
+    outer = nn.Sequential(model, nn.Linear(4, 2))
+    with FlopCounter(model, convention="matmul") as c:
+        outer(torch.ones(1, 4))
+    assert c.uncalled == []
+    assert {name: m.own for name, m in c.by_module().items() if m.own} == {
+        "Sequential.0": 32,
+        "Sequential (2).1": 16,
+    }
+
+
+def test_threads_that_meet_a_model_at_once():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.ModuleList([nn.Linear(2, 2) for _ in range(300)])
+
+        def forward(self, x):
+            return self.layers[0](x)
+
+    net, x, barrier = Net(), torch.ones(1, 2), threading.Barrier(4)
+
+    def work():
+        barrier.wait()
+        net(x)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with FlopCounter() as c:
+            threads = [threading.Thread(target=work) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert c.by_module(depth=0)["Net"].calls == 4
+    assert len(c.by_module()) == 1 + 1 + 300
 
 
 def test_modules_do_not_outlive_their_call():
@@ -488,6 +571,27 @@ def test_backward_in_a_later_block_knows_its_modules():
     }
     # The first layer has no gradient to its input; each product is 2 * 3 * in * out.
     assert backward == {"Sequential.0": 2 * 3 * 32, "Sequential.1": 2 * 2 * 3 * 16}
+
+
+FIRST_BACKWARD = """
+import torch
+from flops_tracker import FlopCounter
+
+layer, w = torch.nn.Linear(4, 4, bias=False), torch.ones(4, 4, requires_grad=True)
+x = torch.ones(2, 4, requires_grad=True)
+with FlopCounter(layer, convention="matmul") as c:
+    y = layer(x)
+    z = w @ w
+    torch.autograd.grad(y, x, torch.ones_like(y), create_graph=True)
+    z.sum().backward()
+# The layer: 2*2*16 forward and to its input; w @ w: 2*64 and twice that for its gradients.
+assert c.by_module()["Linear"].own == 2 * 64
+assert c.outside == 3 * 128
+"""
+
+
+def test_the_first_backward_of_a_process_has_its_own_nodes():
+    run_apart(FIRST_BACKWARD)
 
 
 # ---- rules ----

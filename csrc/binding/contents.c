@@ -15,20 +15,10 @@ pyft_entries_operand(const pyft_torch *torch, PyObject *value, ft_operand *opera
     if (layout == NULL || dense) {
         return layout == NULL ? -1 : 0;
     }
-    if (PyObject_TypeCheck(value, (PyTypeObject *)torch->fake_type)) {
-        PyErr_SetString(PyExc_ValueError, "the entries of a fake sparse tensor are not known");
-        return -1;
-    }
-    PyObject *values = PyObject_CallMethod(value, "_values", NULL); /* one list of coordinates */
-    if (values == NULL) {
-        PyErr_Clear();
-        values = PyObject_CallMethod(value, "values", NULL); /* compressed rows or columns */
-    }
-    PyObject *count = values == NULL ? NULL : PyObject_CallMethod(values, "numel", NULL);
-    Py_XDECREF(values);
-    if (count == NULL) { /* neither dense nor sparse */
-        PyErr_Clear();
-        return 0;
+    PyObject *count = pyft_call_helper("flops_tracker._operations", "count_entries", "(O)", value);
+    if (count == NULL || count == Py_None) { /* neither dense nor sparse */
+        Py_XDECREF(count);
+        return count == NULL ? -1 : 0;
     }
     operand->number = PyLong_AsUnsignedLongLong(count);
     operand->present = operand->is_number = true;
@@ -131,24 +121,13 @@ pyft_nested_operand(const pyft_torch *torch, PyObject *value, int64_t *dims, ft_
     if (nested != Py_True) {
         return nested == NULL ? -1 : 0;
     }
-    PyObject *sizes = PyObject_CallMethod(value, "_nested_tensor_size", NULL);
-    PyObject *rows = sizes == NULL ? NULL : PyObject_CallMethod(sizes, "tolist", NULL);
-    Py_XDECREF(sizes);
-    if (rows == NULL) {
-        PyErr_Clear();
-        return 0;
-    }
-    Py_ssize_t count = PyList_Check(rows) ? PyList_GET_SIZE(rows) : 0;
-    int64_t *lengths = room_for(count, dims);
-    for (Py_ssize_t i = 0; i < count && lengths != NULL; i++) {
-        PyObject *first = PySequence_GetItem(PyList_GET_ITEM(rows, i), 0);
-        lengths[i] = first == NULL ? -1 : PyLong_AsLongLong(first);
-        Py_XDECREF(first);
-    }
-    Py_DECREF(rows);
-    operand->present = lengths != NULL;
-    operand->shape = (ft_shape){lengths, (int)count};
-    return PyErr_Occurred() ? -1 : 0;
+    PyObject *lengths =
+        pyft_call_helper("flops_tracker._operations", "nested_lengths", "(O)", value);
+    int result = lengths == NULL         ? -1
+                 : PyList_Check(lengths) ? integers_operand(lengths, dims, operand)
+                                         : 0;
+    Py_XDECREF(lengths);
+    return result;
 }
 
 void

@@ -155,8 +155,11 @@ row_cost(pyft_made *made, int row, ft_cost *cost)
     memset(operands, 0, sizeof operands);
     while (read < made->op->role_counts[row] && status == FT_OK) {
         if (pyft_made_operand(made, row, read, dims[read], &operands[read]) < 0) {
-            PyErr_Clear(); /* sizes that are not known, say: the rule does not fit */
-            status = FT_BAD_SHAPE;
+            /* Sizes that are not known, say: the rule does not fit. */
+            status = PyErr_ExceptionMatches(PyExc_Exception) ? FT_BAD_SHAPE : FT_NO_MEMORY;
+            if (status == FT_BAD_SHAPE) {
+                PyErr_Clear();
+            }
         }
         read++;
     }
@@ -204,6 +207,9 @@ count_rows(const pyft_thread *thread, pyft_made *made, ft_work_key key, pyft_num
     ft_cost costs[FT_MAX_ROWS];
     for (int row = 0; row < made->op->row_count; row++) {
         if (row_cost(made, row, &costs[row]) != FT_OK) {
+            if (PyErr_Occurred()) {
+                return -1; /* an interrupt */
+            }
             return add_unknown(thread, made, key);
         }
     }

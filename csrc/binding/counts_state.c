@@ -298,20 +298,28 @@ check_modules(const pyft_loader *loader)
         return refuse("it has no modules, not even the outside");
     }
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(modules); i++) {
-        PyObject *name, *kind, *aliases;
-        unsigned parent;
+        PyObject *name, *kind, *parent, *aliases;
         unsigned long long calls;
         int parameters, forward;
         PyObject *row = PyList_GET_ITEM(modules, i);
         if (!PyTuple_Check(row)) {
             return refuse("a module is no tuple");
         }
-        if (!PyArg_ParseTuple(row, "UUIKO!pp", &name, &kind, &parent, &calls, &PyTuple_Type,
-                              &aliases, &parameters, &forward)) {
+        if (!PyArg_ParseTuple(row, "UUO!KO!pp", &name, &kind, &PyLong_Type, &parent, &calls,
+                              &PyTuple_Type, &aliases, &parameters, &forward)) {
             return -1;
         }
-        if (parent >= (unsigned)(i == 0 ? 1 : i)) {
+        size_t number = PyLong_AsSize_t(parent);
+        if (PyErr_Occurred()) {
+            return -1;
+        }
+        if (number >= (size_t)(i == 0 ? 1 : i)) {
             return refuse("a module comes before its parent");
+        }
+        for (Py_ssize_t alias = 0; alias < PyTuple_GET_SIZE(aliases); alias++) {
+            if (!PyUnicode_Check(PyTuple_GET_ITEM(aliases, alias))) {
+                return refuse("another name of a module is no text");
+            }
         }
     }
     return 0;

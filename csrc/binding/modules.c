@@ -160,68 +160,52 @@ name_for(pyft_modules *modules, PyObject *module, uint32_t parent)
 
 /* ---- trees ---- */
 
+/* Whether a known module keeps its number as a part of a larger one: a model that was named at the
+ * start does. What was met as a root begins anew in its place, with all that is below it; `moved`
+ * says that this goes for its parent. */
 static bool
-is_above(const pyft_modules *modules, uint32_t number, uint32_t below)
+keeps_number(const pyft_modules *modules, uint32_t number, bool moved)
 {
-    while (below != 0 && below != number) {
-        below = modules->items[below].parent;
-    }
-    return below == number;
+    bool is_root = modules->items[number].parent == 0;
+    return is_root ? modules->has_model && number == 1 : !moved;
 }
 
-/* A root that turns out to be a part of a larger module takes its place below that, and its name,
- * unless it is the model that was named at the start. */
-static int
-take_place(pyft_modules *modules, uint32_t number, uint32_t parent, PyObject *name)
-{
-    pyft_module_entry *entry = &modules->items[number];
-    if (entry->parent == 0 && !is_above(modules, number, parent)) {
-        entry->parent = parent;
-    }
-    if (entry->parent != parent || (modules->has_model && number == 1)) {
-        return 0;
-    }
-    if (number_in(modules->names, entry->name) == (long long)number &&
-        PyDict_DelItem(modules->names, entry->name) < 0) {
-        return -1;
-    }
-    Py_SETREF(entry->name, Py_NewRef(name));
-    return set_number(modules->names, name, number);
-}
-
-/* The number under which a module that is not known goes: a dead one's of the same name, or a new
- * one. */
+/* The number for a module of that name: a dead one's, or a new one; parents come before children.
+ */
 static long long
-number_for(pyft_modules *modules, PyObject *name)
+number_for(pyft_modules *modules, PyObject *name, uint32_t parent)
 {
     long long number = number_in(modules->names, name);
-    if (number >= 0 && is_dead(modules, (uint32_t)number)) {
+    if (number > (long long)parent && is_dead(modules, (uint32_t)number)) {
         return number;
     }
     return number == -2 || reserve_entry(modules) < 0 ? -2 : (long long)modules->count;
 }
 
 static int
-add_row(pyft_modules *modules, const tree_row *row, uint32_t parent, uint32_t *number)
+add_row(pyft_modules *modules, const tree_row *row, uint32_t parent, uint32_t *number, bool *moved)
 {
     long long known = known_number(modules, row->module);
-    if (known == -1) {
-        known = number_for(modules, row->name);
+    if (known >= 0 && keeps_number(modules, (uint32_t)known, *moved)) {
         *number = (uint32_t)known;
-        return known < 0 ? -1 : fill_entry(modules, *number, row, parent);
+        *moved = false;
+        return 0;
     }
+    *moved = known >= 0;
+    known = known == -2 ? -2 : number_for(modules, row->name, parent);
     *number = (uint32_t)known;
-    return known < 0 ? -1 : take_place(modules, *number, parent, row->name);
+    return known < 0 ? -1 : fill_entry(modules, *number, row, parent);
 }
 
-/* The rows come with parents before children. A name is the parent's and the path from there. */
+/* A name is the parent's and the path from there. */
 static int
 add_rows(pyft_modules *modules, PyObject *rows, PyObject *root, uint32_t parent)
 {
     Py_ssize_t count = PyList_GET_SIZE(rows);
     uint32_t *numbers = PyMem_Calloc((size_t)count, sizeof *numbers);
-    int result = numbers == NULL ? -1 : 0;
-    if (numbers == NULL) {
+    bool *moved = PyMem_Calloc((size_t)count, sizeof *moved);
+    int result = numbers == NULL || moved == NULL ? -1 : 0;
+    if (result < 0) {
         PyErr_NoMemory();
     }
     for (Py_ssize_t i = 0; i < count && result == 0; i++) {
@@ -234,13 +218,16 @@ add_rows(pyft_modules *modules, PyObject *rows, PyObject *root, uint32_t parent)
             break;
         }
         uint32_t parent_number = above < 0 ? parent : numbers[above];
+        moved[i] = above >= 0 && moved[above];
         row.name = above < 0
                        ? Py_NewRef(root)
                        : PyUnicode_FromFormat("%U.%U", modules->items[parent_number].name, step);
-        result = row.name == NULL ? -1 : add_row(modules, &row, parent_number, &numbers[i]);
+        result =
+            row.name == NULL ? -1 : add_row(modules, &row, parent_number, &numbers[i], &moved[i]);
         Py_XDECREF(row.name);
     }
     PyMem_Free(numbers);
+    PyMem_Free(moved);
     return result;
 }
 
@@ -248,8 +235,10 @@ int
 pyft_modules_add_tree(pyft_modules *modules, PyObject *module, uint32_t parent)
 {
     PyObject *rows = pyft_call_helper("flops_tracker._operations", "module_tree", "(O)", module);
-    PyObject *name = rows == NULL ? NULL : name_for(modules, module, parent);
-    int result = name == NULL ? -1 : add_rows(modules, rows, name, parent);
+    long long known = rows == NULL ? -2 : known_number(modules, module);
+    PyObject *name = known == -1 ? name_for(modules, module, parent) : NULL;
+    /* While the tree was listed, another thread may have added it. */
+    int result = known >= 0 ? 0 : name == NULL ? -1 : add_rows(modules, rows, name, parent);
     Py_XDECREF(rows);
     Py_XDECREF(name);
     return result;

@@ -91,7 +91,7 @@ begin_thread(pyft_thread *thread)
     if (pyft_scope_last(thread) > (uint64_t)sequence) {
         thread->interval_first = thread->interval_count = 0;
     }
-    thread->graph_task = 0;
+    thread->graph_task = -1; /* autograd's first one is 0 */
     thread->sequence = 0;
     /* What was made outside of the block belongs to no module. */
     return pyft_scope_note(thread, (uint64_t)sequence, 0);
