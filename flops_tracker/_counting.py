@@ -1,15 +1,14 @@
 """What counting changes in the process while it lasts, and how that is undone."""
 
-import re
-import sys
+import functools
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch.nn.modules import module as nn_module
+from torch.utils import _python_dispatch
 
 from ._dtensor import leave_out_global_shapes
 from ._dynamo import Eager, run_cond_as_written
@@ -23,7 +22,7 @@ class _Session(ExitStack):
 
 
 def open_session(counter: Any) -> ExitStack:
-    """Count in this thread, and in threads that start meanwhile; closing the stack ends it."""
+    """Count in this thread, and in threads that it starts meanwhile; closing the stack ends it."""
     # What undoes a change is in the stack before the change, since an interrupt may come between
     # them; and it is there twice, since it may be interrupted itself.
     with _Session() as stack:
@@ -37,7 +36,7 @@ def open_session(counter: Any) -> ExitStack:
         _process.add(counter)
         mode = counter._new_mode()
         _call_twice(stack, _leave, mode)
-        mode.__enter__()
+        _set_stack([other for other in _stack() if not _is_left(other)] + [mode])
         return stack.pop_all()
 
 
@@ -46,19 +45,20 @@ def _call_twice(stack: ExitStack, undo: Callable[..., None], *arguments: Any) ->
     stack.callback(undo, *arguments)
 
 
-_HOOKS = (
-    nn_module._global_forward_pre_hooks,
-    nn_module._global_forward_hooks,
-)
+# ---- hooks ----
+
+_HOOKS = (nn_module._global_forward_pre_hooks, nn_module._global_forward_hooks)
+_OTHER_HOOKS = (nn_module._global_backward_pre_hooks, nn_module._global_backward_hooks)
 
 
 def _hooks_of(counter: Any) -> list[tuple[Any, int, Any]]:
     """Where its hooks are: the table, the number in it, and the hook."""
+    own = (counter._enter_module, counter._leave_module)
     return [
         (table, number, hook)
         for table in _HOOKS
         for number, hook in list(table.items())
-        if getattr(hook, "__self__", None) is counter
+        if getattr(hook, "muted", hook) in own
     ]
 
 
@@ -69,20 +69,50 @@ def _remove_hooks(counter: Any) -> None:
         table.pop(number, None)
 
 
+class _Muted:
+    """A hook that one thread does not call."""
+
+    def __init__(self, hook: Any, thread: int) -> None:
+        self.muted = hook
+        self.thread = thread
+
+    def __call__(self, *args: Any) -> Any:
+        return None if threading.get_ident() == self.thread else self.muted(*args)
+
+
+def _hide_hooks_from_dynamo(undo: ExitStack) -> None:
+    """It warns of global hooks, of which ours are gone when it matters."""
+
+    def has_others() -> bool:
+        ours = sum(len(_hooks_of(counter)) for counter in _process.counters)
+        return sum(map(len, _HOOKS + _OTHER_HOOKS)) > ours
+
+    _replace(undo, nn_module, "_has_any_global_hook", has_others)
+
+
+def _replace(undo: ExitStack, owner: Any, name: str, value: Any) -> None:
+    _call_twice(undo, setattr, owner, name, getattr(owner, name))
+    setattr(owner, name, value)
+
+
+# ---- the process ----
+
+
 class _Process:
     """What is set once for all counters, by the first that enters, until the last has left."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.counters: list[Any] = []
-        self.unseeing: list[Any] = []  # those that threads which start now are hidden from
         self.undo = ExitStack()
+        self.flags: list[bool] = []  # as the first counter found them; empty without one
 
     def add(self, counter: Any) -> None:
         with self.lock:
             if not self.counters:
+                self.flags = [getattr(_python_dispatch, name) for name, _ in _FLAGS]
                 _follow_threads(self.undo)
-                _silence_dynamo(self.undo)
+                _hide_hooks_from_dynamo(self.undo)
                 leave_out_global_shapes(self.undo)
                 run_cond_as_written(self.undo)
                 # A compiled function that is first called under a mode is never compiled.
@@ -90,11 +120,15 @@ class _Process:
                 _call_twice(self.undo, eager.end)
                 eager.begin()
             self.counters.append(counter)
+            _set_flags([True] * len(_FLAGS))
 
     def remove(self, counter: Any) -> None:
         with self.lock:
             self.counters = [c for c in self.counters if c is not counter]
             if not self.counters:
+                if self.flags:
+                    _set_flags(self.flags)
+                    self.flags = []
                 self.undo.close()
 
 
@@ -105,130 +139,105 @@ _process = _Process()
 def unseen_by_counters() -> Iterator[None]:
     """Hide what this thread does, and threads that it starts, from all counters that are open."""
     with one_at_a_time:
-        me = threading.get_ident()
-        counters, unseeing = list(_process.counters), _process.unseeing
-        stack = [torch._C._get_dispatch_stack_at(i) for i in range(_stack_size())]
-        above = next((i for i, mode in enumerate(stack) if _is_ours(mode)), len(stack))
-        muted = [place for counter in counters for place in _hooks_of(counter)]
+        me, stack = threading.get_ident(), _stack()
+        muted = [place for counter in _process.counters for place in _hooks_of(counter)]
         try:
             for table, number, hook in muted:
                 table[number] = _Muted(hook, me)
-            _process.unseeing = [*unseeing, *counters]
-            _set_stack(above, [mode for mode in stack[above:] if not _is_ours(mode)])
+            _set_stack([mode for mode in stack if not _is_ours(mode)])
             yield
         finally:
-            _set_stack(above, stack[above:])
-            _process.unseeing = unseeing
+            _set_stack(stack)
             for table, number, hook in muted:
                 if number in table:
                     table[number] = hook
 
 
-class _Muted:
-    """A hook that one thread does not call."""
-
-    def __init__(self, hook: Any, thread: int) -> None:
-        self.hook = hook
-        self.thread = thread
-        self.__self__ = getattr(hook, "__self__", None)  # whose it is
-
-    def __call__(self, *args: Any) -> Any:
-        return None if threading.get_ident() == self.thread else self.hook(*args)
+# ---- modes ----
 
 
 def _is_ours(mode: Any) -> bool:
     return (type(mode).__module__, type(mode).__name__) == ("flops_tracker._core", "CountingMode")
 
 
-def _stack_size() -> int:
-    return int(torch._C._len_torch_dispatch_stack())
+def _is_left(mode: Any) -> bool:
+    """Whether it is of a block that was left in another thread."""
+    return _is_ours(mode) and not any(counter._owns(mode) for counter in _process.counters)
 
 
-def _set_stack(size: int, above: list[Any]) -> None:
-    """Cut this thread's stack of modes down to ``size``, and put these on it."""
-    while _stack_size() > size:
+def _stack() -> list[Any]:
+    """The modes of this thread, the innermost last."""
+    size = torch._C._len_torch_dispatch_stack()
+    return [torch._C._get_dispatch_stack_at(i) for i in range(size)]
+
+
+def _set_stack(modes: list[Any]) -> None:
+    """Without __enter__ and __exit__ of the modes, which set flags of the whole process."""
+    for _ in range(torch._C._len_torch_dispatch_stack()):
         torch._C._pop_torch_dispatch_stack(None)
-    for mode in above:
+    for mode in modes:
         torch._C._push_on_torch_dispatch_stack(mode)
 
 
-class _LeftAtEnd:
-    """Takes modes off the stack of a thread that ends: C++ does it when Python may be gone."""
-
-    def __init__(self, modes: list[Any]) -> None:
-        self.modes = modes
-
-    def __del__(self) -> None:
-        stack = [torch._C._get_dispatch_stack_at(i) for i in range(_stack_size())]
-        _set_stack(0, [mode for mode in stack if mode not in self.modes])
-
-
-_of_thread = threading.local()
+# Of torch.utils._python_dispatch; and where a mode keeps what it found on entering.
+_FLAGS = (
+    ("_is_in_torch_dispatch_mode", "old_dispatch_mode_flags"),
+    ("_is_in_non_infra_torch_dispatch_mode", "old_non_infra_dispatch_mode_flags"),
+    (
+        "_is_in_any_mode_without_ignore_compile_internals",
+        "old_without_ignore_compile_internals_dispatch_mode_flags",
+    ),
+)
 
 
-def _follow_threads(undo: ExitStack) -> None:
-    previous = threading.getprofile()
-
-    def start_counting(frame: Any, event: str, argument: Any) -> None:
-        """Be the profile function of a new thread for one event."""
-        sys.setprofile(previous)
-        # Without the lock, which a new thread must not wait for: lists are replaced or appended to.
-        hidden = {id(counter) for counter in _process.unseeing}
-        counters = [c for c in _process.counters if id(c) not in hidden]
-        modes = [mode for counter in counters if (mode := counter._new_mode()) is not None]
-        # Without __enter__, which sets flags of the whole process; the block's thread has set them.
-        _set_stack(_stack_size(), modes)
-        _of_thread.modes = _LeftAtEnd(modes)
-
-    def restore() -> None:
-        if threading.getprofile() is start_counting:
-            threading.setprofile(previous)  # type: ignore[arg-type]
-
-    _call_twice(undo, restore)
-    threading.setprofile(start_counting)
-
-
-_HOOKS_WARNING = "Using `torch.compile.module.` when there are global"
-
-
-def _silence_dynamo(undo: ExitStack) -> None:
-    """Its warning of global hooks is about ours, and the hooks are gone when it matters."""
-    entry = ("ignore", re.compile(_HOOKS_WARNING, re.IGNORECASE), Warning, None, 0)
-
-    def restore() -> None:
-        if entry in warnings.filters:
-            warnings.filters.remove(entry)  # type: ignore[attr-defined]
-
-    _call_twice(undo, restore)
-    warnings.filterwarnings("ignore", message=_HOOKS_WARNING)
+def _set_flags(values: list[bool]) -> None:
+    for (name, _), value in zip(_FLAGS, values, strict=True):
+        setattr(_python_dispatch, name, value)
+    _python_dispatch.set_is_in_mode_without_ignore_compile_internals(values[-1])
 
 
 def _leave(mode: Any) -> None:
     """Take a mode off this thread's stack, wherever in it it is; others stay as they are."""
-    if not any(torch._C._get_dispatch_stack_at(i) is mode for i in range(_stack_size())):
+    stack = _stack()
+    at = next((i for i, other in enumerate(stack) if other is mode), None)
+    if at is None:
         return  # entered in another thread: there it passes everything through
-    above = []
-    try:
-        while torch._C._get_dispatch_stack_at(_stack_size() - 1) is not mode:
-            above.append(torch._C._pop_torch_dispatch_stack(None))
-        if above:
-            _swap_flags(mode, above[-1])
-        mode.__exit__(None, None, None)
-    finally:
-        for other in reversed(above):
-            torch._C._push_on_torch_dispatch_stack(other)
+    above = stack[at + 1 :]
+    _set_stack(stack[:at] + above)
+    if above and len(_process.counters) == 1 and _process.flags:
+        # The one above found the flags that we had set, and will set them again.
+        for (_, found), value in zip(_FLAGS, _process.flags, strict=True):
+            if getattr(above[0], found, None):
+                getattr(above[0], found)[-1] = value
+        _process.flags = [True] * len(_FLAGS)
 
 
-_FLAGS = (
-    "old_dispatch_mode_flags",
-    "old_non_infra_dispatch_mode_flags",
-    "old_without_ignore_compile_internals_dispatch_mode_flags",
-)
+# ---- threads ----
 
 
-def _swap_flags(mode: Any, above: Any) -> None:
-    """A mode remembers what it found on entering: what we found now belongs to the one above."""
-    for name in _FLAGS:
-        mine, theirs = getattr(mode, name), getattr(above, name, None)
-        if mine and theirs:
-            mine[-1], theirs[-1] = theirs[-1], mine[-1]
+def _follow_threads(undo: ExitStack) -> None:
+    """Count in threads that a counted thread starts."""
+    start = threading.Thread.start
+
+    @functools.wraps(start)
+    def start_counted(thread: threading.Thread) -> None:
+        modes = _stack()
+        counters = [c for c in _process.counters if any(map(c._owns, modes))]
+        if counters:
+            thread.run = _counted(thread.run, counters)  # type: ignore[method-assign]
+        start(thread)
+
+    _replace(undo, threading.Thread, "start", start_counted)
+
+
+def _counted(run: Callable[[], None], counters: list[Any]) -> Callable[[], None]:
+    def run_counted() -> None:
+        modes = [mode for counter in counters if (mode := counter._new_mode()) is not None]
+        _set_stack(_stack() + modes)
+        try:
+            run()
+        finally:
+            # C++ would do it when Python may be gone.
+            _set_stack([mode for mode in _stack() if mode not in modes])
+
+    return run_counted

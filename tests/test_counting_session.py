@@ -5,6 +5,8 @@ import subprocess
 import sys
 import textwrap
 import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -40,7 +42,10 @@ def left():
         len(nn_module._global_forward_hooks_with_kwargs),
         torch._C._len_torch_dispatch_stack(),
         len(_process.counters),
-        threading.getprofile(),
+        threading.Thread.start,
+        nn_module._has_any_global_hook,
+        torch.utils._python_dispatch.is_in_torch_dispatch_mode(),
+        list(warnings.filters),
         len(sys.meta_path),
         torch._dynamo.eval_frame._stance.stance,
     )
@@ -171,6 +176,119 @@ def test_another_thread_goes_on_counting_while_one_does_not():
     assert outer.by_module()["Linear"].own == LINEAR
 
 
+def test_a_thread_that_starts_while_another_counts_is_counted():
+    """Only what the thread in count() starts is hidden."""
+    model, x = linear(), torch.ones(2, 4)
+    entered, done = threading.Event(), threading.Event()
+
+    def function(a):
+        entered.set()
+        assert done.wait(10)
+        return a
+
+    with FlopCounter(convention="matmul") as outer:
+        counting = threading.Thread(target=lambda: count(function, x, on="real"))
+        counting.start()
+        assert entered.wait(10)
+        meanwhile = threading.Thread(target=lambda: model(x))
+        meanwhile.start()
+        meanwhile.join()
+        done.set()
+        counting.join()
+    assert outer.total == LINEAR
+
+
+def test_a_thread_that_somebody_else_starts_is_not_counted():
+    model, x = linear(), torch.ones(2, 4)
+    inside, over, totals = threading.Event(), threading.Event(), []
+
+    def empty_block():
+        with FlopCounter(convention="matmul") as c:
+            inside.set()
+            assert over.wait(10)
+        totals.append(c.total)
+
+    def own_block():
+        with FlopCounter(convention="matmul") as c:
+            model(x)
+        totals.append(c.total)
+
+    first = threading.Thread(target=empty_block)
+    first.start()
+    assert inside.wait(10)
+    second = threading.Thread(target=own_block)
+    second.start()
+    second.join()
+    over.set()
+    first.join()
+    assert totals == [LINEAR, 0]
+
+
+def test_a_profile_function_sees_threads_from_their_first_event():
+    events = []
+
+    def work():
+        pass
+
+    def profile_function(frame, event, argument):
+        if frame.f_code in (work.__code__, threading.Thread.run.__code__):
+            events.append((event, frame.f_code.co_name))
+
+    threading.setprofile(profile_function)
+    try:
+        with FlopCounter():
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+    finally:
+        threading.setprofile(None)
+    assert events == [("call", "run"), ("call", "work"), ("return", "work"), ("return", "run")]
+
+
+def test_a_block_that_is_left_in_another_thread():
+    """As a generator is that was started in one thread and is closed in another."""
+    before = left()
+    with ThreadPoolExecutor(1) as pool:
+        counter = FlopCounter()
+        pool.submit(counter.__enter__).result()
+        counter.__exit__(None, None, None)
+        depth = torch._C._len_torch_dispatch_stack
+
+        def later():
+            with FlopCounter(convention="matmul") as c:
+                linear()(torch.ones(2, 4))
+            return c.total
+
+        assert pool.submit(later).result() == LINEAR
+        assert pool.submit(depth).result() == 0
+    assert left() == before
+
+
+def test_a_hook_of_the_users_stays():
+    class Curious(FlopCounter):
+        calls = 0
+
+        def look(self, module, args):
+            self.calls += 1
+
+    counter = Curious()
+    handle = nn_module.register_module_forward_pre_hook(counter.look)
+    with counter:
+        linear()(torch.ones(2, 4))
+    linear()(torch.ones(2, 4))
+    handle.remove()
+    assert counter.calls == 2
+
+
+def test_warnings_are_shown_once_a_place():
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            with FlopCounter():
+                warnings.warn("the user's own", stacklevel=1)
+    assert len(seen) == 1
+
+
 # ---- interrupts ----
 
 
@@ -180,7 +298,7 @@ def interrupted_at(number, action):
 
     def trace(frame, event, argument):
         nonlocal lines
-        if "flops_tracker" not in frame.f_code.co_filename:
+        if not re.search("flops_tracker|_python_dispatch", frame.f_code.co_filename):
             return None
         if event == "line":
             lines += 1

@@ -175,6 +175,15 @@ counter_counts_as(PyObject *object, PyObject *type)
     return pyft_counts_new(self, type);
 }
 
+/* Whether a dispatch mode is one of this counter's, in a block that is open. */
+static PyObject *
+counter_owns(PyObject *object, PyObject *mode)
+{
+    const pyft_counter *self = (pyft_counter *)object;
+    const pyft_thread *thread = pyft_mode_thread(mode, self->state);
+    return PyBool_FromLong(thread != NULL && thread->counter == self);
+}
+
 static PyObject *
 counter_call_count(PyObject *object, void *unused)
 {
@@ -345,6 +354,7 @@ static PyMethodDef counter_methods[] = {
     {"_counts_as", counter_counts_as, METH_O, NULL},
     {"_set_formulas", counter_set_formulas, METH_O, NULL},
     {"_new_mode", pyft_counter_new_mode, METH_NOARGS, NULL},
+    {"_owns", counter_owns, METH_O, NULL},
     {"_enter_module", PYFT_METHOD(pyft_counter_enter_module), METH_FASTCALL, NULL},
     {"_leave_module", PYFT_METHOD(pyft_counter_leave_module), METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},

@@ -319,7 +319,7 @@ pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *
     if (traced != 0) {
         return traced < 0 ? -1 : 0;
     }
-    if (pyft_place_of(thread, op, result, &place) < 0) {
+    if (pyft_place_of(thread, op, args, &place) < 0) {
         return -1;
     }
     pyft_calls_place(counter->calls, thread->call, &place);
@@ -389,7 +389,7 @@ pyft_count_unit(pyft_thread *thread, PyObject *module, PyObject *args, PyObject 
     uint32_t number;
     pyft_place place;
     const pyft_op *op = ruled == NULL ? NULL : pyft_op_of(counter->state, ruled, &number);
-    if (op == NULL || pyft_place_of(thread, op, output == NULL ? Py_None : output, &place) < 0) {
+    if (op == NULL || pyft_place_of(thread, op, args, &place) < 0) {
         return PyErr_Occurred() ? -1 : 0;
     }
     if (output == NULL && place.phase != FT_PHASE_RECOMPUTE) {

@@ -34,7 +34,7 @@ typedef struct {
     int row_count, role_counts[FT_MAX_ROWS]; /* roles beyond have no source */
     PyObject *user_rule;                     /* a callable, or NULL */
     bool each;                               /* works on lists of tensors, element by element */
-    bool in_place;                           /* changes its first argument */
+    bool update; /* changes lists of tensors in place, as optimizers do */
 } pyft_op;
 
 typedef struct {
@@ -338,8 +338,8 @@ typedef struct {
 
 int pyft_record_enter(pyft_thread *thread, PyObject *args, const pyft_torch *torch);
 void pyft_record_exit(pyft_thread *thread);
-/* `result` is what the operation gave. */
-int pyft_place_of(pyft_thread *thread, const pyft_op *op, PyObject *result, pyft_place *place);
+/* `args`: what the operation was given. */
+int pyft_place_of(pyft_thread *thread, const pyft_op *op, PyObject *args, pyft_place *place);
 
 /* ---- calls.c; a call's number plus 1 stands for it, and 0 for none ---- */
 

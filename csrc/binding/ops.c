@@ -109,7 +109,9 @@ resolve(pyft_state *state, const description *known, pyft_op *op)
     op->call = Py_NewRef(known->call);
     op->parts = known->parts == Py_None ? NULL : Py_NewRef(known->parts);
     op->nested_parts = known->nested_parts == Py_None ? NULL : Py_NewRef(known->nested_parts);
-    op->in_place = packet[0] != '\0' && packet[strlen(packet) - 1] == '_';
+    op->update =
+        packet[0] != '\0' && packet[strlen(packet) - 1] == '_' &&
+        (strncmp(packet, "aten._foreach_", 14) == 0 || strncmp(packet, "aten._amp_", 10) == 0);
     op->name = Py_NewRef(known->name);
     op->packet = Py_NewRef(known->packet);
     op->kind = kind_of(known->kind);

@@ -131,23 +131,26 @@ place_in_backward(pyft_thread *thread, const pyft_torch *torch, long long task, 
     return result;
 }
 
-/* Whether the result, or the first of several, will be differentiated. */
 static bool
-requires_grad(const pyft_torch *torch, PyObject *result)
+requires_grad(const pyft_torch *torch, PyObject *value)
 {
-    bool listed =
-        (PyTuple_Check(result) || PyList_Check(result)) && PySequence_Fast_GET_SIZE(result) > 0;
-    PyObject *first = listed ? PySequence_Fast_GET_ITEM(result, 0) : result;
-    if (!pyft_is_tensor(torch, first)) {
+    if (PyTuple_Check(value) || PyList_Check(value)) {
+        bool found = false;
+        for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(value) && !found; i++) {
+            found = requires_grad(torch, PySequence_Fast_GET_ITEM(value, i));
+        }
+        return found;
+    }
+    if (!pyft_is_tensor(torch, value)) {
         return false;
     }
-    PyObject *flag = PyObject_GetAttr(first, torch->requires_grad_name);
+    PyObject *flag = PyObject_GetAttr(value, torch->requires_grad_name);
     PyErr_Clear(); /* a subclass that does not say */
     Py_XDECREF(flag);
     return flag == Py_True;
 }
 
-/* Clipping, scaling and averages are update work too. With gradients enabled, what changes data in
+/* Clipping, scaling and averages are update work too. With gradients enabled, what changes lists in
  * place is, and all that an optimizer does but its closure's forward. */
 static bool
 is_update(const pyft_thread *thread, const pyft_op *op, bool grad_enabled, bool differentiated)
@@ -156,11 +159,11 @@ is_update(const pyft_thread *thread, const pyft_op *op, bool grad_enabled, bool 
         return !grad_enabled || (thread->depth == 0 && !differentiated);
     }
     return thread->depth == 0 && thread->after_backward &&
-           (!grad_enabled || (op->in_place && !differentiated));
+           (!grad_enabled || (op->update && !differentiated));
 }
 
 int
-pyft_place_of(pyft_thread *thread, const pyft_op *op, PyObject *result, pyft_place *place)
+pyft_place_of(pyft_thread *thread, const pyft_op *op, PyObject *args, pyft_place *place)
 {
     const pyft_torch *torch = &thread->counter->state->counting->torch;
     long long task = pyft_torch_number(torch->graph_task);
@@ -175,7 +178,8 @@ pyft_place_of(pyft_thread *thread, const pyft_op *op, PyObject *result, pyft_pla
     }
     bool in_backward =
         task != -1 && !(stepping && thread->steps[thread->step_count - 1].graph_task == task);
-    bool differentiated = !in_backward && requires_grad(torch, result);
+    /* A result does not say it yet: autograd is above. */
+    bool differentiated = !in_backward && op->kind != PYFT_OP_VIEW && requires_grad(torch, args);
     if (!in_backward && stepping && thread->depth == 0 && !differentiated) {
         place->phase = FT_PHASE_OPTIMIZER; /* whether or not gradients are enabled */
         return 0;
