@@ -108,8 +108,9 @@ class FlopCount(_core.OperationCounts):
     @property
     def trust_line(self) -> str:
         """Convention, operations, share counted, operations without a rule, upper bounds."""
+        named = ", causal exact" if self.causal == "exact" else ""
         line = (
-            f"{self.convention} · {self.operations:,} operations, {_percent(self.coverage)} "
+            f"{self.convention}{named} · {self.operations:,} operations, {_percent(self.coverage)} "
             f"counted, {len(self.unknown)} unknown"
         )
         bounds = ", ".join(self.upper_bounds)

@@ -130,6 +130,7 @@ def to_dict(counts: Any) -> dict[str, Any]:
     """Plain data: numbers, names and rows, as JSON takes them."""
     return {
         "convention": counts.convention,
+        "causal": counts.causal,
         "total": counts.total,
         **counts.by_phase(),
         "params": counts.params,

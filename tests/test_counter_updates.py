@@ -215,3 +215,39 @@ def test_evaluation_after_a_step_is_forward():
         with torch.no_grad():
             model(rows())
     assert units(c) == (2, 1, 0, 0)
+
+
+def functional_closure(optimizer_class, **options):
+    """An optimizer of one weight, its closure without modules, and the counter of a step."""
+    weight, x = torch.randn(5, 4, requires_grad=True), torch.ones(2, 5)
+    optimizer = optimizer_class([weight], **options)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (x @ weight).pow(2).sum()
+        loss.backward()
+        return loss
+
+    with FlopCounter() as c:
+        optimizer.step(closure)
+    return c
+
+
+def test_a_closure_without_modules_is_forward():
+    c = functional_closure(torch.optim.SGD, lr=0.1)
+    # 2·2·5·4, 8 squares and their sum; backward to the weight; 2 for each of 20.
+    assert c.under("matmul").by_phase() == {
+        "forward": 80,
+        "backward": 80,
+        "recompute": 0,
+        "optimizer": 0,
+    }
+    assert c.forward == 80 + 8 + 7
+    assert c.optimizer == 40
+
+
+def test_a_search_calls_its_closure_each_time():
+    c = functional_closure(torch.optim.LBFGS, max_iter=3, max_eval=3).under("matmul")
+    assert c.forward == c.backward == c.by_op()["aten.mm.default"] // 2
+    assert c.forward % 80 == 0
+    assert 80 < c.forward <= 240

@@ -343,3 +343,13 @@ def test_modules_with_mappings_for_inputs_and_outputs():
     modules = c.under("matmul").by_module()
     assert [modules[f"Outer.{name}"].own for name in ("one", "two")] == [6000, 6000]
     assert phases(lambda: model({"a": x.clone()})[0].sum().backward()) == (4000, 8000, 0, 0)
+
+
+def test_exact_causal_attention_says_so():
+    q = torch.ones(1, 1, 4, 8)
+    with FlopCounter(causal="exact") as exact, FlopCounter() as full:
+        torch.nn.functional.scaled_dot_product_attention(q, q, q, is_causal=True)
+    assert (exact.causal, full.causal) == ("exact", "full")
+    assert exact.under("matmul").trust_line.startswith("matmul, causal exact · ")
+    assert full.trust_line.startswith("standard · ")
+    assert exact.counts.to_dict()["causal"] == "exact"

@@ -384,6 +384,7 @@ typedef struct {
     PyObject *unknown; /* dict: name of an operation without a rule: shapes of its first call */
     PyObject *bounded; /* dict: the same of those of which a bound is counted */
     uint64_t operations, unknown_operations;
+    bool causal;       /* attention counts what its mask leaves */
     pyft_calls *calls; /* of which the first ones are these counts' */
     size_t call_count, work_count;
     PyObject *op_names;    /* list: (name, packet) by number, and */

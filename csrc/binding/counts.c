@@ -64,6 +64,7 @@ pyft_counts_new(pyft_counter *counter, PyObject *type)
     }
     self->operations = counter->operations;
     self->unknown_operations = counter->unknown_operations;
+    self->causal = counter->causal;
     share_calls(self, counter->calls);
     self->modules = modules_list(&counter->modules);
     self->unknown = PyDict_Copy(counter->unknown);
@@ -88,6 +89,7 @@ counts_under(PyObject *object, PyObject *argument)
     }
     other->operations = self->operations;
     other->unknown_operations = self->unknown_operations;
+    other->causal = self->causal;
     share_calls(other, self->calls);
     other->call_count = self->call_count;
     other->work_count = self->work_count;
@@ -175,6 +177,13 @@ counts_bounded(PyObject *object, void *unused)
     return PyDict_Copy(((pyft_counts *)object)->bounded);
 }
 
+static PyObject *
+counts_causal(PyObject *object, void *unused)
+{
+    (void)unused;
+    return PyUnicode_FromString(((pyft_counts *)object)->causal ? "exact" : "full");
+}
+
 static int
 counts_traverse(PyObject *object, visitproc visit, void *arg)
 {
@@ -240,6 +249,8 @@ static PyGetSetDef counts_getset[] = {
     {"unknown_operations", counts_unknown_operations, NULL, "Those that have no rule.", NULL},
     {"unknown", counts_unknown, NULL,
      "dict: operations without a rule, and the shapes of the first call of each.", NULL},
+    {"causal", counts_causal, NULL,
+     "'exact' where attention counts the pairs that its mask leaves, else 'full'.", NULL},
     {"upper_bounds", counts_bounded, NULL,
      "dict: operations whose lengths were not read, since that waits for a GPU or there are none in\n"
      "fake tensors; they count the most that these can be. The shapes of the first call of each.",

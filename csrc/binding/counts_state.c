@@ -96,7 +96,8 @@ list_of(const pyft_counts *self, size_t count, PyObject *(*item_of)(const pyft_c
     return list;
 }
 
-/* (convention, operations, those without a rule, modules, unknown, bounded, rows, calls, works);
+/* (convention, operations, those without a rule, modules, unknown, bounded, rows, calls, works,
+ * causal);
  * the last two are None where calls were not recorded. */
 PyObject *
 pyft_counts_state(PyObject *object, PyObject *unused)
@@ -109,9 +110,10 @@ pyft_counts_state(PyObject *object, PyObject *unused)
         Py_SETREF(works, list_of(self, self->work_count, work_data));
     }
     return Py_BuildValue(
-        "(sKKONNNNN)", self->convention->name, (unsigned long long)self->operations,
+        "(sKKONNNNNN)", self->convention->name, (unsigned long long)self->operations,
         (unsigned long long)self->unknown_operations, self->modules, PyDict_Copy(self->unknown),
-        PyDict_Copy(self->bounded), list_of(self, self->tally.count, row_data), calls, works);
+        PyDict_Copy(self->bounded), list_of(self, self->tally.count, row_data), calls, works,
+        PyBool_FromLong(self->causal));
 }
 
 /* ---- and back; data may have been made by anything, so all of it is checked ---- */
@@ -375,14 +377,15 @@ pyft_counts_from_state(PyObject *type, PyObject *data)
 {
     const char *convention;
     unsigned long long operations, unknown_operations;
+    int causal;
     PyObject *modules, *unknown, *bounded, *rows, *calls, *works;
     if (!PyTuple_Check(data)) {
         refuse("it is no tuple");
         return NULL;
     }
-    if (!PyArg_ParseTuple(data, "sKKO!O!O!O!OO", &convention, &operations, &unknown_operations,
+    if (!PyArg_ParseTuple(data, "sKKO!O!O!O!OOp", &convention, &operations, &unknown_operations,
                           &PyList_Type, &modules, &PyDict_Type, &unknown, &PyDict_Type, &bounded,
-                          &PyList_Type, &rows, &calls, &works)) {
+                          &PyList_Type, &rows, &calls, &works, &causal)) {
         return NULL;
     }
     pyft_state *state = pyft_state_of((PyTypeObject *)type);
@@ -394,6 +397,7 @@ pyft_counts_from_state(PyObject *type, PyObject *data)
     }
     loader.counts->operations = operations;
     loader.counts->unknown_operations = unknown_operations;
+    loader.counts->causal = causal;
     loader.counts->modules = PyList_GetSlice(modules, 0, PyList_GET_SIZE(modules));
     loader.counts->unknown = PyDict_Copy(unknown);
     loader.counts->bounded = PyDict_Copy(bounded);
