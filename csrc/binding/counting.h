@@ -360,6 +360,8 @@ int pyft_count_unit(pyft_thread *thread, PyObject *module, PyObject *args, PyObj
                     PyObject *output);
 int pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *kwargs,
                     PyObject *result);
+/* unknown.c: adds the operation and its shapes to a dict, where it is not there yet. */
+int pyft_note_shapes(PyObject *dict, const pyft_made *made);
 /* Refuses an operation without a rule, before it runs, where the counter is strict. */
 int pyft_check_known(const pyft_counter *counter, const pyft_op *op);
 /* The counter's own formula for an operation; borrowed, NULL where it has none or on an error. */
