@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ._core import SklearnSGDEstimator, TorchLayerwiseEstimator, UncountedWarning
+from ._count import check_loss
 from ._example import batched_leaf, is_one_object, parse, sample_shape, to_device
 from ._frameworks import need
 from ._op_estimator import TorchOpEstimator, step_key
@@ -115,7 +116,7 @@ class TorchTraining:
     def _train(self, batch: Any) -> int:
         self.optimizer.zero_grad(**self.zero_grad_kwargs)
         loss, size = self._own_step(batch) if self.step_fn else self._usual_step(batch)
-        _check_loss(loss)
+        check_loss(loss, "the loss")
         loss.backward()
         self.optimizer.step()
         self._losses.append(loss.detach().clone())  # its memory may be used again
@@ -236,19 +237,6 @@ def batch_size(data: Any, batch_dim: Any) -> int:
             f"dimension {dim}: {_ASK_FOR_STEP}"
         )
     return int(tensor.shape[dim])
-
-
-def _check_loss(loss: Any) -> None:
-    import torch
-
-    if isinstance(loss, torch.Tensor) and loss.numel() == 1 and loss.requires_grad:
-        return
-    what = (
-        f"a tensor {tuple(loss.shape)} with requires_grad={loss.requires_grad}"
-        if isinstance(loss, torch.Tensor)
-        else repr(loss)
-    )
-    raise TypeError(f"the loss must be a scalar tensor that requires grad, and is {what}")
 
 
 def loader_batch_sizes(loader: Any, batch_dim: Any) -> list[tuple[int, int]]:
