@@ -225,8 +225,10 @@ def test_the_estimator_of_another_model():
     data, target, _ = rows(10)
     fitted = SGDClassifier(random_state=0).partial_fit(data, target, classes=[0, 1])
     ft = FlopsTracker(SklearnSGDEstimator.from_estimator(fitted))
-    with pytest.raises(ValueError, match="another model"):
-        ft.sklearn_bind(SGDClassifier(), data, target, batch_size=4)
+    twin = SGDClassifier(random_state=0)
+    assert repr(twin) == repr(fitted)
+    with pytest.raises(ValueError, match=r"another object than this .*from_estimator\(clf\)"):
+        ft.sklearn_bind(twin, data, target, batch_size=4)
     ft.sklearn_bind(fitted, data, target, batch_size=4)
     assert ft.run(1) == 120
 

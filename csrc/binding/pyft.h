@@ -39,6 +39,12 @@ PyObject *pyft_take_exception(void);
 PyObject *pyft_from_u128(ft_u128 count);
 int pyft_to_u128(PyObject *object, const char *what, ft_u128 *count);
 int pyft_to_u64(PyObject *object, const char *what, uint64_t *number);
+/* An option that is on or off, for the format O&: a bool, NumPy's too, or 0 or 1. */
+typedef struct {
+    const char *name;
+    int on;
+} pyft_switch;
+int pyft_to_switch(PyObject *object, void *option);
 /* A sequence of integers into dims[FT_MAX_DIMS]. */
 int pyft_to_dims(PyObject *sequence, int64_t *dims, int *ndim);
 /* A finite factor of 0 or more as a fraction, as exact as its decimal digits. */
@@ -131,7 +137,7 @@ ft_sink pyft_file_sink(PyObject *file);
 
 /* epochs.c: the iterator behind ft(epochs, ...); args and kwargs as of that call. */
 PyObject *pyft_epochs_start(pyft_tracker *tracker, PyObject *args, PyObject *kwargs,
-                            const char *default_print_level);
+                            int default_print_at);
 /* The epochs as a new int where they are a number; NULL without an exception where they are an
  * iterable (an array has __index__ as well). */
 PyObject *pyft_epoch_number(PyObject *epochs);

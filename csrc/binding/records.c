@@ -186,7 +186,12 @@ save_csv(PyObject *object, PyObject *args, PyObject *kwargs, const char *format,
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, names, &path)) {
         return NULL;
     }
-    PyObject *file = pyft_call_helper("builtins", "open", "(Os)", path, "wb");
+    PyObject *name = PyOS_FSPath(path); /* open takes an int for a file that is open */
+    if (name == NULL && PyErr_ExceptionMatches(PyExc_TypeError)) {
+        PyErr_Format(PyExc_TypeError, "path must be a str or os.PathLike, not %R", path);
+    }
+    PyObject *file = name == NULL ? NULL : pyft_call_helper("builtins", "open", "(Os)", name, "wb");
+    Py_XDECREF(name);
     if (file == NULL) {
         return NULL;
     }
