@@ -4,6 +4,7 @@ from typing import Any
 
 from . import _core
 from ._frameworks import need
+from ._views import Text
 
 
 def explain(op: Any, *arguments: Any, **keywords: Any) -> str:
@@ -36,7 +37,7 @@ def explain(op: Any, *arguments: Any, **keywords: Any) -> str:
     )
     if counts.unknown:
         lines.append(f'no rule: add one with register_rule("{overload}", fn)')
-    return "\n".join(lines)
+    return Text("\n".join(lines))
 
 
 def _overload_of(op: Any) -> Any:

@@ -82,7 +82,7 @@ def test_the_loop_form_prints_and_exports(tmp_path, capsys):
     assert column(tmp_path / "run_batch.csv", "flops_batch") == [48, 48, 24] * 2
     assert column(tmp_path / "run_epoch.csv", "flops_total_cum") == [120, 240]
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("epoch 1 · 120 FLOPs (120 FLOP) · total 120 FLOP")
+    assert lines[0].startswith("epoch 1 · 120 FLOPs · total 120 FLOP")
     assert "loss" not in lines[0]
     assert lines[2].startswith("total 240 FLOPs")
 

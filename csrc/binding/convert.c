@@ -196,6 +196,16 @@ pyft_si_text(ft_u128 count)
 }
 
 PyObject *
+pyft_flops_text(ft_u128 count)
+{
+    char exact[FT_TEXT_SIZE], rounded[FT_TEXT_SIZE];
+    ft_text_grouped(count, exact);
+    ft_text_si(count, "FLOP", rounded);
+    return count.hi == 0 && count.lo < 1000 ? PyUnicode_FromFormat("%s FLOPs", exact)
+                                            : PyUnicode_FromFormat("%s FLOPs (%s)", exact, rounded);
+}
+
+PyObject *
 pyft_call_helper(const char *module_name, const char *name, const char *format, ...)
 {
     PyObject *result = NULL, *function = NULL, *arguments = NULL;

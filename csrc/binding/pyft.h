@@ -51,6 +51,8 @@ int pyft_to_dims(PyObject *sequence, int64_t *dims, int *ndim);
 int pyft_to_ratio(PyObject *object, const char *what, uint64_t *numerator, uint64_t *denominator);
 PyObject *pyft_grouped_text(ft_u128 count);
 PyObject *pyft_si_text(ft_u128 count);
+/* Both, as in "1,500 FLOPs (1.50 kFLOP)"; below 1000 they would be the same. */
+PyObject *pyft_flops_text(ft_u128 count);
 PyTypeObject *pyft_new_record_type(PyStructSequence_Desc *desc);
 /* A struct sequence; steals the fields, of which some may be NULL with an exception set. */
 PyObject *pyft_new_record(PyTypeObject *type, PyObject **fields, Py_ssize_t count);

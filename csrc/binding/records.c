@@ -234,16 +234,13 @@ pyft_tracker_trust_line(pyft_tracker *tracker)
         return NULL;
     }
     PyObject *trust = PyObject_GetAttrString(tracker->estimator, "trust_line");
-    PyObject *grouped = pyft_grouped_text(tracker->run.ledger.total);
-    PyObject *short_text = pyft_si_text(tracker->run.ledger.total);
+    PyObject *flops = pyft_flops_text(tracker->run.ledger.total);
     PyObject *line = NULL;
-    if (trust != NULL && grouped != NULL && short_text != NULL) {
-        line =
-            PyUnicode_FromFormat("total %U FLOPs (%U)%s%S", grouped, short_text, PYFT_DOT, trust);
+    if (trust != NULL && flops != NULL) {
+        line = PyUnicode_FromFormat("total %U%s%S", flops, PYFT_DOT, trust);
     }
     Py_XDECREF(trust);
-    Py_XDECREF(grouped);
-    Py_XDECREF(short_text);
+    Py_XDECREF(flops);
     return line;
 }
 
