@@ -275,7 +275,7 @@ def test_print_total_flops_is_one_line(capsys):
 
 def test_print_total_flops_of_an_own_estimator_names_it(capsys):
     FlopsTracker(PerSample(7)).print_total_flops()
-    assert re.fullmatch(r"total 0 FLOPs \(0 FLOP\).*PerSample.*\n", capsys.readouterr().out)
+    assert re.fullmatch(r"total 0 FLOPs · .*PerSample.*\n", capsys.readouterr().out)
 
 
 def test_repr_names_run_total_and_epochs():
