@@ -73,8 +73,9 @@ class TorchOpEstimator(FlopsEstimator):
         """Count a training batch of that size on fake copies; needs input_example."""
         if self.input_example is None:
             raise ValueError(
-                "TorchOpEstimator has no input_example, so a batch can only be counted while a "
-                "bound tracker trains it: pass input_example=(1, ...)"
+                "there is no input_example, so a batch can only be counted while a bound tracker "
+                "trains it. For estimate, and for a loop of your own: "
+                "FlopsTracker(TorchOpEstimator(model, input_example=(1, ...)))"
             )
         key = (batch_size, _model_state(self.model))
         if key not in self._counts:

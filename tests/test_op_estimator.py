@@ -122,8 +122,16 @@ def test_in_a_loop_of_ones_own():
 
 
 def test_without_an_example_a_batch_must_be_trained():
-    with pytest.raises(ValueError, match="pass input_example"):
+    words = r"FlopsTracker\(TorchOpEstimator\(model, input_example=\(1, \.\.\.\)\)\)"
+    with pytest.raises(ValueError, match=words):
         TorchOpEstimator(linear()).flops_for_batch(1)
+    model = linear()
+    ft = FlopsTracker(model).torch_bind(model, sgd(model), train_loader=toy_batches())
+    with pytest.raises(ValueError, match=words):
+        ft.estimate(2)
+    with pytest.raises(ValueError, match=words), FlopsTracker(model) as own:
+        own.on_epoch_start()
+        own.update_batch(3)
 
 
 def test_a_convention_is_for_a_model():
