@@ -9,7 +9,7 @@ from . import _options
 from ._core import FlopCounter, UnknownOperationError
 from ._frameworks import need
 from ._stand_ins import ARGUMENT, FREE, StandIns, stand_ins
-from ._untouched import quiet_fake_tensors, random_as_before, root_of
+from ._untouched import parameter_count, quiet_fake_tensors, random_as_before, root_of
 
 if TYPE_CHECKING:
     from ._counts import FlopCount
@@ -99,7 +99,7 @@ def run_counted(counter: Any, call: "Call", on: str, stacklevel: int) -> "FlopCo
             )
     counts: FlopCount = counter.counts
     counts.on = on
-    counts.params = sum(p.numel() for p in root.parameters()) if root is not None else 0
+    counts.params = parameter_count(root)
     return counts
 
 

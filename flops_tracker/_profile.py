@@ -13,7 +13,7 @@ from ._core import FlopCounter
 from ._count import Call, Ready
 from ._counts import FlopCount
 from ._frameworks import need
-from ._untouched import random_as_before, root_of
+from ._untouched import parameter_count, random_as_before, root_of
 from ._watch import Watch
 
 
@@ -102,7 +102,7 @@ def profile(
         runs = [_recorded_run(counter, ready, time, memory) for _ in range(steps if time else 1)]
     result = counter._counts_as(Profile)
     result.on = "real"
-    result.params = 0 if root is None else sum(p.numel() for p in root.parameters())
+    result.params = parameter_count(root)
     result.by, result.time, result.peak_flops = by, bare, peak_flops
     result._entries = [
         (e if isinstance(e, str) else e.__name__, isinstance(e, str)) for e in entries

@@ -143,6 +143,11 @@ def quiet_fake_tensors() -> Iterator[None]:
         logger.disabled = disabled
 
 
+def parameter_count(root: Any) -> int:
+    """Numbers in the parameters of a module, shared ones once; 0 of a function (None)."""
+    return 0 if root is None else sum(p.numel() for p in root.parameters())
+
+
 def root_of(model: Any) -> Any:
     """Unwrap the module whose layers are counted; ValueError while one of them is lazy."""
     import torch
