@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
+from . import _options
 from ._core import FlopCounter, FlopsEstimator
 from ._count import count
 from ._counts import FlopCount
@@ -38,6 +39,10 @@ class TorchOpEstimator(FlopsEstimator):
         batch_dim: Any = 0,
         strict: bool = False,
     ) -> None:
+        strict = _options.switch("strict", strict)
+        _options.function("loss_fn", loss_fn)
+        if optimizer is not None:
+            _options.optimizer(optimizer, "count it as it runs, in a FlopCounter() block")
         if input_example is not None:
             batch_dim = check_arguments(model, input_example, batch_dim)
         self.model = model

@@ -134,6 +134,19 @@ def test_without_an_example_a_batch_must_be_trained():
         own.update_batch(3)
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"strict": "no"}, "strict must be True or False, not 'no'"),
+        ({"loss_fn": "ce"}, "loss_fn must be callable, not 'ce'"),
+        ({"optimizer": torch.optim.Adam}, r"pass an instance, Adam\(model.parameters\(\)\)"),
+    ],
+)
+def test_options_that_make_no_sense(options, words):
+    with pytest.raises(TypeError, match=words):
+        TorchOpEstimator(linear(), (1, 4), **options)
+
+
 def test_a_convention_is_for_a_model():
     with pytest.raises(TypeError, match="convention is for a model"):
         FlopsTracker(TorchAutoEstimator(linear(), (1, 4)), convention="matmul")
