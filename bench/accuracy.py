@@ -69,7 +69,7 @@ VIT_SEED = {
     "linear": ("a bias makes 2·k of 2·k - 1", "12·2·197·768·(4·768+2·3072)+2·768·1000"),
     "convolution": ("the same", "196·768·2·768"),
     "attention products": ("2·k - 1 each: k is 64, then 197", "144·197·(197·127+64·393)"),
-    "softmax": ("3·n - 1 a row; here 5·n - 2, with the maximum", "144·197·590"),
+    "softmax": ("3·n - 1 a row; here 5·n, with the maximum", "144·197·590"),
     "scaling": ("timm scales the queries, transformers the scores", "12·151296"),
     "GELU": ("1 an element; here 5", "12·197·3072"),
     "residuals, positions": ("the same", "25·151296"),

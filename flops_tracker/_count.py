@@ -3,14 +3,19 @@
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from . import _options
 from ._core import FlopCounter, UnknownOperationError
 from ._frameworks import need
 from ._stand_ins import ARGUMENT, FREE, StandIns, stand_ins
 from ._untouched import quiet_fake_tensors, random_as_before, root_of
 
+if TYPE_CHECKING:
+    from ._counts import FlopCount
+
 _PLACES = ("fake", "meta", "real")
+_CAUSAL = ("full", "exact")
 
 
 def count(
@@ -25,7 +30,7 @@ def count(
     strict: bool = False,
     causal: Literal["full", "exact"] = "full",
     **model_kwargs: Any,
-) -> Any:
+) -> "FlopCount":
     """Count ``model(*args, **model_kwargs)``, operation by operation; returns a FlopCount.
 
     ``model`` is a module or any function; arguments of it whose names are taken here go in
@@ -39,41 +44,79 @@ def count(
     weights, buffers, gradients, modes, hooks and random state stay as they are.
     """
     torch = need("torch", "torch")
-    if on not in _PLACES:
-        raise ValueError(f"on must be 'fake', 'meta' or 'real', not {on!r}")
-    if not callable(model):
-        raise TypeError(f"model must be a module or a function, not {type(model).__name__}")
-    if loss_fn is not None and not backward:
-        raise TypeError("loss_fn is for backward=True")
+    _options.choice("on", on, _PLACES)
+    _options.choice("causal", causal, _CAUSAL)
+    backward = _options.switch("backward", backward)
+    strict = _options.switch("strict", strict)
+    _options.call(model, kwargs, backward, loss_fn)
     if optimizer is not None and not backward:
         raise TypeError("an optimizer step needs gradients: pass backward=True")
     is_module = isinstance(model, torch.nn.Module)
     if optimizer is not None and not is_module:
         raise TypeError("optimizer works on the parameters of a module, and model is none")
+    if optimizer is not None:
+        _options.optimizer(optimizer, "count it as it runs, in a FlopCounter() block")
     root = root_of(model) if is_module else None
     counter = FlopCounter(root, convention=convention, strict=strict, causal=causal)
     call = Call(root, model, args, {**(kwargs or {}), **model_kwargs}, backward, loss_fn, optimizer)
     return run_counted(counter, call, on, stacklevel=3)
 
 
-def run_counted(counter: Any, call: "Call", on: str, stacklevel: int) -> Any:
+def run_counted(counter: Any, call: "Call", on: str, stacklevel: int) -> "FlopCount":
     """Make a call on copies under a counter; returns its FlopCount."""
+    from torch._subclasses.fake_tensor import (
+        DataDependentOutputException,
+        DynamicOutputShapeException,
+    )
+
     from ._counting import unseen_by_counters
 
     with unseen_by_counters(), random_as_before(), quiet_fake_tensors():
         try:
             call.run(counter, on)
         except Exception as error:
-            if on != "fake" or isinstance(error, UnknownOperationError):
+            if on == "meta" and "meta" in str(error):
+                error.add_note(
+                    "tensors on meta hold no data: where the model reads some (.item(), nonzero), "
+                    "use on='real', which runs it on copies of its tensors"
+                )
+            if on != "fake" or isinstance(error, UnknownOperationError | LossError):
                 raise
             reason = f"{type(error).__name__}: {_first_line(error)}"
             counter.reset()
             call.run(counter, "real")
             on = f"real: fake copies would not do ({reason})"
-            warnings.warn(f"counted on real tensors: {reason}", stacklevel=stacklevel)
-    counts = counter.counts
+            why = (
+                "the model reads data, which fake copies have none of"
+                if isinstance(error, DataDependentOutputException | DynamicOutputShapeException)
+                else "fake copies would not do"
+            )
+            warnings.warn(
+                f"counted on real tensors, since {why} ({reason}); on='real' says that this is "
+                "meant, without a warning",
+                stacklevel=stacklevel,
+            )
+    counts: FlopCount = counter.counts
     counts.on = on
     return counts
+
+
+class LossError(TypeError):
+    """What a loss function gave can't be differentiated, on whatever tensors it runs."""
+
+
+def check_loss(loss: Any, giver: str) -> None:
+    """Refuse what backward can't start from."""
+    import torch
+
+    if isinstance(loss, torch.Tensor) and loss.numel() == 1 and loss.requires_grad:
+        return
+    what = (
+        f"a tensor {tuple(loss.shape)} with requires_grad={loss.requires_grad}"
+        if isinstance(loss, torch.Tensor)
+        else repr(loss)
+    )
+    raise LossError(f"{giver} must be a scalar tensor that requires grad, and is {what}")
 
 
 def _first_line(error: Exception) -> str:
@@ -144,6 +187,8 @@ class Call:
                 output = called(*args, **kwargs)
                 if self.backward:
                     loss = loss_fn(output) if loss_fn else _sum_of(output)
+                    if loss_fn:
+                        check_loss(loss, "what loss_fn returns")
                     note_others(loss)
                     loss.backward()
                 if optimizer is not None:

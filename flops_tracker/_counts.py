@@ -3,7 +3,7 @@
 from os import PathLike
 from typing import Any, NamedTuple
 
-from . import _core, _views
+from . import _core, _options, _views
 
 
 class ModuleCount(NamedTuple):
@@ -52,6 +52,7 @@ class FlopCount(_core.OperationCounts):
 
         The sum of ``own`` over all modules and ``outside`` is the total.
         """
+        depth = _options.whole_or_none("depth", depth)
         counts = {}
         for (name, kind, _, calls, aliases, _, _), (own, inclusive) in zip(
             self._modules[1:], self._module_sums()[1:], strict=True
@@ -109,10 +110,9 @@ class FlopCount(_core.OperationCounts):
     def trust_line(self) -> str:
         """Convention, operations, share counted, operations without a rule, upper bounds."""
         named = ", causal exact" if self.causal == "exact" else ""
-        line = (
-            f"{self.convention}{named} · {self.operations:,} operations, {_percent(self.coverage)} "
-            f"counted, {len(self.unknown)} unknown"
-        )
+        line = f"{self.convention}{named} · {_views.number_of(self.operations, 'operation')}"
+        if self.operations:
+            line += f", {_percent(self.coverage)} counted, {len(self.unknown)} unknown"
         bounds = ", ".join(self.upper_bounds)
         return f"{line}, upper bound for {bounds}" if bounds else line
 

@@ -3,16 +3,15 @@
 import os
 from pathlib import Path
 
+from . import _options
 from ._core import EPOCH_CSV_HEADER, STEP_CSV_HEADER
 
 OVERWRITE = ("rename", "append", "replace", "error")
 
 
 def check_overwrite(overwrite: str) -> str:
-    """Return overwrite if it is one of the choices; ValueError otherwise."""
-    if overwrite not in OVERWRITE:
-        raise ValueError(f"overwrite must be one of {', '.join(OVERWRITE)}, not {overwrite!r}")
-    return overwrite
+    """Return overwrite if it is one of the choices; an error otherwise."""
+    return _options.choice("overwrite", overwrite, OVERWRITE)
 
 
 def rank() -> int:
@@ -123,11 +122,11 @@ def _plan(path: Path, header: str, written: Written, overwrite: str) -> str:
     return overwrite
 
 
-def _open(path: Path, header: str, written: Written, action: str) -> CsvFile:
+def _open(path: Path, header: str, written: Written, action: str, prints: bool) -> CsvFile:
     if action == "rename":
         moved = free_name(path)
         path.rename(moved)
-        if rank() == 0:
+        if prints:
             print(f"{path.name} was there: renamed to {moved.name}")
     elif action == "replace":
         path.unlink()
@@ -144,14 +143,14 @@ def _open(path: Path, header: str, written: Written, action: str) -> CsvFile:
 
 
 def open_run(
-    prefix: str, batch: bool, epoch: bool, written: Written, overwrite: str
+    prefix: str, batch: bool, epoch: bool, written: Written, overwrite: str, prints: bool
 ) -> tuple[CsvFile | None, CsvFile | None]:
     """Open ``PREFIX_batch.csv`` and ``PREFIX_epoch.csv``, those that are wanted: all or none.
 
     Ranks above 0 write ``PREFIX.rank1_batch.csv`` and so on, each its own files.
     written holds the files that this tracker made: they go on, if nobody else has taken their
-    place. Any other file that is there is renamed (one line says so), appended to, replaced, or an
-    error, as overwrite says.
+    place. Any other file that is there is renamed (prints: and one line says so), appended to,
+    replaced, or an error, as overwrite says.
     """
     kinds = (("_batch.csv", STEP_CSV_HEADER, batch), ("_epoch.csv", EPOCH_CSV_HEADER, epoch))
     own = f".rank{rank()}" if rank() > 0 else ""
@@ -163,7 +162,7 @@ def open_run(
     files: list[CsvFile | None] = []
     try:
         for item, action in zip(wanted, actions, strict=True):
-            files.append(_open(*item, written, action) if item else None)
+            files.append(_open(*item, written, action, prints) if item else None)
     except BaseException:
         for file in files:
             if file is not None:

@@ -29,6 +29,16 @@ def _read_dtype(value: Any) -> Any:
     return value if isinstance(value, torch.dtype) else None
 
 
+def _check_shape(value: Any) -> None:
+    """Refuse numbers that look like a shape, were it not for one of them."""
+    if isinstance(value, tuple | list) and all(type(n) in (int, float, bool) for n in value):
+        for number in value:
+            if type(number) is not int and any(type(n) is int for n in value):
+                raise ValueError(
+                    f"input_example has {value!r}: a shape takes integers, not {number!r}"
+                )
+
+
 def parse(value: Any) -> Any:
     """Shapes become Spec, tensors stay, containers are kept; ValueError for anything else."""
     import torch
@@ -39,6 +49,7 @@ def parse(value: Any) -> Any:
         if min(value) < 0:
             raise ValueError(f"a shape can't have negative dimensions: {tuple(value)}")
         return Spec(tuple(value), None)
+    _check_shape(value)
     if isinstance(value, tuple | list) and len(value) == 2 and _is_shape(value[0]):
         dtype = _read_dtype(value[1])
         if dtype is not None:

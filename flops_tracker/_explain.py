@@ -1,9 +1,12 @@
 """explain(): the rule of an operation, with the numbers of one call put in."""
 
+import re
+from difflib import get_close_matches
 from typing import Any
 
 from . import _core
 from ._frameworks import need
+from ._views import Text
 
 
 def explain(op: Any, *arguments: Any, **keywords: Any) -> str:
@@ -24,9 +27,15 @@ def explain(op: Any, *arguments: Any, **keywords: Any) -> str:
             result = overload(*args, **kwargs)
     counts = counter.counts
     lines = [f"{overload} · {counts.trust_line.split(' · ')[1]}"]
-    for formula, equation, operands in _core._explain_call(overload, args, kwargs, result):
+    called = _core._explain_call(overload, args, kwargs, result)
+    sources = _sources_of(str(overload), [formula for formula, _, _ in called])
+    for (formula, equation, operands), source in zip(called, sources, strict=True):
         lines.append(f"{formula}: {equation}")
-        given = [f"{role} = {value}" for role, value in operands.items() if value is not None]
+        given = [
+            _operand_text(role, value, source.get(role, role))
+            for role, value in operands.items()
+            if value is not None and not (value == 0 and role.startswith("step"))
+        ]
         lines.append("  with " + ", ".join(given) if given else "  of nothing")
     for row in counts.rows:
         cost = ", ".join(f"{kind} {n:,}" for kind, n in row.cost.items() if n)
@@ -36,7 +45,29 @@ def explain(op: Any, *arguments: Any, **keywords: Any) -> str:
     )
     if counts.unknown:
         lines.append(f'no rule: add one with register_rule("{overload}", fn)')
-    return "\n".join(lines)
+    return Text("\n".join(lines))
+
+
+# What rules() says of an operand that is a question and no number: "alpha other than 1".
+_QUESTION = re.compile(r"(with|option|bias in) |.* (other than \d+|without bound|of ('.*'|\d+))$")
+
+
+def _sources_of(name: str, formulas: list[str]) -> list[dict[str, str]]:
+    """Where the operands of each formula of an operation come from, as far as rules() says."""
+    packet = name.rpartition(".")[0]
+    library, _, operation = packet.rpartition(".")
+    plain = operation.removeprefix("_foreach_").rstrip("_")
+    for known in (name, packet, f"{library}.{plain}"):
+        found = [rule for rule in _core.rules(known) if rule.name == known]
+        if found and [rule.formula for rule in found] == formulas:
+            return [rule.operands for rule in found]
+    return [{}] * len(formulas)
+
+
+def _operand_text(role: str, value: Any, source: str) -> str:
+    if _QUESTION.match(source) and value in (0, 1):
+        return f"{source}: {'yes' if value else 'no'}"
+    return f"{role} = {value}"
 
 
 def _overload_of(op: Any) -> Any:
@@ -50,7 +81,9 @@ def _overload_of(op: Any) -> Any:
     try:
         packet = getattr(getattr(torch.ops, library), operation)
     except (AttributeError, RuntimeError):
-        raise ValueError(f"there is no operation {name!r} in this PyTorch") from None
+        raise ValueError(
+            f"there is no operation {name!r} in this PyTorch{_suggestion(name)}"
+        ) from None
     if not overload:
         overload = "default" if "default" in packet.overloads() else packet.overloads()[0]
     if overload not in packet.overloads():
@@ -58,6 +91,20 @@ def _overload_of(op: Any) -> Any:
             f"{library}.{operation} has no overload {overload!r}, but {packet.overloads()}"
         )
     return getattr(packet, overload)
+
+
+def _suggestion(name: str) -> str:
+    """The nearest of torch's own operations, which are what people forget the library of."""
+    import torch
+
+    known = {
+        overload.removeprefix("aten::").split(".")[0]
+        for overload in torch._C._dispatch_get_all_op_names()
+        if overload.startswith("aten::")
+    }
+    operation = name.removeprefix("aten.").removeprefix("torch.").split(".")[0]
+    near = [operation] if operation in known else get_close_matches(operation, known, 1)
+    return f"; did you mean 'aten.{near[0]}'?" if near else ""
 
 
 def _arguments_of(

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
+from . import _options
 from ._core import FlopCounter, FlopsEstimator
 from ._count import count
 from ._counts import FlopCount
@@ -38,6 +39,10 @@ class TorchOpEstimator(FlopsEstimator):
         batch_dim: Any = 0,
         strict: bool = False,
     ) -> None:
+        strict = _options.switch("strict", strict)
+        _options.function("loss_fn", loss_fn)
+        if optimizer is not None:
+            _options.optimizer(optimizer, "count it as it runs, in a FlopCounter() block")
         if input_example is not None:
             batch_dim = check_arguments(model, input_example, batch_dim)
         self.model = model
@@ -73,8 +78,9 @@ class TorchOpEstimator(FlopsEstimator):
         """Count a training batch of that size on fake copies; needs input_example."""
         if self.input_example is None:
             raise ValueError(
-                "TorchOpEstimator has no input_example, so a batch can only be counted while a "
-                "bound tracker trains it: pass input_example=(1, ...)"
+                "there is no input_example, so a batch can only be counted while a bound tracker "
+                "trains it. For estimate, and for a loop of your own: "
+                "FlopsTracker(TorchOpEstimator(model, input_example=(1, ...)))"
             )
         key = (batch_size, _model_state(self.model))
         if key not in self._counts:
@@ -93,7 +99,7 @@ class TorchOpEstimator(FlopsEstimator):
             dims = batch_dims(spec, self.batch_dim)
             spec = resized(spec, dims, batch_size)
         args, kwargs = arguments(make(spec, self.model, None))
-        counts = count(
+        return count(
             self.model,
             *args,
             kwargs=kwargs,
@@ -103,8 +109,6 @@ class TorchOpEstimator(FlopsEstimator):
             convention=self.convention,
             strict=self.strict,
         )
-        assert isinstance(counts, FlopCount)
-        return counts
 
     # ---- in a tracker that trains ----
 

@@ -194,11 +194,6 @@ def run_control(mode: Any, operator: Any, args: tuple[Any, ...], kwargs: Any) ->
     return operator(*map(seen, args), **named)
 
 
-def count_parameters(model: Any) -> int:
-    """How many numbers the parameters of a model hold; one that is used twice counts once."""
-    return sum(p.numel() for p in model.parameters())
-
-
 _TreeRow = tuple[Any, str, int, list[str], bool, bool]
 
 

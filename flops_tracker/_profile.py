@@ -1,17 +1,19 @@
 """profile(): FLOPs, time and memory of a model's operations or modules, measured on copies."""
 
 import json
+import numbers
 import time as clock
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from . import _views
+from . import _options, _views
 from ._core import FlopCounter
 from ._count import Call, Ready
 from ._counts import FlopCount
 from ._frameworks import need
-from ._untouched import random_as_before, root_of
+from ._untouched import parameter_count, random_as_before, root_of
 from ._watch import Watch
 
 
@@ -82,17 +84,13 @@ def profile(
     no sense.
     """
     torch = need("torch", "torch")
-    if by not in ("module", "op"):
-        raise ValueError(f"by must be 'module' or 'op', not {by!r}")
-    if not callable(model):
-        raise TypeError(f"model must be a module or a function, not {type(model).__name__}")
-    if loss_fn is not None and not backward:
-        raise TypeError("loss_fn is for backward=True")
-    if steps < 1 or warm_up < 0:
-        raise ValueError(f"steps must be 1 or more and warm_up 0 or more, not {steps}, {warm_up}")
-    if peak_flops is not None and not peak_flops > 0:
-        raise ValueError(f"peak_flops must be a number of FLOP/s above 0, not {peak_flops!r}")
-    entries = ignore_entries(ignore)
+    _options.choice("by", by, ("module", "op"))
+    backward = _options.switch("backward", backward)
+    time, memory = _options.switch("time", time), _options.switch("memory", memory)
+    _options.call(model, kwargs, backward, loss_fn)
+    steps, warm_up = _options.whole("steps", steps, 1), _options.whole("warm_up", warm_up, 0)
+    _check_peak(peak_flops)
+    entries = ignore_entries("ignore", ignore)
     root = root_of(model) if isinstance(model, torch.nn.Module) else None
     counter = FlopCounter(root, convention=convention)
     call = Call(root, model, args, dict(kwargs or {}), backward, loss_fn, None)
@@ -104,7 +102,7 @@ def profile(
         runs = [_recorded_run(counter, ready, time, memory) for _ in range(steps if time else 1)]
     result = counter._counts_as(Profile)
     result.on = "real"
-    result.params = 0 if root is None else sum(p.numel() for p in root.parameters())
+    result.params = parameter_count(root)
     result.by, result.time, result.peak_flops = by, bare, peak_flops
     result._entries = [
         (e if isinstance(e, str) else e.__name__, isinstance(e, str)) for e in entries
@@ -115,16 +113,32 @@ def profile(
     if memory:
         result._bytes = runs[-1].watch.memory
         result.memory = runs[-1].watch.live.peak
+    for entry in result._unmatched():
+        warnings.warn(
+            f"ignore has {entry!r}, and no such operation or module ran: nothing is left out",
+            stacklevel=2,
+        )
     return result
 
 
-def ignore_entries(ignore: Iterable[str | type]) -> list[str | type]:
+def _check_peak(peak_flops: Any) -> None:
+    if peak_flops is None:
+        return
+    problem = f"peak_flops must be a number of FLOP/s above 0, not {peak_flops!r}"
+    if isinstance(peak_flops, bool) or not isinstance(peak_flops, numbers.Real):
+        raise TypeError(problem)
+    if not float(peak_flops) > 0:
+        raise ValueError(problem)
+
+
+def ignore_entries(option: str, ignore: Any) -> list[str | type]:
     """Check what is to be ignored: names, paths and classes."""
-    entries: list[str | type] = [ignore] if isinstance(ignore, str | type) else list(ignore)
+    entries = ignore if isinstance(ignore, Iterable) and not isinstance(ignore, str) else [ignore]
+    entries = [ignore] if isinstance(ignore, type) else list(entries)
     for entry in entries:
         if not isinstance(entry, str | type):
             raise TypeError(
-                "ignore takes names of operations, classes of modules and their paths, not "
+                f"{option} takes names of operations, classes of modules and their paths, not "
                 f"{entry!r}"
             )
     return entries
@@ -247,14 +261,24 @@ class Profile(FlopCount):
 
     def _ignored_by(self, op: str, module: str) -> int | None:
         """The number of the entry that drops an operation in a module, if one does."""
+        return next(self._matches(op, module), None)
+
+    def _matches(self, op: str, module: str) -> Iterator[int]:
+        """The numbers of all entries that would drop it."""
         around = list(_paths_to(module))
         names = [op, op.rpartition(".")[0], *around]
         names += [path.partition(".")[2] for path in around]  # without the root's name
         by_class = frozenset[int]().union(*(self._by_class.get(path, ()) for path in around))
         for number, (text, as_text) in enumerate(self._entries):
             if number in by_class or (as_text and text in names):
-                return number
-        return None
+                yield number
+
+    def _unmatched(self) -> list[str]:
+        """Entries that name nothing that ran."""
+        ran = {(op, module) for op, module, *_ in self._calls or ()}
+        ran |= {("", path) for path, module in self.by_module().items() if module.calls}
+        matched = {number for op, module in ran for number in self._matches(op, module)}
+        return [text for number, (text, _) in enumerate(self._entries) if number not in matched]
 
     def _kept(self) -> tuple[list[int], list[list[int]]]:
         """Numbers of the calls that stay, and of those that each entry drops."""

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from ._views import text_table
+from ._views import Text, text_table
 
 
 def layer_report(estimator: Any) -> str:
-    """Rows of the layers that count, then what does not and why; a str without colours."""
+    """Rows of the layers that count, then what does not and why; without colours."""
     titles = ("layer", "class", "calls", "forward FLOPs", "formula")
     rows = []
     for layer in estimator.layers:
@@ -38,7 +38,7 @@ def layer_report(estimator: Any) -> str:
         "not seen: operations outside modules (F.linear, @, scaled_dot_product_attention, ...)"
         + (f"; forward code that may hold some: {', '.join(own_code)}" if own_code else "")
     )
-    return "\n".join(lines)
+    return Text("\n".join(lines))
 
 
 def _classes_with_own_code(estimator: Any) -> list[str]:

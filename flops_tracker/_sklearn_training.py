@@ -124,7 +124,8 @@ def sklearn_bind(estimator: Any, clf: Any, X: Any, y: Any, *, batch_size: int) -
     bound = estimator.model if own else None
     if bound is not None and bound is not clf:
         raise ValueError(
-            f"the estimator was made for another model: {bound!r}, and not for {clf!r}"
+            f"the estimator was made for another model, which is another object than this {clf!r}: "
+            "make it from the same one, SklearnSGDEstimator.from_estimator(clf)"
         )
     training = SklearnTraining(clf, X, y, size)
     targets = int(y.shape[0]) if hasattr(y, "shape") else len(y)

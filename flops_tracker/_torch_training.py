@@ -1,11 +1,14 @@
 """What ``torch_bind`` trains: zero_grad, forward, loss, backward, step, on the user's loader."""
 
+import inspect
 import operator
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from . import _options
 from ._core import SklearnSGDEstimator, TorchLayerwiseEstimator, UncountedWarning
+from ._count import check_loss
 from ._example import batched_leaf, is_one_object, parse, sample_shape, to_device
 from ._frameworks import need
 from ._op_estimator import TorchOpEstimator, step_key
@@ -115,7 +118,7 @@ class TorchTraining:
     def _train(self, batch: Any) -> int:
         self.optimizer.zero_grad(**self.zero_grad_kwargs)
         loss, size = self._own_step(batch) if self.step_fn else self._usual_step(batch)
-        _check_loss(loss)
+        check_loss(loss, "the loss")
         loss.backward()
         self.optimizer.step()
         self._losses.append(loss.detach().clone())  # its memory may be used again
@@ -238,19 +241,6 @@ def batch_size(data: Any, batch_dim: Any) -> int:
     return int(tensor.shape[dim])
 
 
-def _check_loss(loss: Any) -> None:
-    import torch
-
-    if isinstance(loss, torch.Tensor) and loss.numel() == 1 and loss.requires_grad:
-        return
-    what = (
-        f"a tensor {tuple(loss.shape)} with requires_grad={loss.requires_grad}"
-        if isinstance(loss, torch.Tensor)
-        else repr(loss)
-    )
-    raise TypeError(f"the loss must be a scalar tensor that requires grad, and is {what}")
-
-
 def loader_batch_sizes(loader: Any, batch_dim: Any) -> list[tuple[int, int]]:
     """Sizes of the batches of one epoch and how often each occurs, from the loader's own sizes."""
     from torch.utils.data import BatchSampler, IterableDataset
@@ -283,6 +273,51 @@ def _check_parameters(model: Any, optimizer: Any) -> None:
         raise ValueError(
             "the optimizer has none of the model's parameters: make it from this model"
         )
+
+
+def _check_loss_fn(loss_fn: Any) -> None:
+    """Refuse what is no function, a loader above all: it comes to mind as the third argument."""
+    is_loader = hasattr(loss_fn, "__iter__") or hasattr(loss_fn, "__getitem__")
+    if is_loader and not callable(loss_fn) and not isinstance(loss_fn, str):
+        raise TypeError(
+            "the third argument is loss_fn, and this is no function but a "
+            f"{type(loss_fn).__name__}: write train_loader=..."
+        )
+    _options.function("loss_fn", loss_fn)
+
+
+def _check_zero_grad(optimizer: Any, given: Any) -> dict[str, Any]:
+    """What zero_grad is called with; TypeError for what it does not take."""
+    if given is None:
+        return {"set_to_none": True}
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            f"zero_grad_kwargs must be a dict such as {{'set_to_none': False}}, not {given!r}"
+        )
+    try:
+        inspect.signature(optimizer.zero_grad).bind(**given)
+    except TypeError as error:
+        raise TypeError(
+            f"zero_grad_kwargs={given!r} does not fit {type(optimizer).__name__}.zero_grad: {error}"
+        ) from None
+    except ValueError:
+        pass  # a function without a signature
+    return dict(given)
+
+
+def _device_of(model: Any, device: Any) -> Any:
+    """Where batches go; an error at once where there is no such device."""
+    import torch
+
+    if device is None:
+        first = next(model.parameters(), None)
+        return torch.device("cpu") if first is None else first.device
+    found = torch.device(device)
+    try:
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:  # a build without CUDA asserts
+        raise RuntimeError(f"device={device!r} can't be used here: {error}") from None
+    return found
 
 
 def _check_same_model(estimator: Any, model: Any) -> None:
@@ -322,6 +357,7 @@ def torch_bind(
 
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
+    _check_loss_fn(loss_fn)
     if train_loader is None:
         raise TypeError("torch_bind needs train_loader, the batches to train on")
     map_style = isinstance(train_loader, torch.utils.data.Dataset) and not isinstance(
@@ -334,37 +370,24 @@ def torch_bind(
         )
     if not hasattr(train_loader, "__iter__") and not hasattr(train_loader, "__getitem__"):
         raise TypeError(f"train_loader must be iterable, not {type(train_loader).__name__}")
-    has_both = hasattr(optimizer, "step") and hasattr(optimizer, "zero_grad")
-    if isinstance(optimizer, type) or not has_both:
-        raise TypeError(
-            f"optimizer needs step() and zero_grad(); this is no such object: {optimizer!r}"
-        )
+    _options.optimizer(
+        optimizer,
+        "write the loop yourself, with on_epoch_start, update_batch and on_epoch_end",
+    )
     _check_parameters(model, optimizer)
-    if isinstance(optimizer, torch.optim.LBFGS):
-        raise TypeError(
-            "LBFGS runs the model inside its step: write the loop yourself, with on_epoch_start, "
-            "update_batch and on_epoch_end"
-        )
-    for name, function in (("loss_fn", loss_fn), ("step_fn", step_fn)):
-        if function is not None and not callable(function):
-            raise TypeError(f"{name} must be callable, not {function!r}")
-        if isinstance(function, type):
-            raise TypeError(f"{name} is the class {function.__name__}: write {function.__name__}()")
+    _options.function("step_fn", step_fn)
     if loss_fn is not None and step_fn is not None:
         raise TypeError("step_fn computes the loss itself: pass either loss_fn or step_fn")
     _check_same_model(estimator, model)
     batch_dim, counted_shape = _read_example(estimator)
-    if device is None:
-        first = next(model.parameters(), None)
-        device = torch.device("cpu") if first is None else first.device
     return TorchTraining(
         model,
         optimizer,
         loss_fn,
         train_loader,
-        torch.device(device),
+        _device_of(model, device),
         step_fn,
-        {"set_to_none": True} if zero_grad_kwargs is None else zero_grad_kwargs,
+        _check_zero_grad(optimizer, zero_grad_kwargs),
         batch_dim,
         counted_shape if step_fn is None else None,
         estimator if isinstance(estimator, TorchOpEstimator) else None,

@@ -143,6 +143,15 @@ def quiet_fake_tensors() -> Iterator[None]:
         logger.disabled = disabled
 
 
+def parameter_count(root: Any) -> int:
+    """Numbers in the parameters of a module, shared ones once; 0 of a function (None)."""
+    if root is None:
+        return 0
+    from torch.nn.parameter import is_lazy
+
+    return sum(p.numel() for p in root.parameters() if not is_lazy(p))
+
+
 def root_of(model: Any) -> Any:
     """Unwrap the module whose layers are counted; ValueError while one of them is lazy."""
     import torch

@@ -8,11 +8,23 @@ from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
 
-from . import _core
+from . import _core, _options
 
 _MODULE_TITLES = ("module", "class", "calls", "own FLOPs", "with inside", "share")
 _OP_TITLES = ("operation", "class", "calls", "FLOPs", "share")
 _LARGEST = 20  # operations and modules in a page that is not asked for more
+
+
+class Text(str):
+    """Text that a notebook or IPython shows line by line and not as the repr of a string."""
+
+    __slots__ = ()
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self)}</pre>"
 
 
 def render(renderable: Any) -> str:
@@ -33,13 +45,13 @@ def text_table(titles: Iterable[str], rows: Iterable[Iterable[str]], right: Cont
 
     with random_as_before():  # importing rich draws a random number
         from rich.table import Table
-        from rich.text import Text
+        from rich.text import Text as Cell
 
     table = Table(box=None, pad_edge=False)
     for title in titles:
         table.add_column(title, justify="right" if title in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))  # a name may look like markup
+        table.add_row(*(Cell(cell) for cell in row))  # a name may look like markup
     return render(table)
 
 
@@ -48,7 +60,16 @@ def share(part: int, total: int) -> str:
     return f"{100 * part / total:.1f} %" if total else "-"
 
 
+def number_of(count: int, noun: str) -> str:
+    """1 operation, 2 operations."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 # ---- table and tree ----
+
+
+def _limits(depth: Any, top: Any) -> tuple[int | None, int | None]:
+    return _options.whole_or_none("depth", depth), _options.whole_or_none("top", top)
 
 
 def module_rows(counts: Any, depth: int | None, top: int | None) -> list[list[str]]:
@@ -84,7 +105,9 @@ def op_rows(counts: Any, top: int | None) -> list[list[str]]:
 
 def summary(counts: Any) -> str:
     """Total and trust line, phases, what has no rule."""
-    lines = [f"{counts.total:,} FLOPs ({_core.format_flops(counts.total)}) · {counts.trust_line}"]
+    total = counts.total
+    rounded = f" ({_core.format_flops(total)})" if total >= 1000 else ""  # the same below
+    lines = [f"{total:,} FLOPs{rounded} · {counts.trust_line}"]
     phases = [f"{phase} {flops:,}" for phase, flops in counts.by_phase().items() if flops]
     if phases:
         lines.append(" · ".join(phases))
@@ -95,21 +118,22 @@ def summary(counts: Any) -> str:
 
 def table(counts: Any, depth: int | None, top: int | None) -> str:
     """Modules and operations with their FLOPs, and the summary below."""
+    depth, top = _limits(depth, top)
     parts = []
     if len(counts.by_module()) > 0:
         parts.append(
             text_table(_MODULE_TITLES, module_rows(counts, depth, top), _MODULE_TITLES[2:])
         )
     parts.append(text_table(_OP_TITLES, op_rows(counts, top), _OP_TITLES[2:]))
-    return "\n\n".join([*parts, summary(counts)])
+    return Text("\n\n".join([*parts, summary(counts)]))
 
 
 def tree(counts: Any, depth: int | None) -> str:
     """The modules as a tree, each with its inclusive FLOPs and share."""
-    from rich.text import Text
+    from rich.text import Text as Cell
     from rich.tree import Tree
 
-    root = Tree(Text(f"{counts.total:,} FLOPs · {counts.trust_line}"))
+    root = Tree(Cell(f"{counts.total:,} FLOPs · {counts.trust_line}"))
     branches = {"": root}
     for name, module in counts.by_module(depth).items():
         parent, _, own_name = name.rpartition(".")
@@ -117,10 +141,10 @@ def tree(counts: Any, depth: int | None) -> str:
             f"{own_name} {module.module_class} {module.inclusive:,} "
             f"({share(module.inclusive, counts.total)})"
         )
-        branches[name] = branches.get(parent, root).add(Text(label))
+        branches[name] = branches.get(parent, root).add(Cell(label))
     if counts.outside:
-        root.add(Text(f"(outside of modules) {counts.outside:,}"))
-    return render(root)
+        root.add(Cell(f"(outside of modules) {counts.outside:,}"))
+    return Text(render(root))
 
 
 # ---- export ----
@@ -166,7 +190,7 @@ def to_json(counts: Any, path: Any) -> str:
 def to_csv(counts: Any, path: Any) -> None:
     """One line per operation, module, phase and dtype."""
     rows = [_row_dict(row) for row in counts.rows]
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with Path(path).open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=_columns(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -247,7 +271,9 @@ def profile_summary(profile: Any) -> str:
     if profile.memory is not None:
         lines.append(f"at most {profile.memory:,} bytes in use")
     for entry, calls, flops in profile.ignored:
-        lines.append(f"ignored in the table: {entry} ({calls:,} operations, {flops:,} FLOPs)")
+        lines.append(
+            f"ignored in the table: {entry} ({number_of(calls, 'operation')}, {flops:,} FLOPs)"
+        )
     return "\n".join(lines)
 
 
@@ -257,6 +283,7 @@ def _milliseconds(seconds: float) -> str:
 
 def profile_table(profile: Any, depth: int | None, top: int | None) -> str:
     """The records of a profile, and the summary below."""
+    depth, top = _limits(depth, top)
     by_op = profile.by == "op"
     titles = ("module", "operation", "phase") if by_op else ("module", "class", "calls")
     records = [r for r in profile.records if depth is None or r.module.count(".") <= depth]
@@ -282,4 +309,4 @@ def profile_table(profile: Any, depth: int | None, top: int | None) -> str:
     text = text_table(
         [columns[at] for at in used], [[row[at] for at in used] for row in rows], right
     )
-    return f"{text}\n\n{profile_summary(profile)}"
+    return Text(f"{text}\n\n{profile_summary(profile)}")

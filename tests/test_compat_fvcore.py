@@ -193,5 +193,14 @@ def test_what_is_wrong_is_said():
         flops.set_op_handle("aten::linear", lambda i, o: 1)
     with pytest.raises(TypeError, match="a name and a function"):
         flops.set_op_handle("aten::add")
+    with pytest.raises(ValueError, match="no operation 'aten::foo' in this PyTorch"):
+        flops.set_op_handle("aten::foo", lambda i, o: 1)
+    with pytest.raises(ValueError, match="such as 'aten::add', not 'add'"):
+        flops.set_op_handle("add", None)
+    with pytest.raises(TypeError, match="handle of 'aten::add' must be a function or None, not 3"):
+        flops.set_op_handle("aten::mul", None, "aten::add", 3)
+    for view in (flop_count_table, flop_count_str):
+        with pytest.raises(TypeError, match=r"not Linear: pass FlopCountAnalysis\(model, inputs\)"):
+            view(nn.Linear(2, 2))
     with pytest.raises(TypeError, match="not function"):
         FlopCountAnalysis(lambda x: x, torch.ones(1))

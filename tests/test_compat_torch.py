@@ -78,7 +78,7 @@ def test_each_block_counts_from_zero():
         with mode:
             torch.ones(3, 4) @ torch.ones(4, 5)
         assert mode.get_total_flops() == 120
-    with mode, pytest.raises(RuntimeError, match="outside of its block"):
+    with mode, pytest.raises(RuntimeError, match="this FlopCounterMode is counting already"):
         mode.__enter__()
 
 

@@ -207,6 +207,8 @@ def test_nothing_is_left_on_the_model():
 def test_misuse():
     with pytest.raises(TypeError, match="not function"):
         TorchFLOPsByFX(lambda x: x)
+    with pytest.raises(TypeError, match=r"ignore_ops takes names of operations.*not 5"):
+        TorchFLOPsByFX(Simple(), ignore_ops=5)
     with pytest.raises(ValueError, match="not 'memory'"):
         TorchFLOPsByFX(Simple(), mem_func_name="memory")
     with pytest.raises(RuntimeError, match="propagate"):

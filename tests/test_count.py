@@ -88,12 +88,19 @@ class DataDependent(nn.Module):
 def test_a_model_that_reads_data_runs_on_real_copies_and_says_so():
     model = DataDependent()
     before = snapshot(model)
-    with pytest.warns(UserWarning, match="counted on real tensors") as caught:
+    message = r"counted on real tensors, since the model reads data.*on='real'"
+    with pytest.warns(UserWarning, match=message) as caught:
         counts = count(model, torch.ones(2, 4), convention="matmul")
     assert caught[0].filename == __file__
     assert counts.total == 64
     assert counts.on.startswith("real: ")
     assert changes(before, snapshot(model)) == []
+
+
+def test_reading_data_on_meta_copies_names_the_way_out():
+    with pytest.raises(RuntimeError, match="meta") as caught:
+        count(DataDependent(), torch.ones(2, 4), on="meta")
+    assert any("use on='real'" in note for note in caught.value.__notes__)
 
 
 @pytest.mark.filterwarnings("ignore:Sparse")
@@ -137,6 +144,36 @@ def test_the_mode_of_the_model_decides():
     ("change", "error", "words"),
     [
         ({"on": "gpu"}, ValueError, "'fake', 'meta' or 'real', not 'gpu'"),
+        ({"kwargs": [1]}, TypeError, r"kwargs must be a dict, not \[1\]"),
+        ({"backward": "no"}, TypeError, "backward must be True or False, not 'no'"),
+        ({"strict": None}, TypeError, "strict must be True or False, not None"),
+        ({"backward": True, "loss_fn": "ce"}, TypeError, "loss_fn must be callable, not 'ce'"),
+        (
+            {"backward": True, "loss_fn": nn.MSELoss},
+            TypeError,
+            r"loss_fn is the class MSELoss: write MSELoss\(\)",
+        ),
+        (
+            {"backward": True, "loss_fn": lambda output: None},
+            TypeError,
+            "what loss_fn returns must be a scalar tensor.*is None",
+        ),
+        (
+            {"backward": True, "loss_fn": lambda output: output},
+            TypeError,
+            r"what loss_fn returns.*a tensor \(8, 3\)",
+        ),
+        (
+            {"backward": True, "optimizer": torch.optim.Adam},
+            TypeError,
+            r"pass an instance, Adam\(model.parameters\(\)\)",
+        ),
+        (
+            {"backward": True, "optimizer": torch.optim.LBFGS(mlp().parameters())},
+            TypeError,
+            r"needs a closure: .*FlopCounter\(\) block",
+        ),
+        ({"causal": True}, TypeError, "causal must be 'full' or 'exact', not True"),
         ({"convention": "flops"}, ValueError, "convention must be"),
         ({"loss_fn": torch.sum}, TypeError, "loss_fn is for backward=True"),
         ({"optimizer": 1}, TypeError, "pass backward=True"),

@@ -183,6 +183,7 @@ def test_a_counter_shows_what_its_counts_show():
         model(torch.ones(2, 4))
     assert repr(c).startswith(f"<flops_tracker.FlopCounter: {2 * 2 * 20} FLOPs, matmul · ")
     assert c.params == 20
+    assert FlopCounter(nn.LazyLinear(3)).params == 0
     assert c._repr_html_() == c.counts._repr_html_()
     with pytest.raises(AttributeError):
         _ = c._nothing

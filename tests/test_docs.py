@@ -47,6 +47,23 @@ def test_version_is_the_one_of_pyproject():
     assert flops_tracker.__version__ == project["version"]
 
 
+def test_the_table_of_conventions_is_the_one_of_the_core():
+    text = (ROOT / "docs" / "usage.md").read_text().split("### Conventions")[1]
+    titles, _, *rows = [line for line in text.split("### ")[0].splitlines() if line[:1] == "|"]
+    kinds = re.findall(r"`(\w+)`", titles)
+    shown = {re.findall(r"`(\w+)`", row)[0]: re.findall(r"-?\d+", row) for row in rows}
+    known = {convention.name: convention for convention in flops_tracker.conventions()}
+    for name, weights in shown.items():
+        convention = known.pop(name)
+        given = dict(zip(kinds, map(int, weights), strict=True))
+        assert {**given, "bytes": 0} == convention.contractions
+        everywhere = "of contractions only" not in next(row for row in rows if f"`{name}`" in row)
+        assert convention.others == {
+            kind: weight * everywhere for kind, weight in convention.contractions.items()
+        }
+    assert list(known) == ["layerwise"]
+
+
 def test_formula_documents_are_up_to_date():
     run = subprocess.run(
         [sys.executable, ROOT / "tools" / "formula_docs.py", "--check"],

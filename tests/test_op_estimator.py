@@ -122,8 +122,29 @@ def test_in_a_loop_of_ones_own():
 
 
 def test_without_an_example_a_batch_must_be_trained():
-    with pytest.raises(ValueError, match="pass input_example"):
+    words = r"FlopsTracker\(TorchOpEstimator\(model, input_example=\(1, \.\.\.\)\)\)"
+    with pytest.raises(ValueError, match=words):
         TorchOpEstimator(linear()).flops_for_batch(1)
+    model = linear()
+    ft = FlopsTracker(model).torch_bind(model, sgd(model), train_loader=toy_batches())
+    with pytest.raises(ValueError, match=words):
+        ft.estimate(2)
+    with pytest.raises(ValueError, match=words), FlopsTracker(model) as own:
+        own.on_epoch_start()
+        own.update_batch(3)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"strict": "no"}, "strict must be True or False, not 'no'"),
+        ({"loss_fn": "ce"}, "loss_fn must be callable, not 'ce'"),
+        ({"optimizer": torch.optim.Adam}, r"pass an instance, Adam\(model.parameters\(\)\)"),
+    ],
+)
+def test_options_that_make_no_sense(options, words):
+    with pytest.raises(TypeError, match=words):
+        TorchOpEstimator(linear(), (1, 4), **options)
 
 
 def test_a_convention_is_for_a_model():

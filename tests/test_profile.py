@@ -100,7 +100,9 @@ def test_ignore_drops_from_the_table_and_says_so(entry, module, dropped):
 
 
 def test_ignored_modules_are_no_rows():
-    result = quick(mlp(), torch.randn(8, 5), ignore=[nn.Linear, "nothing"], time=False)
+    with pytest.warns(UserWarning, match="ignore has 'nothing', and no such") as caught:
+        result = quick(mlp(), torch.randn(8, 5), ignore=[nn.Linear, "nothing"], time=False)
+    assert len(caught) == 1
     assert [(r.module, r.flops) for r in result.records] == [("Sequential", 0), ("Sequential.1", 0)]
     assert [(i.entry, i.calls > 0) for i in result.ignored] == [
         ("Linear", True),
@@ -220,9 +222,17 @@ def test_a_loss_of_ones_own():
     [
         ({"by": "layer"}, ValueError, "'module' or 'op', not 'layer'"),
         ({"steps": 0}, ValueError, "steps must be 1 or more"),
-        ({"warm_up": -1}, ValueError, "warm_up 0 or more"),
+        ({"steps": 2.5}, TypeError, "steps must be an int, not 2.5"),
+        ({"warm_up": -1}, ValueError, "warm_up must be 0 or more, not -1"),
+        ({"warm_up": 1.5}, TypeError, "warm_up must be an int, not 1.5"),
         ({"peak_flops": 0}, ValueError, "above 0, not 0"),
-        ({"ignore": [3]}, TypeError, "not 3"),
+        ({"peak_flops": "1T"}, TypeError, "peak_flops must be a number of FLOP/s.*not '1T'"),
+        ({"peak_flops": True}, TypeError, "peak_flops must be a number"),
+        ({"ignore": [3]}, TypeError, "ignore takes names.*not 3"),
+        ({"ignore": 5}, TypeError, "ignore takes names.*not 5"),
+        ({"time": "no"}, TypeError, "time must be True or False, not 'no'"),
+        ({"kwargs": [1]}, TypeError, r"kwargs must be a dict, not \[1\]"),
+        ({"loss_fn": "ce", "backward": True}, TypeError, "loss_fn must be callable, not 'ce'"),
         ({"loss_fn": sum}, TypeError, "backward=True"),
     ],
 )

@@ -268,8 +268,9 @@ def test_saving_where_it_is_not_possible(save, tmp_path):
         getattr(ft, save)(tmp_path / "missing" / "x.csv")
     with pytest.raises(IsADirectoryError):
         getattr(ft, save)(tmp_path)
-    with pytest.raises(TypeError):
-        getattr(ft, save)(None)
+    for path in (None, 1, 99):  # no file that is open, such as standard output
+        with pytest.raises(TypeError, match=f"path must be a str or os.PathLike, not {path}"):
+            getattr(ft, save)(path)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")

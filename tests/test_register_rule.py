@@ -159,10 +159,21 @@ def test_explain_takes_names_and_defaults():
     assert "mac 120, dot 24, bias 24, arith 24" in text
 
 
+def test_explain_asks_questions_in_words():
+    text = explain("aten.addmm", (6,), (4, 5), (5, 6), alpha=2)
+    assert "beta other than 0: yes, alpha other than 1: yes, beta other than 1: no" in text
+    assert "step" not in explain("aten.add.Tensor", (3,), (3,)).splitlines()[2]
+    assert "alpha other than 1: yes" in explain("aten.add_.Tensor", (3,), (3,), alpha=2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
         (("aten.nothing",), ValueError, "no operation 'aten.nothing'"),
+        (("addmm",), ValueError, r"no operation 'addmm'.*; did you mean 'aten\.addmm'\?"),
+        (("torch.addmm",), ValueError, r"; did you mean 'aten\.addmm'\?"),
+        (("aten.adddmm",), ValueError, r"; did you mean 'aten\.addmm'\?"),
+        ((5,), ValueError, "no operation '5' in this PyTorch$"),
         (("aten.add.Nothing", (1,), (1,)), ValueError, "no overload 'Nothing'"),
         (("aten.mm", (1, 1)), TypeError, "needs 'mat2'"),
         (("aten.mm", (1, 1), (1, 1), (1, 1)), TypeError, "takes 2 arguments, not 3"),

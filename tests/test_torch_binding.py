@@ -44,7 +44,11 @@ def tracker(model):
         ),
         ({"loss_fn": nn.CrossEntropyLoss}, r"loss_fn is the class.*write CrossEntropyLoss\(\)"),
         ({"loss_fn": "nll"}, "loss_fn must be callable"),
+        ({"loss_fn": toy_batches()}, "third argument is loss_fn.*a list: write train_loader="),
+        ({"loss_fn": DataLoader(range(3))}, "a DataLoader: write train_loader="),
         ({"step_fn": 3}, "step_fn must be callable"),
+        ({"zero_grad_kwargs": True}, "zero_grad_kwargs must be a dict.*not True"),
+        ({"zero_grad_kwargs": {"to_none": True}}, "does not fit SGD.zero_grad.*'to_none'"),
         ({"loss_fn": max, "step_fn": max}, "either loss_fn or step_fn"),
         ({"colour": 1}, "colour"),
     ],
@@ -63,6 +67,8 @@ def test_a_missing_loader_or_optimizer():
     model, optimizer = parts()
     with pytest.raises(TypeError, match="train_loader"):
         tracker(model).torch_bind(model, optimizer)
+    with pytest.raises(TypeError, match="third argument is loss_fn"):
+        tracker(model).torch_bind(model, optimizer, toy_batches())
     with pytest.raises(TypeError, match="optimizer"):
         tracker(model).torch_bind(model, train_loader=toy_batches())
 
@@ -71,6 +77,13 @@ def test_an_unknown_device():
     model, optimizer = parts()
     with pytest.raises(RuntimeError, match="device"):
         tracker(model).torch_bind(model, optimizer, train_loader=[], device="abacus")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+def test_a_device_that_is_not_there():
+    model, optimizer = parts()
+    with pytest.raises(RuntimeError, match="device='cuda' can't be used here"):
+        tracker(model).torch_bind(model, optimizer, train_loader=[], device="cuda")
 
 
 def test_lbfgs_is_refused_with_the_way_out():

@@ -87,6 +87,9 @@ def test_the_model_must_be_a_module(kind, model):
         (7, "input_example"),
         ("(1, 5)", "input_example"),
         ((1, -5), "negative"),
+        ((1.0, 5), r"takes integers, not 1\.0"),
+        ((1, True), "takes integers, not True"),
+        (((1, 5.5), "float32"), r"takes integers, not 5\.5"),
         ((0, 5), "empty batch"),
         ({}, "no tensor"),
         ((None,), "no tensor"),
@@ -191,6 +194,21 @@ def test_a_model_of_one_batch_size_is_scaled_in_proportion():
     model = Function(lambda self, x: self.linear(x.view(2, 6)), linear=nn.Linear(6, 1))
     # 2·2·6 = 24 for the 2 rows that it can take
     assert TorchAutoEstimator(model, (2, 6), 1).flops_for_batch(6) == 72
+
+
+@pytest.mark.parametrize(
+    ("kind", "option"),
+    [
+        (TorchAutoEstimator, "include_norm_cost"),
+        (TorchAutoEstimator, "include_pooling_cost"),
+        (TorchAutoEstimator, "include_softmax_cost"),
+        (TorchAutoEstimator, "use_eval_mode"),
+        (TorchCNNLayerwiseEstimator, "use_eval_mode"),
+    ],
+)
+def test_text_is_neither_on_nor_off(kind, option):
+    with pytest.raises(TypeError, match=f"{option} must be True or False, not 'no'"):
+        kind(nn.Linear(4, 3), (1, 4), **{option: "no"})
 
 
 def test_use_eval_mode_chooses_the_path():

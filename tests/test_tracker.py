@@ -4,7 +4,9 @@ import gc
 import re
 import weakref
 
+import numpy as np
 import pytest
+import torch
 from torch import nn
 from training_models import (
     TOY_FLOPS,
@@ -217,10 +219,37 @@ def test_a_missing_estimator():
         FlopsTracker()
 
 
-@pytest.mark.parametrize("options", [{"run_name": 3}, {"run_name": None}, {"color": 1}])
-def test_wrong_options_of_the_constructor(options):
-    with pytest.raises(TypeError):
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"run_name": 3}, "run_name must be a str, not 3"),
+        ({"run_name": None}, "run_name must be a str, not None"),
+        ({"color": 1}, "color"),
+        ({"log_wall_time": "no"}, "log_wall_time must be True or False, not 'no'"),
+        ({"keep_batch_logs": 2}, "keep_batch_logs must be True or False, not 2"),
+        ({"keep_epoch_logs": None}, "keep_epoch_logs must be True or False, not None"),
+    ],
+)
+def test_wrong_options_of_the_constructor(options, words):
+    with pytest.raises(TypeError, match=words):
         FlopsTracker(PerSample(1), **options)
+
+
+@pytest.mark.parametrize(("on", "off"), [(True, False), (1, 0), (np.True_, np.False_)])
+def test_what_is_on_or_off(on, off):
+    assert FlopsTracker(PerSample(1), keep_batch_logs=on).step_logs == []
+    with pytest.raises(RuntimeError, match="keep_batch_logs=False"):
+        _ = FlopsTracker(PerSample(1), keep_batch_logs=off).step_logs
+
+
+@pytest.mark.parametrize("batch", [torch.zeros(3, 4), np.zeros((3, 4))])
+def test_a_batch_in_the_place_of_its_size(batch):
+    ft = FlopsTracker(PerSample(7))
+    ft.on_epoch_start()
+    words = r"must be an integer, not a .* of shape \(3, 4\); did you mean batch_size=len\(x\)\?"
+    with pytest.raises(TypeError, match=words):
+        ft.update_batch(batch)
+    assert ft.total_flops == 0
 
 
 def test_nothing_bound_names_the_ways_to_bind():
@@ -246,7 +275,7 @@ def test_print_total_flops_is_one_line(capsys):
 
 def test_print_total_flops_of_an_own_estimator_names_it(capsys):
     FlopsTracker(PerSample(7)).print_total_flops()
-    assert re.fullmatch(r"total 0 FLOPs \(0 FLOP\).*PerSample.*\n", capsys.readouterr().out)
+    assert re.fullmatch(r"total 0 FLOPs · .*PerSample.*\n", capsys.readouterr().out)
 
 
 def test_repr_names_run_total_and_epochs():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from flops_tracker import FlopCounter
+from flops_tracker import FlopCounter, TorchAutoEstimator, explain
 
 
 class Odd(nn.Linear):
@@ -40,7 +40,7 @@ def test_table(counts):
     assert ["(outside", "of", "modules)", "24", "4.1", "%"] in lines
     assert ["aten.addmm.default", "matmul", "2", "568", "95.9", "%"] in lines
     assert "[red]<b>Odd</b>" in text
-    assert f"{TOTAL} FLOPs (592 FLOP) · standard · " in text
+    assert f"\n{TOTAL} FLOPs · standard · " in text  # in short it is no shorter
     assert "\x1b" not in text
 
 
@@ -61,6 +61,62 @@ def test_tree(counts):
         "│       └── 1 [red]<b>Odd</b> 216 (36.5 %)",
         "└── (outside of modules) 24",
     ]
+
+
+@pytest.mark.parametrize(
+    ("view", "limits", "error", "words"),
+    [
+        ("table", {"depth": "1"}, TypeError, "depth must be an int, not '1'"),
+        ("table", {"top": 1.5}, TypeError, "top must be an int, not 1.5"),
+        ("table", {"top": -1}, ValueError, "top must be 0 or more, not -1"),
+        ("table", {"depth": -1}, ValueError, "depth must be 0 or more, not -1"),
+        ("tree", {"depth": -1}, ValueError, "depth must be 0 or more, not -1"),
+        ("by_module", {"depth": -1}, ValueError, "depth must be 0 or more, not -1"),
+        ("by_module", {"depth": True}, TypeError, "depth must be an int, not True"),
+    ],
+)
+def test_limits_that_make_no_sense(counts, view, limits, error, words):
+    with pytest.raises(error, match=words):
+        getattr(counts, view)(**limits)
+
+
+class Printer:
+    def __init__(self):
+        self.lines = []
+
+    def text(self, text):
+        self.lines += text.splitlines()
+
+
+def test_text_is_shown_as_its_lines_in_a_notebook(counts):
+    estimator = TorchAutoEstimator(nn.Linear(5, 4), (1, 5))
+    texts = [counts.table(), counts.tree(), explain("aten.mm", (4, 5), (5, 6)), estimator.report()]
+    for text in texts:
+        printer = Printer()
+        text._repr_pretty_(printer, False)
+        assert len(printer.lines) > 2 and "\n".join(printer.lines) == text
+        assert text._repr_html_().startswith("<pre>")
+    assert "&lt;b&gt;Odd" in texts[0]._repr_html_()
+
+
+def test_one_is_not_many():
+    x = torch.ones(2)
+    with FlopCounter() as c:
+        x.neg_()
+        assert str(c.counts).startswith("2 FLOPs · standard · 1 operation, 100.0 % counted")
+        x.neg_()
+    assert str(c.counts).startswith("4 FLOPs · standard · 2 operations, 100.0 % counted")
+
+
+def test_what_is_a_file_that_is_open(counts):
+    with pytest.raises(TypeError, match="int"):
+        counts.to_csv(1)
+
+
+def test_a_large_total_is_given_in_short_as_well():
+    with FlopCounter() as c:  # 2·10·10·10
+        torch.ones(10, 10).mm(torch.ones(10, 10))
+    assert str(c.counts).startswith("2,000 FLOPs (2.00 kFLOP) · ")
 
 
 def test_plain_data(counts, tmp_path):
@@ -104,7 +160,7 @@ def test_an_empty_count_can_be_printed():
     with FlopCounter() as c:
         pass
     assert c.total == 0
-    assert "0 FLOPs (0 FLOP) · standard · 0 operations, 100.0 % counted, 0 unknown" in c.table()
+    assert c.table().endswith("\n0 FLOPs · standard · 0 operations")
     assert c.tree().startswith("0 FLOPs")
     assert c.coverage == 1.0
     assert str(c.counts).startswith("0 FLOPs")

@@ -18,6 +18,24 @@ pyft_from_u128(ft_u128 count)
     return PyLong_FromString(text, NULL, 10);
 }
 
+/* A batch in the place of its size: an array would be printed as a whole, or not say enough. */
+static void
+describe_array(PyObject *object, const char *what, PyObject *error)
+{
+    PyObject *sizes = PyObject_GetAttrString(object, "shape");
+    PyObject *shape = sizes == NULL ? NULL : PySequence_Tuple(sizes);
+    if (shape == NULL) {
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    }
+    else {
+        PyErr_Format(PyExc_TypeError, "%s must be an integer, not a %s of shape %S%s", what,
+                     Py_TYPE(object)->tp_name, shape,
+                     strcmp(what, "batch_size") == 0 ? "; did you mean batch_size=len(x)?" : "");
+    }
+    Py_XDECREF(sizes);
+    Py_XDECREF(shape);
+}
+
 /* An integer of any integer type, but neither bool nor float; a new reference. */
 static PyObject *
 to_integer(PyObject *object, const char *what)
@@ -27,7 +45,25 @@ to_integer(PyObject *object, const char *what)
                      Py_TYPE(object)->tp_name);
         return NULL;
     }
-    return PyNumber_Index(object);
+    PyObject *integer = PyNumber_Index(object);
+    if (integer == NULL && PyErr_ExceptionMatches(PyExc_TypeError)) {
+        PyObject *error = pyft_take_exception();
+        describe_array(object, what, error);
+        Py_DECREF(error);
+    }
+    return integer;
+}
+
+int
+pyft_to_switch(PyObject *object, void *option)
+{
+    pyft_switch *given = option;
+    PyObject *read = PyBool_Check(object) ? Py_NewRef(object)
+                                          : pyft_call_helper("flops_tracker._options", "switch",
+                                                             "(sO)", given->name, object);
+    given->on = read == Py_True;
+    Py_XDECREF(read);
+    return read != NULL;
 }
 
 static int
@@ -157,6 +193,16 @@ pyft_si_text(ft_u128 count)
     char text[FT_TEXT_SIZE];
     ft_text_si(count, "FLOP", text);
     return PyUnicode_FromString(text);
+}
+
+PyObject *
+pyft_flops_text(ft_u128 count)
+{
+    char exact[FT_TEXT_SIZE], rounded[FT_TEXT_SIZE];
+    ft_text_grouped(count, exact);
+    ft_text_si(count, "FLOP", rounded);
+    return count.hi == 0 && count.lo < 1000 ? PyUnicode_FromFormat("%s FLOPs", exact)
+                                            : PyUnicode_FromFormat("%s FLOPs (%s)", exact, rounded);
 }
 
 PyObject *

@@ -152,7 +152,7 @@ counter_counts(PyObject *object, void *unused)
     PyObject *model = ((pyft_counter *)object)->model;
     if (counts != NULL && model != NULL) {
         PyObject *number =
-            pyft_call_helper("flops_tracker._operations", "count_parameters", "(O)", model);
+            pyft_call_helper("flops_tracker._untouched", "parameter_count", "(O)", model);
         if (number == NULL || PyObject_SetAttrString(counts, "params", number) < 0) {
             Py_CLEAR(counts);
         }
@@ -252,8 +252,8 @@ counter_init(PyObject *object, PyObject *args, PyObject *kwargs)
     pyft_counter *self = (pyft_counter *)object;
     PyObject *model = Py_None, *convention = NULL, *causal = NULL;
     int strict = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OpO:FlopCounter", names, &model, &convention,
-                                     &strict, &causal)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OO&O:FlopCounter", names, &model, &convention,
+                                     pyft_to_switch, &strict, &causal)) {
         return -1;
     }
     if (pyft_threads_in_use(self)) {
@@ -378,7 +378,7 @@ static PyType_Slot counter_slots[] = {
      "Afterwards, and inside, it reads like a FlopCount: c.total, c.by_op(), c.table().\n"
      "The same counter entered again goes on. `model` gives names to its modules from the\n"
      "start and lists those that never ran; without it, modules are named when they run.\n"
-     "strict: an operation without a rule raises RuntimeError before it runs. causal='exact'\n"
+     "strict: an operation without a rule raises UnknownOperationError before it runs. causal='exact'\n"
      "counts the lower triangle of causal attention only."},
     {Py_tp_new, counter_new},
     {Py_tp_init, counter_init},

@@ -40,24 +40,21 @@ print_batch(epoch_iterator *self, const ft_step *step)
 static int
 print_epoch(epoch_iterator *self, const ft_epoch *epoch)
 {
-    PyObject *flops = pyft_grouped_text(epoch->flops_epoch);
-    PyObject *short_flops = pyft_si_text(epoch->flops_epoch);
+    PyObject *flops = pyft_flops_text(epoch->flops_epoch);
     PyObject *total = pyft_si_text(epoch->flops_total_cum);
     char *loss = PyOS_double_to_string(epoch->loss, 'g', 4, 0, NULL);
     char *seconds = PyOS_double_to_string(epoch->wall_time_s, 'f', 2, 0, NULL);
     PyObject *text = NULL;
-    if (flops != NULL && short_flops != NULL && total != NULL && loss != NULL && seconds != NULL) {
+    if (flops != NULL && total != NULL && loss != NULL && seconds != NULL) {
         bool timed = self->tracker->log_wall_time, has_loss = epoch->has_loss;
-        text = PyUnicode_FromFormat("epoch %u%s%U FLOPs (%U)%stotal %U%s%s%s%s%s%s", epoch->epoch,
-                                    PYFT_DOT, flops, short_flops, PYFT_DOT, total,
-                                    has_loss ? PYFT_DOT "loss " : "", has_loss ? loss : "",
-                                    timed ? PYFT_DOT : "", timed ? seconds : "", timed ? " s" : "",
-                                    epoch->complete ? "" : PYFT_DOT "broken off");
+        text = PyUnicode_FromFormat(
+            "epoch %u%s%U%stotal %U%s%s%s%s%s%s", epoch->epoch, PYFT_DOT, flops, PYFT_DOT, total,
+            has_loss ? PYFT_DOT "loss " : "", has_loss ? loss : "", timed ? PYFT_DOT : "",
+            timed ? seconds : "", timed ? " s" : "", epoch->complete ? "" : PYFT_DOT "broken off");
     }
     PyMem_Free(loss);
     PyMem_Free(seconds);
     Py_XDECREF(flops);
-    Py_XDECREF(short_flops);
     Py_XDECREF(total);
     return say(self, text);
 }

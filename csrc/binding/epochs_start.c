@@ -4,23 +4,26 @@
 
 typedef struct {
     PyObject *epochs, *prefix, *on_epoch_end, *config;
-    const char *print_level, *export_level, *overwrite;
-    const char *wandb_project, *wandb_run_name, *wandb_log, *wandb_entity;
-    int progress, wandb, wandb_only_rank0;
+    PyObject *print_level, *export_level, *overwrite, *wandb_log; /* NULL: not given */
+    const char *wandb_project, *wandb_run_name, *wandb_entity;
+    pyft_switch progress, wandb, wandb_only_rank0;
 } epoch_options;
 
 /* "none", "epoch", "batch" or "both" as bits; -1 with an exception. */
 static int
-parse_level(const char *option, const char *value)
+parse_level(const char *option, PyObject *value, int by_default)
 {
     static const char *const names[] = {"none", "epoch", "batch", "both"};
-    for (int i = 0; i < 4; i++) {
-        if (strcmp(value, names[i]) == 0) {
+    if (value == NULL) {
+        return by_default;
+    }
+    for (int i = 0; PyUnicode_Check(value) && i < 4; i++) {
+        if (PyUnicode_CompareWithASCIIString(value, names[i]) == 0) {
             return i;
         }
     }
-    PyErr_Format(PyExc_ValueError, "%s must be 'none', 'epoch', 'batch' or 'both', not '%s'",
-                 option, value);
+    PyErr_Format(PyUnicode_Check(value) ? PyExc_ValueError : PyExc_TypeError,
+                 "%s must be 'none', 'epoch', 'batch' or 'both', not %R", option, value);
     return -1;
 }
 
@@ -32,11 +35,12 @@ parse_options(PyObject *args, PyObject *kwargs, epoch_options *options)
         "progress",     "on_epoch_end", "wandb",        "wandb_project",    "wandb_run_name",
         "wandb_config", "wandb_log",    "wandb_entity", "wandb_only_rank0", NULL};
     return PyArg_ParseTupleAndKeywords(
-               args, kwargs, "O|$ssOspOpzzOszp:ft", names, &options->epochs, &options->print_level,
-               &options->export_level, &options->prefix, &options->overwrite, &options->progress,
-               &options->on_epoch_end, &options->wandb, &options->wandb_project,
-               &options->wandb_run_name, &options->config, &options->wandb_log,
-               &options->wandb_entity, &options->wandb_only_rank0)
+               args, kwargs, "O|$OOOOO&OO&zzOOzO&:ft", names, &options->epochs,
+               &options->print_level, &options->export_level, &options->prefix, &options->overwrite,
+               pyft_to_switch, &options->progress, &options->on_epoch_end, pyft_to_switch,
+               &options->wandb, &options->wandb_project, &options->wandb_run_name, &options->config,
+               &options->wandb_log, &options->wandb_entity, pyft_to_switch,
+               &options->wandb_only_rank0)
                ? 0
                : -1;
 }
@@ -82,6 +86,12 @@ epoch_items(PyObject *epochs)
     return items;
 }
 
+static const char *
+overwrite_of(const epoch_options *options)
+{
+    return options->overwrite == NULL ? "rename" : PyUnicode_AsUTF8(options->overwrite);
+}
+
 /* Opens the CSV files: both or, where one can't be opened, none. */
 static int
 open_files(epoch_iterator *self, const epoch_options *options)
@@ -90,9 +100,10 @@ open_files(epoch_iterator *self, const epoch_options *options)
     PyObject *prefix = options->prefix == NULL || options->prefix == Py_None
                            ? self->tracker->run_name
                            : options->prefix;
-    PyObject *files = pyft_call_helper("flops_tracker._csv_files", "open_run", "(OOOOs)", prefix,
+    PyObject *files = pyft_call_helper("flops_tracker._csv_files", "open_run", "(OOOOsO)", prefix,
                                        batch ? Py_True : Py_False, epoch ? Py_True : Py_False,
-                                       self->tracker->written, options->overwrite);
+                                       self->tracker->written, overwrite_of(options),
+                                       self->print_at != 0 ? Py_True : Py_False);
     PyObject *batch_file, *epoch_file;
     int result = files == NULL ? -1 : 0;
     if (files != NULL && !PyArg_ParseTuple(files, "OO", &batch_file, &epoch_file)) {
@@ -119,7 +130,7 @@ open_outputs(epoch_iterator *self, const epoch_options *options)
     if (later_rank) {
         self->print_at = 0;
     }
-    else if (options->progress) { /* before the files: tqdm may be missing */
+    else if (options->progress.on) { /* before the files: tqdm may be missing */
         self->progress = pyft_call_helper("flops_tracker._progress", "open_progress", "(OO)",
                                           self->tracker->training, options->epochs);
         if (self->progress == NULL) {
@@ -155,30 +166,31 @@ check_start(pyft_tracker *tracker, const epoch_options *options)
                      options->on_epoch_end);
         return -1;
     }
-    if (parse_level("wandb_log", options->wandb_log) < 0) {
+    if (parse_level("wandb_log", options->wandb_log, 0) < 0) {
         return -1;
     }
+    if (options->overwrite == NULL) {
+        return 0;
+    }
     PyObject *known =
-        pyft_call_helper("flops_tracker._csv_files", "check_overwrite", "(s)", options->overwrite);
+        pyft_call_helper("flops_tracker._csv_files", "check_overwrite", "(O)", options->overwrite);
     Py_XDECREF(known);
     return known == NULL ? -1 : 0;
 }
 
 PyObject *
-pyft_epochs_start(pyft_tracker *tracker, PyObject *args, PyObject *kwargs,
-                  const char *default_print_level)
+pyft_epochs_start(pyft_tracker *tracker, PyObject *args, PyObject *kwargs, int default_print_at)
 {
-    epoch_options options = {.print_level = default_print_level,
-                             .export_level = "none",
-                             .overwrite = "rename",
-                             .wandb_log = "none"};
+    epoch_options options = {.progress = {"progress", 0},
+                             .wandb = {"wandb", 0},
+                             .wandb_only_rank0 = {"wandb_only_rank0", 0}};
     pyft_state *state = pyft_state_of(Py_TYPE(tracker));
     if (state == NULL || parse_options(args, kwargs, &options) < 0 ||
         check_start(tracker, &options) < 0) {
         return NULL;
     }
-    int print_at = parse_level("print_level", options.print_level);
-    int export_at = print_at < 0 ? -1 : parse_level("export", options.export_level);
+    int print_at = parse_level("print_level", options.print_level, default_print_at);
+    int export_at = print_at < 0 ? -1 : parse_level("export", options.export_level, 0);
     PyObject *items = export_at < 0 ? NULL : epoch_items(options.epochs);
     if (items == NULL ||
         (tracker->iterator != NULL && pyft_epochs_displace(tracker->iterator) < 0)) {
@@ -200,10 +212,10 @@ pyft_epochs_start(pyft_tracker *tracker, PyObject *args, PyObject *kwargs,
     self->started = true; /* no complaint where opening the files fails */
     PyObject_GC_Track((PyObject *)self);
     if (open_outputs(self, &options) < 0 ||
-        (options.wandb && PyErr_WarnEx(PyExc_UserWarning,
-                                       "wandb logging is not built in yet: training goes on and "
-                                       "nothing is sent",
-                                       1) < 0)) {
+        (options.wandb.on && PyErr_WarnEx(PyExc_UserWarning,
+                                          "wandb logging is not built in yet: training goes on and "
+                                          "nothing is sent",
+                                          1) < 0)) {
         Py_DECREF(self);
         return NULL;
     }

@@ -16,12 +16,12 @@ method_register(PyObject *object, PyObject *args, PyObject *kwargs)
     static char *names[] = {"module_class", "fn", "override", NULL};
     layerwise *self = (layerwise *)object;
     PyObject *module_class, *fn;
-    int override = 0;
+    pyft_switch override = {"override", 0};
     if (pyft_layerwise_check_idle(self, "register") < 0) {
         return NULL;
     }
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$p:register", names, &module_class, &fn,
-                                     &override)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$O&:register", names, &module_class, &fn,
+                                     pyft_to_switch, &override)) {
         return NULL;
     }
     if (!PyType_Check(module_class) || !PyCallable_Check(fn)) {
@@ -30,7 +30,7 @@ method_register(PyObject *object, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     int known = self->user_rules == NULL ? 0 : PyDict_Contains(self->user_rules, module_class);
-    if (known != 0 && !override) {
+    if (known != 0 && !override.on) {
         if (known > 0) {
             PyErr_Format(PyExc_ValueError,
                          "%R has a rule already; pass override=True to replace it", module_class);

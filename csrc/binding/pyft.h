@@ -39,12 +39,20 @@ PyObject *pyft_take_exception(void);
 PyObject *pyft_from_u128(ft_u128 count);
 int pyft_to_u128(PyObject *object, const char *what, ft_u128 *count);
 int pyft_to_u64(PyObject *object, const char *what, uint64_t *number);
+/* An option that is on or off, for the format O&: a bool, NumPy's too, or 0 or 1. */
+typedef struct {
+    const char *name;
+    int on;
+} pyft_switch;
+int pyft_to_switch(PyObject *object, void *option);
 /* A sequence of integers into dims[FT_MAX_DIMS]. */
 int pyft_to_dims(PyObject *sequence, int64_t *dims, int *ndim);
 /* A finite factor of 0 or more as a fraction, as exact as its decimal digits. */
 int pyft_to_ratio(PyObject *object, const char *what, uint64_t *numerator, uint64_t *denominator);
 PyObject *pyft_grouped_text(ft_u128 count);
 PyObject *pyft_si_text(ft_u128 count);
+/* Both, as in "1,500 FLOPs (1.50 kFLOP)"; below 1000 they would be the same. */
+PyObject *pyft_flops_text(ft_u128 count);
 PyTypeObject *pyft_new_record_type(PyStructSequence_Desc *desc);
 /* A struct sequence; steals the fields, of which some may be NULL with an exception set. */
 PyObject *pyft_new_record(PyTypeObject *type, PyObject **fields, Py_ssize_t count);
@@ -131,7 +139,7 @@ ft_sink pyft_file_sink(PyObject *file);
 
 /* epochs.c: the iterator behind ft(epochs, ...); args and kwargs as of that call. */
 PyObject *pyft_epochs_start(pyft_tracker *tracker, PyObject *args, PyObject *kwargs,
-                            const char *default_print_level);
+                            int default_print_at);
 /* The epochs as a new int where they are a number; NULL without an exception where they are an
  * iterable (an array has __index__ as well). */
 PyObject *pyft_epoch_number(PyObject *epochs);

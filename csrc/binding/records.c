@@ -186,7 +186,12 @@ save_csv(PyObject *object, PyObject *args, PyObject *kwargs, const char *format,
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, names, &path)) {
         return NULL;
     }
-    PyObject *file = pyft_call_helper("builtins", "open", "(Os)", path, "wb");
+    PyObject *name = PyOS_FSPath(path); /* open takes an int for a file that is open */
+    if (name == NULL && PyErr_ExceptionMatches(PyExc_TypeError)) {
+        PyErr_Format(PyExc_TypeError, "path must be a str or os.PathLike, not %R", path);
+    }
+    PyObject *file = name == NULL ? NULL : pyft_call_helper("builtins", "open", "(Os)", name, "wb");
+    Py_XDECREF(name);
     if (file == NULL) {
         return NULL;
     }
@@ -229,16 +234,13 @@ pyft_tracker_trust_line(pyft_tracker *tracker)
         return NULL;
     }
     PyObject *trust = PyObject_GetAttrString(tracker->estimator, "trust_line");
-    PyObject *grouped = pyft_grouped_text(tracker->run.ledger.total);
-    PyObject *short_text = pyft_si_text(tracker->run.ledger.total);
+    PyObject *flops = pyft_flops_text(tracker->run.ledger.total);
     PyObject *line = NULL;
-    if (trust != NULL && grouped != NULL && short_text != NULL) {
-        line =
-            PyUnicode_FromFormat("total %U FLOPs (%U)%s%S", grouped, short_text, PYFT_DOT, trust);
+    if (trust != NULL && flops != NULL) {
+        line = PyUnicode_FromFormat("total %U%s%S", flops, PYFT_DOT, trust);
     }
     Py_XDECREF(trust);
-    Py_XDECREF(grouped);
-    Py_XDECREF(short_text);
+    Py_XDECREF(flops);
     return line;
 }
 

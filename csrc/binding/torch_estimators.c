@@ -6,7 +6,7 @@
 
 typedef struct {
     PyObject *model, *example, *factor, *batch_dim, *device;
-    int pooling, norm, softmax, use_eval_mode;
+    pyft_switch pooling, norm, softmax, use_eval_mode;
 } layerwise_arguments;
 
 /* `input_size` is a second name of `input_example`. */
@@ -37,9 +37,9 @@ layerwise_setup(layerwise *self, const layerwise_arguments *given, bool cnn_only
     for (int i = 0; i < FT_CLASS_COUNT; i++) {
         classes |= ft_class_is_contraction((ft_class)i) ? 1u << i : 0u;
     }
-    classes |= given->pooling ? 1u << FT_CLASS_POOL : 0u;
-    classes |= given->norm ? 1u << FT_CLASS_NORM : 0u;
-    classes |= given->softmax ? 1u << FT_CLASS_SOFTMAX : 0u;
+    classes |= given->pooling.on ? 1u << FT_CLASS_POOL : 0u;
+    classes |= given->norm.on ? 1u << FT_CLASS_NORM : 0u;
+    classes |= given->softmax.on ? 1u << FT_CLASS_SOFTMAX : 0u;
     PyObject *factor = given->factor == NULL ? PyFloat_FromDouble(3.0) : Py_NewRef(given->factor);
     if (factor == NULL || pyft_to_ratio(factor, "training_factor", &numerator, &denominator) < 0) {
         Py_XDECREF(factor);
@@ -56,7 +56,7 @@ layerwise_setup(layerwise *self, const layerwise_arguments *given, bool cnn_only
     self->base.evaluate = pyft_layerwise_evaluate;
     self->base.remembered = false;
     self->cnn_only = cnn_only;
-    self->use_eval_mode = given->use_eval_mode != 0;
+    self->use_eval_mode = given->use_eval_mode.on != 0;
     self->classes = cnn_only ? classes & ~(1u << FT_CLASS_RESAMPLE) : classes;
     self->numerator = numerator;
     self->denominator = denominator;
@@ -84,12 +84,16 @@ auto_init(PyObject *self, PyObject *args, PyObject *kwargs)
                             "device",
                             "use_eval_mode",
                             NULL};
-    layerwise_arguments given = {.use_eval_mode = 1};
+    layerwise_arguments given = {.pooling = {"include_pooling_cost", 0},
+                                 .norm = {"include_norm_cost", 0},
+                                 .softmax = {"include_softmax_cost", 0},
+                                 .use_eval_mode = {"use_eval_mode", 1}};
     PyObject *size = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|OOppp$OOOp:TorchAutoEstimator", names,
-                                     &given.model, &given.example, &given.factor, &given.pooling,
-                                     &given.norm, &given.softmax, &size, &given.batch_dim,
-                                     &given.device, &given.use_eval_mode) ||
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|OOO&O&O&$OOOO&:TorchAutoEstimator", names,
+                                     &given.model, &given.example, &given.factor, pyft_to_switch,
+                                     &given.pooling, pyft_to_switch, &given.norm, pyft_to_switch,
+                                     &given.softmax, &size, &given.batch_dim, &given.device,
+                                     pyft_to_switch, &given.use_eval_mode) ||
         choose_example(Py_TYPE(self), &given, size) < 0) {
         return -1;
     }
@@ -101,11 +105,12 @@ cnn_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"model",         "input_example", "training_factor", "device",
                             "use_eval_mode", "input_size",    "batch_dim",       NULL};
-    layerwise_arguments given = {.use_eval_mode = 1};
+    layerwise_arguments given = {.use_eval_mode = {"use_eval_mode", 1}};
     PyObject *size = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|OOOp$OO:TorchCNNLayerwiseEstimator", names,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|OOOO&$OO:TorchCNNLayerwiseEstimator", names,
                                      &given.model, &given.example, &given.factor, &given.device,
-                                     &given.use_eval_mode, &size, &given.batch_dim) ||
+                                     pyft_to_switch, &given.use_eval_mode, &size,
+                                     &given.batch_dim) ||
         choose_example(Py_TYPE(self), &given, size) < 0) {
         return -1;
     }

@@ -206,10 +206,16 @@ tracker_init(PyObject *object, PyObject *args, PyObject *kwargs)
     pyft_state *state = pyft_state_of(Py_TYPE(object));
     PyObject *estimator, *run_name = NULL;
     const char *convention = NULL;
-    int log_wall_time = 1, keep_steps = 1, keep_epochs = 1;
-    if (state == NULL || !PyArg_ParseTupleAndKeywords(args, kwargs, "O|Uppp$s:FlopsTracker", names,
-                                                      &estimator, &run_name, &log_wall_time,
-                                                      &keep_steps, &keep_epochs, &convention)) {
+    pyft_switch log_wall_time = {"log_wall_time", 1}, keep_steps = {"keep_batch_logs", 1},
+                keep_epochs = {"keep_epoch_logs", 1};
+    if (state == NULL ||
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO&O&O&$s:FlopsTracker", names, &estimator,
+                                     &run_name, pyft_to_switch, &log_wall_time, pyft_to_switch,
+                                     &keep_steps, pyft_to_switch, &keep_epochs, &convention)) {
+        return -1;
+    }
+    if (run_name != NULL && !PyUnicode_Check(run_name)) {
+        PyErr_Format(PyExc_TypeError, "run_name must be a str, not %R", run_name);
         return -1;
     }
     if (self->estimator != Py_None) {
@@ -227,9 +233,9 @@ tracker_init(PyObject *object, PyObject *args, PyObject *kwargs)
     }
     Py_SETREF(self->estimator, estimator);
     self->estimator_in_c = pyft_answers_in_c(state, estimator);
-    self->log_wall_time = log_wall_time != 0;
-    self->run.ledger.keep_steps = keep_steps != 0;
-    self->run.ledger.keep_epochs = keep_epochs != 0;
+    self->log_wall_time = log_wall_time.on != 0;
+    self->run.ledger.keep_steps = keep_steps.on != 0;
+    self->run.ledger.keep_epochs = keep_epochs.on != 0;
     return 0;
 }
 

@@ -1,6 +1,6 @@
 /* What a tracker trains: binding, running all epochs, and the total before any of them. */
 /* SPDX-License-Identifier: MIT */
-#include "pyft.h"
+#include "epochs.h"
 
 static PyObject *
 bind(pyft_tracker *self, const char *module, const char *name, PyObject *args, PyObject *kwargs)
@@ -47,13 +47,13 @@ pyft_tracker_sklearn_bind(PyObject *self, PyObject *args, PyObject *kwargs)
 PyObject *
 pyft_tracker_call(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    return pyft_epochs_start((pyft_tracker *)self, args, kwargs, "epoch");
+    return pyft_epochs_start((pyft_tracker *)self, args, kwargs, AT_EPOCH);
 }
 
 PyObject *
 pyft_tracker_run(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    PyObject *iterator = pyft_epochs_start((pyft_tracker *)self, args, kwargs, "none");
+    PyObject *iterator = pyft_epochs_start((pyft_tracker *)self, args, kwargs, 0);
     PyObject *item = NULL;
     while (iterator != NULL && (item = PyIter_Next(iterator)) != NULL) {
         Py_DECREF(item);

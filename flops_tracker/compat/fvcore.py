@@ -131,7 +131,10 @@ class FlopCountAnalysis:
             handles = args[0]
         elif len(args) % 2:
             raise TypeError("set_op_handle takes a name and a function, pairs of them, or a dict")
-        for name, handle in {**handles, **kwargs}.items():
+        handles = {**handles, **kwargs}
+        for name, handle in handles.items():
+            _check_handle(name, handle)
+        for name, handle in handles.items():
             for part in _operations_of(name, handle):
                 self._handles[part] = _formula(part, handle)
                 if handle is not None:
@@ -205,6 +208,18 @@ def _traced_name(packet: str) -> str:
     return packet.replace(".", "::", 1)
 
 
+def _check_handle(name: Any, handle: Any) -> None:
+    import torch
+
+    if handle is not None and not callable(handle):
+        raise TypeError(f"the handle of {name!r} must be a function or None, not {handle!r}")
+    if not isinstance(name, str) or "::" not in name:
+        raise ValueError(f"an operation is named such as 'aten::add', not {name!r}")
+    library, _, operation = name.partition("::")
+    if library == "aten" and not hasattr(torch.ops.aten, operation):  # others may come later
+        raise ValueError(f"there is no operation {name!r} in this PyTorch")
+
+
 def _operations_of(name: str, handle: Handle | None) -> list[str]:
     """Which operations run where torch.jit.trace says ``name``."""
     base = {"_convolution": "conv", "convolution": "conv"}.get(name[6:], name[6:])
@@ -270,7 +285,7 @@ def flop_count_table(
     show_param_shapes: bool = True,
 ) -> str:
     """Modules with parameters and MACs as a Markdown table, ``max_depth`` levels of them."""
-    _no_activations(activations)
+    _check_arguments(flops, activations)
     macs = flops.by_module()
     rows: list[tuple[str, ...]] = [("module", "#parameters or shape", "#flops")]
     for path, module in flops._model.named_modules():
@@ -289,7 +304,7 @@ def flop_count_table(
 
 def flop_count_str(flops: FlopCountAnalysis, activations: Any = None) -> str:
     """The model as it prints itself, with parameters and MACs in each module that has any."""
-    _no_activations(activations)
+    _check_arguments(flops, activations)
     return "\n".join(_lines(flops._model, "", flops.by_module(), flops.uncalled_modules()))
 
 
@@ -308,6 +323,11 @@ def _lines(module: Any, path: str, macs: Counter[str], uncalled: set[str]) -> It
         yield f"{type(module).__name__}()"
 
 
-def _no_activations(activations: Any) -> None:
+def _check_arguments(flops: Any, activations: Any) -> None:
+    if not isinstance(flops, FlopCountAnalysis):
+        raise TypeError(
+            f"a FlopCountAnalysis is needed, not {type(flops).__name__}: pass "
+            "FlopCountAnalysis(model, inputs)"
+        )
     if activations is not None:
         raise NotImplementedError("activations are not counted: leave activations=None")

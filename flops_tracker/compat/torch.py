@@ -61,18 +61,26 @@ class FlopCounterMode:
         self.depth = depth
         self.display = display
         self.counter = FlopCounter(convention="matmul")
+        self._counting = False
         self._custom = {
             _name_of(target): _formula(function, getattr(function, "_get_raw", False))
             for target, function in (custom_mapping or {}).items()
         }
 
     def __enter__(self) -> Self:
+        if self._counting:
+            raise RuntimeError(
+                "this FlopCounterMode is counting already: make a second one for a block in its "
+                "block"
+            )
         self.counter.reset()
         self.counter._set_formulas({**_registered, **self._custom})
         self.counter.__enter__()
+        self._counting = True
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        self._counting = False
         self.counter.__exit__(*exc_info)
         if self.display:
             print(self.get_table())

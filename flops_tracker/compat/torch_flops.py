@@ -74,7 +74,7 @@ class TorchFLOPsByFX:
             )
         self._model = root_of(model)
         self._peak = mem_func_name == "max_memory_allocated"
-        self._ignored = ignore_entries(ignore_ops or ())
+        self._ignored = ignore_entries("ignore_ops", () if ignore_ops is None else ignore_ops)
         self._rows: list[_Row] | None = None
         self._total = self._max_memory = 0
         self._traced = True

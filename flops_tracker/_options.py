@@ -1,0 +1,73 @@
+"""Checks options before anything runs: what was wrong is said with the option and its value."""
+
+import operator
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def switch(name: str, value: Any) -> bool:
+    """Read an option that is on or off: a bool, NumPy's too, or 0 or 1, and no text."""
+    numpy_bool = type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_")
+    if numpy_bool or (isinstance(value, int) and value in (0, 1)):
+        return bool(value)
+    raise TypeError(f"{name} must be True or False, not {value!r}")
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """Read an option that is an integer and no less than that."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an int, not {value!r}")
+    number = operator.index(value)
+    if number < least:
+        raise ValueError(f"{name} must be {least} or more, not {number}")
+    return number
+
+
+def whole_or_none(name: str, value: Any) -> int | None:
+    """Read a limit: an integer from 0, or None for no limit."""
+    return None if value is None else whole(name, value, 0)
+
+
+def choice(name: str, value: Any, choices: Iterable[str]) -> str:
+    """Read an option that is one of a few words."""
+    words = [repr(word) for word in choices]
+    if isinstance(value, str) and repr(value) in words:
+        return value
+    problem = f"{name} must be {', '.join(words[:-1])} or {words[-1]}, not {value!r}"
+    raise ValueError(problem) if isinstance(value, str) else TypeError(problem)
+
+
+def function(name: str, value: Any) -> None:
+    """Refuse what is given as a function and is none; None stands for the default."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} must be callable, not {value!r}")
+    if isinstance(value, type):
+        raise TypeError(f"{name} is the class {value.__name__}: write {value.__name__}()")
+
+
+def optimizer(value: Any, instead: str) -> None:
+    """Refuse what is no optimizer to step, and LBFGS: its step runs the model."""
+    import torch
+
+    if isinstance(value, type):
+        raise TypeError(
+            f"optimizer is the class {value.__name__}: pass an instance, "
+            f"{value.__name__}(model.parameters())"
+        )
+    if not (hasattr(value, "step") and hasattr(value, "zero_grad")):
+        raise TypeError(
+            f"optimizer needs step() and zero_grad(); this is no such object: {value!r}"
+        )
+    if isinstance(value, torch.optim.LBFGS):
+        raise TypeError(f"LBFGS runs the model inside its step, which needs a closure: {instead}")
+
+
+def call(model: Any, kwargs: Any, backward: bool, loss_fn: Any) -> None:
+    """Refuse what can't be called, or not so."""
+    if not callable(model):
+        raise TypeError(f"model must be a module or a function, not {type(model).__name__}")
+    if kwargs is not None and not isinstance(kwargs, Mapping):
+        raise TypeError(f"kwargs must be a dict, not {kwargs!r}")
+    if loss_fn is not None and not backward:
+        raise TypeError("loss_fn is for backward=True")
+    function("loss_fn", loss_fn)
