@@ -1,6 +1,9 @@
 """count(): the FLOPs of one call of a model, on copies, so that nothing about it changes."""
 
+import contextvars
+import functools
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from . import _options
 from ._core import FlopCounter, UnknownOperationError
 from ._frameworks import need
-from ._stand_ins import ARGUMENT, FREE, StandIns, stand_ins
+from ._stand_ins import ARGUMENT, FREE, StandIns, left_behind, stand_ins
 from ._untouched import quiet_fake_tensors, random_as_before, root_of
 
 if TYPE_CHECKING:
@@ -96,6 +99,13 @@ def run_counted(counter: Any, call: "Call", on: str, stacklevel: int) -> "FlopCo
                 "meant, without a warning",
                 stacklevel=stacklevel,
             )
+    left = left_behind(call.fake_mode)
+    if left:
+        warnings.warn(
+            f"the call keeps tensors where count does not look ({left}), and they are fake tensors "
+            "now, until it sets them again; on='real' leaves tensors of the usual kind",
+            stacklevel=stacklevel,
+        )
     counts: FlopCount = counter.counts
     counts.on = on
     return counts
@@ -150,6 +160,7 @@ class Call:
         self.backward = backward
         self.loss_fn = loss_fn
         self.optimizer = optimizer
+        self.fake_mode: Callable[[], Any] = lambda: None  # a weak reference to that of the last run
 
     def run(self, counter: Any, on: str) -> None:
         """Count one step; with an optimizer, one after its state has been made."""
@@ -166,6 +177,8 @@ class Call:
         from torch.utils._pytree import tree_map
 
         mode, copy = _copier(on)
+        if on == "fake":
+            self.fake_mode = weakref.ref(mode)
         with ExitStack() as stack:
             made = stack.enter_context(stand_ins(copy))
             if self.root is not None:
@@ -195,7 +208,8 @@ class Call:
                     optimizer.step()
                     optimizer.zero_grad()
 
-            yield Ready(step, made.tensors)
+            # What the call sets in context variables ends with this context.
+            yield Ready(functools.partial(contextvars.copy_context().run, step), made.tensors)
 
     def _optimizer_of(self, made: StandIns) -> Any:
         """Make the same optimizer for the copies of the parameters."""

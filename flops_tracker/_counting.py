@@ -11,7 +11,7 @@ from torch.nn.modules import module as nn_module
 from torch.utils import _python_dispatch
 
 from ._dtensor import leave_out_global_shapes
-from ._dynamo import Eager, run_cond_as_written
+from ._dynamo import Eager, run_control_as_written
 from ._untouched import one_at_a_time
 
 
@@ -114,7 +114,7 @@ class _Process:
                 _follow_threads(self.undo)
                 _hide_hooks_from_dynamo(self.undo)
                 leave_out_global_shapes(self.undo)
-                run_cond_as_written(self.undo)
+                run_control_as_written(self.undo)
                 # A compiled function that is first called under a mode is never compiled.
                 eager = Eager()
                 _call_twice(self.undo, eager.end)

@@ -85,36 +85,73 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 _COMPILE = "_hop_compile_and_call"
+# Of what is compiled for each operator: its name, and where it gets functions that give results.
+_RESULTS_OF = {
+    "_cond_op_wrapper": (1, 2),
+    "_while_loop_op_wrapper": (1,),
+    "run_flattened_map": (0,),
+    "run_flattened_scan": (0,),
+}
 
 
-def run_cond_as_written(undo: ExitStack) -> None:
-    """Have torch.cond work where nothing is compiled.
+def run_control_as_written(undo: ExitStack) -> None:
+    """Have torch.cond, while_loop, map and scan work where nothing is compiled.
 
-    It compiles its branches, which makes tuples of what they return: its backward needs these.
+    They compile themselves, which makes flat tuples of what their functions take and return: the
+    operators and their backward need these. Here they are made for the operator, and undone.
     """
     utils = sys.modules.get("torch._higher_order_ops.utils")
     compile_and_call = getattr(utils, _COMPILE, None)
     if compile_and_call is None:
         return
-    from torch.utils._pytree import tree_flatten, tree_unflatten
 
     @functools.wraps(compile_and_call)
     def call(fn: Any, args: Any, kwargs: Any = None) -> Any:
-        if getattr(fn, "__name__", "") != "_cond_op_wrapper" or len(args) != 4:
+        places = _RESULTS_OF.get(getattr(fn, "__name__", ""))
+        if places is None or kwargs or len(args) <= max(places):
             return compile_and_call(fn, args, kwargs)
-        structure = None
-
-        def flat(branch: Any) -> Any:
-            def run(*operands: Any) -> tuple[Any, ...]:
-                nonlocal structure
-                leaves, structure = tree_flatten(branch(*operands))
-                return tuple(leaves)
-
-            return run
-
-        predicate, on_true, on_false, operands = args
-        leaves = fn(predicate, flat(on_true), flat(on_false), operands)
-        return tree_unflatten(leaves, structure)
+        if fn.__name__ == "_cond_op_wrapper" and any(map(_reaches_out, args[1:3])):
+            # Compiled, what it reaches becomes an operand; the operator alone would not
+            # differentiate it.
+            return (args[1] if args[0] else args[2])(*args[3])
+        return _run_flat(fn, list(args), places)
 
     undo.callback(setattr, utils, _COMPILE, compile_and_call)
     setattr(utils, _COMPILE, call)
+
+
+def _reaches_out(function: Any) -> bool:
+    """Whether a function has more to work on than its arguments: a closure, an object, a module."""
+    bare = hasattr(function, "__code__") and not hasattr(function, "__self__")
+    return not bare or bool(function.__closure__)
+
+
+def _run_flat(fn: Any, args: list[Any], places: tuple[int, ...]) -> Any:
+    from torch.utils._pytree import tree_flatten, tree_unflatten
+
+    structure = None
+
+    def flat(function: Any, taken: Any) -> Any:
+        def run(*leaves: Any) -> tuple[Any, ...]:
+            nonlocal structure
+            given = leaves if taken is None else tree_unflatten(leaves, taken)
+            result, structure = tree_flatten(function(*given))
+            return tuple(result)
+
+        return run
+
+    taken = None
+    if fn.__name__ == "_cond_op_wrapper":  # the others flatten what their functions take
+        args[3], taken = tree_flatten(args[3])
+    for place in places:
+        args[place] = flat(args[place], taken)
+    leaves = fn(*args)
+    if structure is None:  # a loop of no rounds gives what it was given
+        return tree_unflatten(leaves, _structure_of_carried(args[0]))[0]
+    return tree_unflatten(leaves, structure)
+
+
+def _structure_of_carried(condition: Any) -> Any:
+    """The structure of (carried, additional) inputs, which while_loop's own function knows."""
+    variables = dict(zip(condition.__code__.co_freevars, condition.__closure__, strict=True))
+    return variables["in_spec"].cell_contents

@@ -1,6 +1,8 @@
 """TorchOpEstimator: what a training batch costs, from counting its operations."""
 
 import hashlib
+import itertools
+import weakref
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
@@ -226,15 +228,58 @@ def _switch(value: Any) -> Hashable:
     return (type(value), value if known else None)
 
 
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+
+
 def _model_state(model: Any, gradients: bool = False) -> Hashable:
-    """Its modules and parameters, their modes and flags, and which of them have a gradient."""
+    """Its modules with modes and hooks, the shapes of their tensors, the flags of parameters.
+
+    And, where asked for, which parameters have a gradient.
+    """
     state: list[int] = []
     for module in model.modules():
-        state += id(module), module.training
+        held = module.__dict__
+        state += _serial(module), module.training
+        for kind, name in enumerate(_HOOKS):
+            hooks = held.get(name)
+            if hooks:
+                state += ~kind, *hooks  # their numbers, which no two have
         for parameter in module._parameters.values():
             if parameter is not None:
-                state += id(parameter), parameter.requires_grad
+                state += _serial(parameter), parameter.requires_grad
+                state += parameter._backward_hooks or ()
+                _add_shape(state, parameter)
                 if gradients:
                     state.append(parameter.grad is None)
+        for buffer in module._buffers.values():  # which may be another one after each step
+            if buffer is not None:
+                _add_shape(state, buffer)
     # Large models have thousands of parameters, and many keys are kept.
-    return hashlib.blake2b(array("Q", state).tobytes(), digest_size=16).digest()
+    return hashlib.blake2b(array("q", state).tobytes(), digest_size=16).digest()
+
+
+def _add_shape(state: list[int], tensor: Any) -> None:
+    try:
+        shape = tensor.shape
+    except RuntimeError:  # a lazy layer's
+        return
+    state += id(tensor.dtype), len(shape), *shape
+
+
+_met: dict[int, tuple[weakref.ref[Any], int]] = {}  # by address
+_serials = itertools.count(1)
+
+
+def _serial(thing: Any) -> int:
+    """A number of its own: an address may have been that of something else before."""
+    met = _met.get(id(thing))
+    if met is not None and met[0]() is thing:
+        return met[1]
+    serial = next(_serials)
+
+    def forget(gone: Any, address: int = id(thing)) -> None:
+        if _met.get(address, (None,))[0] is gone:
+            del _met[address]
+
+    _met[id(thing)] = weakref.ref(thing, forget), serial
+    return serial

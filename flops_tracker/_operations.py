@@ -5,7 +5,7 @@ import inspect
 from typing import Any
 
 import torch
-from torch._ops import OpOverload
+from torch._ops import OperatorBase, OpOverload
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import _disable_current_modes
 
@@ -22,6 +22,7 @@ _SIZES = """
 _QUESTIONS = {f"aten.{name}" for name in _SIZES.split()}
 _DENSE = ("CPU", "CUDA", "Meta")
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
+_DENSE_KEY = torch._C.DispatchKey.CompositeExplicitAutograd
 # Kernels for strided nested tensors run other operations, as composite ones do.
 _NESTED = ("aten.linear_backward", "aten.matmul_backward")
 _NESTED_KEYS = (
@@ -165,6 +166,25 @@ def _plain(function: Any) -> Any:
     return function.forward if isinstance(function, torch.fx.GraphModule) else function
 
 
+def _each_round(name: str) -> Any:
+    """What runs each round of a map or a scan where fake tensors are asked for one of them."""
+    modes = torch._C._TorchDispatchModeKey
+    fake, proxy = map(torch._C._get_dispatch_mode, (modes.FAKE, modes.PROXY))
+    if fake is None or proxy is not None:
+        return None
+    if name == "map_impl":
+        from torch._higher_order_ops.map import map_dense
+
+        return map_dense
+    if name == "scan":
+        from torch._higher_order_ops.scan import generic_scan
+
+        return lambda function, init, xs, more: generic_scan(
+            function, init, xs, additional_inputs=more
+        )
+    return None
+
+
 def run_control(mode: Any, operator: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
     """Run a higher-order operator so that the operations in its functions are seen."""
     name = operator.name()
@@ -173,14 +193,22 @@ def run_control(mode: Any, operator: Any, args: tuple[Any, ...], kwargs: Any) ->
         with mode:
             return _plain(on_true if predicate else on_false)(*operands)
     if name == "while_loop":
-        condition, body, carried, additional = args
+        condition, body, given, additional = args
+        carried = given
         with mode:
             while _plain(condition)(*carried, *additional):
-                carried = _plain(body)(*carried, *additional)
+                carried = tuple(_plain(body)(*carried, *additional))
+        if carried is given:  # results are no inputs
+            return tuple(v.clone() if isinstance(v, torch.Tensor) else v for v in given)
         return carried
+    kernel = operator.py_kernels.get(_DENSE_KEY)
+    if kernel is not None and any(isinstance(arg, OperatorBase) for arg in args):
+        # They look at the operation they are to call, so it can't be one that counts.
+        with mode:
+            return kernel(*args, **(kwargs or {}))
 
     def seen(value: Any) -> Any:
-        if not callable(value) or isinstance(value, torch.Tensor):
+        if not callable(value) or isinstance(value, torch.Tensor | OperatorBase):
             return value
 
         @functools.wraps(value, updated=())
@@ -191,7 +219,8 @@ def run_control(mode: Any, operator: Any, args: tuple[Any, ...], kwargs: Any) ->
         return run
 
     named = {key: seen(value) for key, value in (kwargs or {}).items()}
-    return operator(*map(seen, args), **named)
+    run_all = _each_round(name) or operator
+    return run_all(*map(seen, args), **named)
 
 
 _TreeRow = tuple[Any, str, int, list[str], bool, bool]

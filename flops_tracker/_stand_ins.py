@@ -1,10 +1,15 @@
 """What a call can reach and change: stand-ins in the place of tensors, and all put back."""
 
+import contextvars
 import functools
+import gc
+import queue
 import sys
+import threading
 import types
-from collections import deque
-from collections.abc import Callable, Iterator
+import weakref
+from collections import UserDict, UserList, deque
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
@@ -18,8 +23,11 @@ _CLOSED = {
     "pytest",
     "_pytest",
 } | sys.stdlib_module_names
-# But these do, and count their steps.
+# But these do, and count their steps; as queue.Queue does.
 _STATEFUL = ("torch.optim", "torch.amp", "torch.cuda.amp")
+# And these hold what the user puts into them.
+_WEAK = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet)
+_HOLDERS = (UserDict, UserList, threading.local, types.SimpleNamespace)
 
 
 def _package(name: Any) -> str:
@@ -41,8 +49,9 @@ class StandIns:
     """Copies of all tensors that some objects hold, put in their place until ``put_back``.
 
     It looks into modules, containers, tuples, functions (closures, defaults, the globals they
-    name), methods, partials, optimizers and the user's own objects. What a module holds is put
-    back as it was; of the rest, whatever has got a tensor that it did not have before.
+    name), methods, partials, caches, optimizers and the user's own objects. What a module holds
+    is put back as it was; of the rest, whatever has got a tensor that it did not have before, or
+    has lost one.
 
     ``copy(tensor, data)`` makes a stand-in; see How.
     """
@@ -115,9 +124,9 @@ class StandIns:
                 self._script(value)
             self._container(vars(value), MODULE)
             self._class(kind)
-        elif isinstance(value, dict | list | set | deque):
+        elif isinstance(value, (dict, list, set, deque, *_WEAK)):
             self._container(value, how)
-            if kind not in (dict, list, set, deque):
+            if kind not in (dict, list, set, deque, *_WEAK):
                 self._attributes(value, how)
         elif isinstance(value, types.FunctionType):
             self._function(value)
@@ -130,10 +139,12 @@ class StandIns:
             state = value.get_state()
             self._undo.callback(value.set_state, state)
         elif isinstance(value, functools._lru_cache_wrapper):
-            self._swap(value.__wrapped__, FREE)
-        elif str(kind.__module__).startswith(_STATEFUL):
+            self._cache(value)
+        elif isinstance(value, contextvars.ContextVar):
+            self._variable(value, how)
+        elif isinstance(value, queue.Queue) or str(kind.__module__).startswith(_STATEFUL):
             self._attributes(value, COUNTS_STEPS)
-        elif kind is types.SimpleNamespace or _package(kind.__module__) not in _CLOSED:
+        elif isinstance(value, _HOLDERS) or _package(kind.__module__) not in _CLOSED:
             self._attributes(value, how._replace(whole=False))
             self._class(kind)
 
@@ -141,8 +152,8 @@ class StandIns:
 
     def _container(self, container: Any, how: How) -> None:
         before = _items_of(container)
-        self._undo.callback(_restore, container, before, how.whole)
         after = [(self._swap(k, how), self._swap(v, how)) for k, v in before]
+        self._undo.callback(_restore, container, before, after, how.whole)
         if not _same(before, after):
             _fill(container, after)
 
@@ -168,18 +179,20 @@ class StandIns:
         def read() -> Any:
             try:
                 return get()
-            except (ValueError, AttributeError, KeyError):
+            except (ValueError, AttributeError, LookupError):
                 return None  # it holds nothing
 
         before = read()
 
         def restore() -> None:
             now = read()
-            if now is not before and (how.whole or _holds_tensor(now)):
+            if now is not before and (
+                how.whole or _holds_tensor(now) or (now is not after and _holds_tensor(before))
+            ):
                 put(before)
 
-        self._undo.callback(restore)
         after = self._swap(before, how)
+        self._undo.callback(restore)
         if after is not before:
             put(after)
 
@@ -190,6 +203,37 @@ class StandIns:
         self._swap(value.func, FREE)
         self._place(lambda: value.args, put, FREE)
         self._swap(value.keywords, FREE)
+
+    def _variable(self, variable: Any, how: How) -> None:
+        """What it is set to; what the call itself sets ends with its context, see Call.ready."""
+        try:
+            value = variable.get()
+        except LookupError:
+            return
+        self._undo.callback(variable.reset, variable.set(self._swap(value, how)))
+
+    def _cache(self, cache: Any) -> None:
+        """What functools.lru_cache keeps, which nothing but the garbage collector tells."""
+        self._swap(cache.__wrapped__, FREE)
+        bounded = cache.cache_parameters()["maxsize"] is not None
+        kept = [part for part in gc.get_referents(cache) if part is not vars(cache)]
+        if not bounded:
+            for table in kept:
+                if type(table) is dict:
+                    self._container(table, FREE)
+            return
+        for part in kept:
+            if type(part) is not dict:  # of C's links, which can't be replaced
+                self._swap(part, FREE)
+        misses = cache.cache_info().misses
+
+        def restore() -> None:
+            old = {id(part) for part in kept}
+            new = [part for part in gc.get_referents(cache) if id(part) not in old]
+            if cache.cache_info().misses != misses and any(map(_holds_tensor, new)):
+                cache.cache_clear()  # single entries can't be taken out
+
+        self._undo.callback(restore)
 
     def _function(self, function: Any) -> None:
         for cell in function.__closure__ or ():
@@ -218,7 +262,12 @@ class StandIns:
                     self._globals(vars(value), names)
                 continue
             # Functions of other files are not followed: that would lead through whole libraries.
-            if not isinstance(value, types.FunctionType) or value.__globals__ is scope:
+            # But those that they wrap around a function of this file are.
+            if (
+                not isinstance(value, types.FunctionType)
+                or value.__globals__ is scope
+                or value.__module__ == scope.get("__name__")
+            ):
                 self._place(
                     functools.partial(scope.__getitem__, name),
                     functools.partial(scope.__setitem__, name),
@@ -233,7 +282,7 @@ class StandIns:
             self._seen[id(owner)] = owner
             for name, member in list(vars(owner).items()):
                 method = getattr(member, "fget", getattr(member, "__func__", member))
-                if isinstance(method, types.FunctionType):
+                if isinstance(method, types.FunctionType | functools._lru_cache_wrapper):
                     self._swap(method, FREE)
                 elif not name.startswith("__"):
                     self._place(
@@ -268,6 +317,8 @@ def _names(code: types.CodeType) -> Iterator[str]:
 def _items_of(container: Any) -> list[tuple[Any, Any]]:
     if isinstance(container, dict):
         return list(dict.items(container))
+    if isinstance(container, MutableMapping):
+        return list(container.items())
     return [(None, item) for item in container]
 
 
@@ -278,17 +329,18 @@ def _same(before: list[tuple[Any, Any]], after: list[tuple[Any, Any]]) -> bool:
 
 
 def _fill(container: Any, items: list[tuple[Any, Any]]) -> None:
-    if isinstance(container, dict):
-        if [id(key) for key in dict.keys(container)] == [id(key) for key, _ in items]:
-            for key, value in items:
-                dict.__setitem__(container, key, value)
-        else:
-            container.clear()
-            container.update(items)
+    if isinstance(container, dict) and [id(key) for key in dict.keys(container)] == [
+        id(key) for key, _ in items
+    ]:
+        for key, value in items:
+            dict.__setitem__(container, key, value)
         return
     container.clear()
+    if isinstance(container, MutableMapping):
+        container.update(items)
+        return
     for _, item in items:
-        (container.add if isinstance(container, set) else container.append)(item)
+        (container.append if hasattr(container, "append") else container.add)(item)
 
 
 def _holds_tensor(value: Any, depth: int = 4) -> bool:
@@ -296,18 +348,31 @@ def _holds_tensor(value: Any, depth: int = 4) -> bool:
 
     if isinstance(value, torch.Tensor):
         return True
-    if depth == 0 or not isinstance(value, tuple | list | dict | set | deque):
+    if isinstance(value, torch.nn.Module):
+        return any(True for part in (value.parameters(), value.buffers()) for _ in part)
+    if depth == 0 or isinstance(value, (*_PLAIN, types.ModuleType, types.FunctionType)):
         return False
-    return any(_holds_tensor(part, depth - 1) for item in _items_of(value) for part in item)
+    if isinstance(value, (tuple, list, dict, set, deque, *_WEAK)):
+        return any(_holds_tensor(part, depth - 1) for item in _items_of(value) for part in item)
+    if _package(type(value).__module__) in _CLOSED and not isinstance(value, _HOLDERS):
+        return False
+    return _holds_tensor(getattr(value, "__dict__", None), depth - 1)
 
 
-def _restore(container: Any, before: list[tuple[Any, Any]], whole: bool) -> None:
-    after = _items_of(container)
-    if _same(before, after):
+def _restore(
+    container: Any, before: list[tuple[Any, Any]], after: list[tuple[Any, Any]], whole: bool
+) -> None:
+    now = _items_of(container)
+    if _same(before, now):
         return
-    old = {id(part) for item in before for part in item}
-    if whole or any(id(p) not in old and _holds_tensor(p) for item in after for p in item):
+    if whole or _any_other(now, before) or _any_other(after, now):
         _fill(container, before)
+
+
+def _any_other(items: list[tuple[Any, Any]], known: list[tuple[Any, Any]]) -> bool:
+    """Whether there are tensors in some items that are not among others."""
+    ids = {id(part) for item in known for part in item}
+    return any(id(part) not in ids and _holds_tensor(part) for item in items for part in item)
 
 
 @contextmanager
@@ -318,3 +383,19 @@ def stand_ins(copy: Callable[[Any, bool], Any]) -> Iterator[StandIns]:
         yield made
     finally:
         made.put_back()
+
+
+def left_behind(mode: Callable[[], Any]) -> str:
+    """Name the fake tensors that outlive a call; a weak reference to their mode shows if any do."""
+    from torch._subclasses.fake_tensor import FakeTensor
+
+    for generation in (1, 2):  # what torch itself leaves in cycles is young
+        if mode() is None:
+            return ""
+        gc.collect(generation)
+    found = [
+        f"{tuple(value.shape)}"
+        for value in gc.get_objects()
+        if type(value) is FakeTensor and value.fake_mode is mode()
+    ]
+    return ", ".join(found[:3]) + ", ..." * (len(found) > 3)

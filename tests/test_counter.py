@@ -173,6 +173,8 @@ def test_bad_arguments():
         FlopCounter(causal="half")
     with pytest.raises(ValueError, match="causal must be 'full' or 'exact', not True"):
         FlopCounter(causal=True)
+    with pytest.raises(TypeError, match="strict must be True or False, not 'no'"):
+        FlopCounter(strict="no")
     with pytest.raises(TypeError, match="convention must be a name such as 'standard', not 3"):
         FlopCounter(convention=3)
 

@@ -85,6 +85,28 @@ def test_cond_is_the_branch_that_ran(grad):
     assert c.under("matmul").backward == (3 * MM if grad else 0)
 
 
+class Branching(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.small, self.large = nn.Linear(4, 4, bias=False), nn.Linear(4, 8, bias=False)
+
+    def forward(self, x):
+        return torch.cond(
+            x.sum() > 0, self.small.forward, lambda x: self.large(x)[:, :4].clone(), (x,)
+        )
+
+
+@pytest.mark.parametrize("needs_grad", [False, True])
+def test_branches_that_reach_weights_are_trained(needs_grad):
+    model, x = Branching(), torch.ones(2, 4, requires_grad=needs_grad)
+    with FlopCounter(model, convention="matmul") as c:
+        model(x).sum().backward()
+    # 2·2·16 forward, and as many for each gradient that is wanted.
+    assert (c.forward, c.backward) == (64, 128 if needs_grad else 64)
+    assert model.small.weight.grad.shape == (4, 4)
+    assert model.large.weight.grad is None
+
+
 def test_while_loop_is_all_its_rounds():
     with FlopCounter() as c:
         torch.while_loop(

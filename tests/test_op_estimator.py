@@ -1,5 +1,6 @@
 """TorchOpEstimator and FlopsTracker(model): trainings counted operation by operation."""
 
+import gc
 import pickle
 
 import pytest
@@ -8,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from training_models import same_state, state_of, toy_batches
 
-from flops_tracker import FlopsTracker, TorchAutoEstimator, TorchOpEstimator
+from flops_tracker import FlopsTracker, TorchAutoEstimator, TorchOpEstimator, _op_estimator
 from flops_tracker._op_estimator import step_key
 
 # Linear(4, 3) on B rows under `matmul`: forward 2·B·4·3 = 24·B, its weight gradient as much again;
@@ -375,3 +376,117 @@ def test_a_mode_that_changes_between_batches_on_copies():
     assert estimator.flops_for_batch(2) == SMALL
     model.inner.train()
     assert estimator.flops_for_batch(2) == 2 * SMALL
+
+
+def test_weights_that_are_cut_on_the_way():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8, bias=False), nn.Linear(8, 3, bias=False))
+
+    def cut():
+        model[0].weight.data = model[0].weight.data[:2].clone()
+        model[1].weight.data = model[1].weight.data[:, :2].clone()
+        model.zero_grad()
+
+    # On 2 rows of 4: forward 2·2·(4·h + 3·h) = 28·h, the weights as much again, and the second
+    # layer's input 2·2·3·h: 68·h.
+    assert flops_of_steps(model, pairs(4), {2: cut}) == [68 * 8] * 2 + [68 * 2] * 2
+
+
+def test_a_dtype_that_changes_makes_another_step():
+    model = linear()
+    before = step_key(model, sgd(model), ROWS, "cpu")
+    model.weight.data = model.weight.data.double()
+    assert step_key(model, sgd(model), ROWS, "cpu") != before
+
+
+class Memory(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4, 3))
+        self.register_buffer("rows", torch.ones(2, 4))
+
+    def forward(self, x):
+        self.rows = self.rows.clone()
+        return self.rows @ self.weight
+
+
+def test_a_buffer_that_grows():
+    model = Memory()
+
+    def grow():
+        model.rows = torch.ones(6, 4)
+
+    # (n, 4) times (4, 3) and the weight's gradient: 2·2·12·n. That the buffer is another one after
+    # each step makes no other step.
+    assert flops_of_steps(model, pairs(4), {2: grow}) == [48 * 2] * 2 + [48 * 6] * 2
+    before = step_key(model, sgd(model), ROWS, "cpu")
+    model.rows = model.rows.clone()
+    assert step_key(model, sgd(model), ROWS, "cpu") == before
+
+
+def twice(module, args, output):
+    return output + 0 * module.inner(*args)
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_hook_that_is_added_on_the_way(removed):
+    model = nn.Sequential(nn.Linear(4, 3, bias=False))
+    model[0].__dict__["inner"] = nn.Linear(4, 3, bias=False).requires_grad_(False)
+    handles = []
+    before = {
+        1: lambda: handles.append(model[0].register_forward_hook(twice)),
+        2: lambda: removed and handles.pop().remove(),
+    }
+    # The layer in the hook adds its forward alone, half of SMALL.
+    more = SMALL + SMALL // 2
+    steps = flops_of_steps(model, pairs(3), before)
+    assert steps == [SMALL, more, SMALL if removed else more]
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        lambda model: model.register_forward_pre_hook(print),
+        lambda model: model.register_forward_hook(print),
+        lambda model: model.register_full_backward_pre_hook(print),
+        lambda model: model.register_full_backward_hook(print),
+        lambda model: model.weight.register_hook(print),
+    ],
+)
+def test_every_kind_of_hook_makes_another_step(register):
+    model = linear()
+    before = step_key(model, sgd(model), ROWS, "cpu")
+    handle = register(model)
+    assert step_key(model, sgd(model), ROWS, "cpu") != before
+    handle.remove()
+    assert step_key(model, sgd(model), ROWS, "cpu") == before
+
+
+def test_a_module_at_the_address_of_another():
+    model = nn.Sequential(nn.Identity())
+    optimizer = sgd(linear())
+    keys, places = set(), set()
+    for _ in range(50):
+        keys.add(step_key(model, optimizer, ROWS, "cpu"))
+        places.add(id(model[0]))
+        model[0] = None
+        model[0] = nn.Identity()
+    assert len(places) < 50  # or nothing was tested
+    assert len(keys) == 50
+
+
+def test_modules_that_are_gone_are_forgotten():
+    model = nn.Sequential(*[nn.Linear(2, 2) for _ in range(10)])
+    before = len(_op_estimator._met)
+    step_key(model, sgd(model), ROWS, "cpu")
+    assert len(_op_estimator._met) == before + 1 + 10 + 20
+    del model
+    gc.collect()
+    assert len(_op_estimator._met) <= before
+
+
+def test_a_model_with_a_lazy_layer():
+    model = nn.Sequential(nn.LazyLinear(3, bias=False))
+    before = step_key(model, sgd(linear()), ROWS, "cpu")
+    model(ROWS)
+    assert step_key(model, sgd(linear()), ROWS, "cpu") != before

@@ -251,9 +251,9 @@ counter_init(PyObject *object, PyObject *args, PyObject *kwargs)
     static char *names[] = {"model", "convention", "strict", "causal", NULL};
     pyft_counter *self = (pyft_counter *)object;
     PyObject *model = Py_None, *convention = NULL, *causal = NULL;
-    int strict = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OO&O:FlopCounter", names, &model, &convention,
-                                     pyft_to_switch, &strict, &causal)) {
+    pyft_switch strict = {"strict", false};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OO&O:FlopCounter", names, &model,
+                                     &convention, pyft_to_switch, &strict, &causal)) {
         return -1;
     }
     if (pyft_threads_in_use(self)) {
@@ -276,7 +276,7 @@ counter_init(PyObject *object, PyObject *args, PyObject *kwargs)
         return -1;
     }
     self->convention = found;
-    self->strict = strict;
+    self->strict = strict.on;
     Py_XSETREF(self->model, model == Py_None ? NULL : Py_NewRef(model));
     return start_afresh(self);
 }
