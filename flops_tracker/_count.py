@@ -187,13 +187,13 @@ class Call:
             args, kwargs = tree_map(
                 lambda leaf: made.take(leaf, ARGUMENT), (self.args, self.kwargs)
             )
+            optimizer = self._optimizer_of(made, on)
             if made.scripted and on == "fake":
                 raise RuntimeError("TorchScript takes no fake tensors")
             stack.enter_context(mode)
             if self.backward:
                 stack.enter_context(torch.enable_grad())
             note_others = stack.enter_context(_gradients_of_others(made))
-            optimizer = self._optimizer_of(made)
             called = function if self.root is None else self.root
 
             def step() -> None:
@@ -211,12 +211,14 @@ class Call:
             # What the call sets in context variables ends with this context.
             yield Ready(functools.partial(contextvars.copy_context().run, step), made.tensors)
 
-    def _optimizer_of(self, made: StandIns) -> Any:
-        """Make the same optimizer for the copies of the parameters."""
+    def _optimizer_of(self, made: StandIns, on: str) -> Any:
+        """Give the optimizer, with copies in the place of all that it holds."""
+        import torch
+        from torch.utils._pytree import tree_leaves
+
         if self.optimizer is None:
             return None
         own = {id(p) for p in self.root.parameters()}  # the copies are in their places
-        groups = []
         for group in self.optimizer.param_groups:
             missing = [p for p in group["params"] if id(made.of(p)) not in own]
             if missing:
@@ -224,8 +226,11 @@ class Call:
                     f"the optimizer has a parameter {tuple(missing[0].shape)} that is not the "
                     "model's: make it from this model"
                 )
-            groups.append({**group, "params": [made.of(p) for p in group["params"]]})
-        return type(self.optimizer)(groups)
+        if on == "meta":
+            for value in tree_leaves(list(self.optimizer.state.values())):
+                if isinstance(value, torch.Tensor) and value.dim() == 0:
+                    made.give(value, value.clone())  # a count of steps, which is read
+        return made.take(self.optimizer, FREE)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ _CLOSED = {
     "pytest",
     "_pytest",
 } | sys.stdlib_module_names
-# But these do, and count their steps; as queue.Queue does.
+# But these do, and count their steps; as all optimizers and queues do.
 _STATEFUL = ("torch.optim", "torch.amp", "torch.cuda.amp")
 # And these hold what the user puts into them.
 _WEAK = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet)
@@ -69,6 +69,11 @@ class StandIns:
         """The stand-in of a tensor; itself where it has none."""
         return self._made.get(id(tensor), (tensor, tensor))[1]
 
+    def give(self, tensor: Any, stand_in: Any) -> None:
+        """Have this one stand for a tensor."""
+        self._made[id(tensor)] = (tensor, stand_in)
+        self._made[id(stand_in)] = (stand_in, stand_in)  # a place may be come to again
+
     def take(self, value: Any, how: How) -> Any:
         """Replace what a value holds, in place; returns what stands for the value itself."""
         result = self._swap(value, how)
@@ -110,8 +115,7 @@ class StandIns:
                 "batch before it is counted"
             )
         stand_in = self._copy(tensor, how.data)
-        self._made[id(tensor)] = (tensor, stand_in)
-        self._made[id(stand_in)] = (stand_in, stand_in)  # a place may be come to again
+        self.give(tensor, stand_in)
         self.tensors.append(stand_in)
         return stand_in
 
@@ -142,8 +146,11 @@ class StandIns:
             self._cache(value)
         elif isinstance(value, contextvars.ContextVar):
             self._variable(value, how)
-        elif isinstance(value, queue.Queue) or str(kind.__module__).startswith(_STATEFUL):
+        elif isinstance(value, queue.Queue | torch.optim.Optimizer) or str(
+            kind.__module__
+        ).startswith(_STATEFUL):
             self._attributes(value, COUNTS_STEPS)
+            self._class(kind)
         elif isinstance(value, _HOLDERS) or _package(kind.__module__) not in _CLOSED:
             self._attributes(value, how._replace(whole=False))
             self._class(kind)
