@@ -160,14 +160,14 @@ class Seen(TorchDispatchMode):
 def test_what_a_counter_asks_is_no_operation():
     q = torch.ones(1, 1, 256, 16)
     mask = create_block_mask(causal, None, None, 256, 256, device="cpu", BLOCK_SIZE=128)
-    coo, csr = torch.eye(4).to_sparse(), torch.eye(4).to_sparse_csr()
+    listed, csr = torch.eye(4).to_sparse(), torch.eye(4).to_sparse_csr()
 
     class Flex(Seen):
         supports_higher_order_operators = True
 
     for run in (
         lambda: flex_attention(q, q, q, block_mask=mask),
-        lambda: torch.sparse.mm(coo, torch.ones(4, 3)),
+        lambda: torch.sparse.mm(listed, torch.ones(4, 3)),
         lambda: csr @ torch.ones(4, 3),
     ):
         with torch.compiler.set_stance("force_eager"), Flex() as bare:
