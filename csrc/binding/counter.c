@@ -308,6 +308,7 @@ counter_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->formulas);
     for (int i = 0; i < self->thread_count; i++) {
         Py_VISIT(self->threads[i]->mode);
+        Py_VISIT(self->threads[i]->node);
         for (int j = 0; j < self->threads[i]->depth; j++) {
             Py_VISIT(self->threads[i]->scopes[j].frame);
         }

@@ -253,6 +253,8 @@ typedef struct pyft_thread {
     uint64_t interval_first, interval_count, interval_capacity;
     long long graph_task; /* the last one in which nodes were made, and */
     uint64_t sequence;    /* autograd's number after that */
+    PyObject *node;       /* owned: the one whose operations run, while they do, and */
+    uint32_t node_module; /* its module: torch makes a new object of each node that nobody keeps */
     bool after_backward;  /* and before the next call of a module */
     int records;          /* open record_function blocks */
     struct {

@@ -116,6 +116,12 @@ place_in_backward(pyft_thread *thread, const pyft_torch *torch, long long task, 
         return 0;
     }
     PyObject *node = PyObject_CallNoArgs(torch->node);
+    if (node != NULL && node == thread->node && !grad_enabled && thread->depth == 0) {
+        Py_DECREF(node);
+        place->phase = FT_PHASE_BACKWARD;
+        place->module = thread->node_module;
+        return 0;
+    }
     int recomputed = node == NULL ? -1 : is_recomputed(thread, torch, task, node, grad_enabled);
     bool in_module = thread->depth > 0 && thread->scopes[thread->depth - 1].graph_task == task;
     int result = recomputed < 0 ? -1 : 0;
@@ -126,6 +132,10 @@ place_in_backward(pyft_thread *thread, const pyft_torch *torch, long long task, 
     }
     if (result == 0 && grad_enabled) {
         result = note_new_nodes(thread, torch, task, place->module);
+    }
+    if (result == 0 && !in_module) {
+        Py_XSETREF(thread->node, Py_NewRef(node));
+        thread->node_module = place->module;
     }
     Py_XDECREF(node);
     return result;
@@ -173,8 +183,11 @@ pyft_place_of(pyft_thread *thread, const pyft_op *op, PyObject *args, pyft_place
     }
     place->module = pyft_scope_of_forward(thread);
     place->phase = FT_PHASE_FORWARD;
-    if (task == -1 && !after) {
-        return 0;
+    if (task == -1) {
+        Py_CLEAR(thread->node);
+        if (!after) {
+            return 0;
+        }
     }
     bool in_backward =
         task != -1 && !(stepping && thread->steps[thread->step_count - 1].graph_task == task);

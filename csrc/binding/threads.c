@@ -75,6 +75,7 @@ end_thread(pyft_thread *thread)
         Py_CLEAR(thread->mode);
     }
     pyft_scope_clear(thread);
+    Py_CLEAR(thread->node);
     thread->records = thread->step_count = 0;
     thread->after_backward = false;
 }
