@@ -10,8 +10,10 @@ import torch
 from torch.nn.modules import module as nn_module
 from torch.utils import _python_dispatch
 
+from ._control_flow import run_control_as_written
 from ._dtensor import leave_out_global_shapes
-from ._dynamo import Eager, run_control_as_written
+from ._dynamo import Eager
+from ._undo import call_twice, replace
 from ._untouched import one_at_a_time
 
 
@@ -23,26 +25,19 @@ class _Session(ExitStack):
 
 def open_session(counter: Any) -> ExitStack:
     """Count in this thread, and in threads that it starts meanwhile; closing the stack ends it."""
-    # What undoes a change is in the stack before the change, since an interrupt may come between
-    # them; and it is there twice, since it may be interrupted itself.
     with _Session() as stack:
-        _call_twice(stack, _remove_hooks, counter)
+        call_twice(stack, _remove_hooks, counter)
         # Global hooks only: a hook on a module turns PyTorch's fused paths off.
         nn_module.register_module_forward_pre_hook(counter._enter_module)
         nn_module.register_module_forward_hook(
             counter._leave_module, with_kwargs=True, always_call=True
         )
-        _call_twice(stack, _process.remove, counter)
+        call_twice(stack, _process.remove, counter)
         _process.add(counter)
         mode = counter._new_mode()
-        _call_twice(stack, _leave, mode)
+        call_twice(stack, _leave, mode)
         _set_stack([other for other in _stack() if not _is_left(other)] + [mode])
         return stack.pop_all()
-
-
-def _call_twice(stack: ExitStack, undo: Callable[..., None], *arguments: Any) -> None:
-    stack.callback(undo, *arguments)
-    stack.callback(undo, *arguments)
 
 
 # ---- hooks ----
@@ -87,12 +82,7 @@ def _hide_hooks_from_dynamo(undo: ExitStack) -> None:
         ours = sum(len(_hooks_of(counter)) for counter in _process.counters)
         return sum(map(len, _HOOKS + _OTHER_HOOKS)) > ours
 
-    _replace(undo, nn_module, "_has_any_global_hook", has_others)
-
-
-def _replace(undo: ExitStack, owner: Any, name: str, value: Any) -> None:
-    _call_twice(undo, setattr, owner, name, getattr(owner, name))
-    setattr(owner, name, value)
+    replace(undo, nn_module, "_has_any_global_hook", has_others)
 
 
 # ---- the process ----
@@ -117,7 +107,7 @@ class _Process:
                 run_control_as_written(self.undo)
                 # A compiled function that is first called under a mode is never compiled.
                 eager = Eager()
-                _call_twice(self.undo, eager.end)
+                call_twice(self.undo, eager.end)
                 eager.begin()
             self.counters.append(counter)
             _set_flags([True] * len(_FLAGS))
@@ -227,7 +217,7 @@ def _follow_threads(undo: ExitStack) -> None:
             thread.run = _counted(thread.run, counters)  # type: ignore[method-assign]
         start(thread)
 
-    _replace(undo, threading.Thread, "start", start_counted)
+    replace(undo, threading.Thread, "start", start_counted)
 
 
 def _counted(run: Callable[[], None], counters: list[Any]) -> Callable[[], None]:

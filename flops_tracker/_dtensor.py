@@ -5,6 +5,10 @@ import sys
 from contextlib import ExitStack
 from typing import Any
 
+from torch.utils._python_dispatch import _disable_current_modes
+
+from ._undo import replace
+
 _RUN = "_propagate_tensor_meta_non_cached"
 
 
@@ -18,12 +22,10 @@ def leave_out_global_shapes(undo: ExitStack) -> None:
     run = getattr(propagator, _RUN, None)
     if run is None:
         return
-    from torch.utils._python_dispatch import _disable_current_modes
 
     @functools.wraps(run)
     def uncounted(*args: Any, **kwargs: Any) -> Any:
         with _disable_current_modes():
             return run(*args, **kwargs)
 
-    undo.callback(setattr, propagator, _RUN, run)
-    setattr(propagator, _RUN, uncounted)
+    replace(undo, propagator, _RUN, uncounted)

@@ -5,7 +5,7 @@ import inspect
 from typing import Any
 
 import torch
-from torch._ops import OperatorBase, OpOverload
+from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import _disable_current_modes
 
@@ -22,7 +22,6 @@ _SIZES = """
 _QUESTIONS = {f"aten.{name}" for name in _SIZES.split()}
 _DENSE = ("CPU", "CUDA", "Meta")
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
-_DENSE_KEY = torch._C.DispatchKey.CompositeExplicitAutograd
 # Kernels for strided nested tensors run other operations, as composite ones do.
 _NESTED = ("aten.linear_backward", "aten.matmul_backward")
 _NESTED_KEYS = (
@@ -136,91 +135,26 @@ def nested_lengths(tensor: Any) -> list[int] | None:
             return None
 
 
-def block_pairs(query: Any, key: Any, mask: tuple[Any, ...]) -> list[int] | None:
-    """Pairs of a query and a key in the blocks of a BlockMask's tuple.
+def mask_blocks(mask: tuple[Any, ...]) -> list[int] | None:
+    """The blocks of a BlockMask's tuple, as the formulas of flex_attention take them.
 
-    For each of its batches and heads; None where there are no numbers, or on an accelerator that
-    would have to be waited for.
+    Queries and keys of a block, the number of masks, row and column of each block in any of them;
+    None where there are no numbers, or on an accelerator that would have to be waited for.
     """
-    queries, keys = query.shape[-2], key.shape[-2]
     partial_count, partial_index, full_count, full_index = mask[2:6]
-    rows, columns = mask[-3], mask[-2]
     if type(partial_count) is not torch.Tensor or not partial_count.is_cpu:
         return None
-    pairs = [0] * (partial_count.numel() // max(1, partial_count.shape[-1]))
+    blocks = [mask[-3], mask[-2], partial_count.numel() // max(1, partial_count.shape[-1])]
     for count, index in ((partial_count, partial_index), (full_count, full_index)):
         if count is None:
             continue
         with _disable_current_modes():
             counts, indices = count.flatten(0, -2).tolist(), index.flatten(0, -3).tolist()
-        for head, (row_counts, row_indices) in enumerate(zip(counts, indices, strict=True)):
-            for row, listed in enumerate(row_counts):
-                height = max(0, min(rows, queries - row * rows))
-                for column in row_indices[row][:listed]:
-                    pairs[head] += height * max(0, min(columns, keys - column * columns))
-    return pairs
-
-
-def _plain(function: Any) -> Any:
-    """A graph that autograd made is no module of the model's."""
-    return function.forward if isinstance(function, torch.fx.GraphModule) else function
-
-
-def _each_round(name: str) -> Any:
-    """What runs each round of a map or a scan where fake tensors are asked for one of them."""
-    modes = torch._C._TorchDispatchModeKey
-    fake, proxy = map(torch._C._get_dispatch_mode, (modes.FAKE, modes.PROXY))
-    if fake is None or proxy is not None:
-        return None
-    if name == "map_impl":
-        from torch._higher_order_ops.map import map_dense
-
-        return map_dense
-    if name == "scan":
-        from torch._higher_order_ops.scan import generic_scan
-
-        return lambda function, init, xs, more: generic_scan(
-            function, init, xs, additional_inputs=more
-        )
-    return None
-
-
-def run_control(mode: Any, operator: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
-    """Run a higher-order operator so that the operations in its functions are seen."""
-    name = operator.name()
-    if name == "cond":
-        predicate, on_true, on_false, operands = args
-        with mode:
-            return _plain(on_true if predicate else on_false)(*operands)
-    if name == "while_loop":
-        condition, body, given, additional = args
-        carried = given
-        with mode:
-            while _plain(condition)(*carried, *additional):
-                carried = tuple(_plain(body)(*carried, *additional))
-        if carried is given:  # results are no inputs
-            return tuple(v.clone() if isinstance(v, torch.Tensor) else v for v in given)
-        return carried
-    kernel = operator.py_kernels.get(_DENSE_KEY)
-    if kernel is not None and any(isinstance(arg, OperatorBase) for arg in args):
-        # They look at the operation they are to call, so it can't be one that counts.
-        with mode:
-            return kernel(*args, **(kwargs or {}))
-
-    def seen(value: Any) -> Any:
-        if not callable(value) or isinstance(value, torch.Tensor | OperatorBase):
-            return value
-
-        @functools.wraps(value, updated=())
-        def run(*args: Any, **kwargs: Any) -> Any:
-            with mode:
-                return _plain(value)(*args, **kwargs)
-
-        return run
-
-    named = {key: seen(value) for key, value in (kwargs or {}).items()}
-    run_all = _each_round(name) or operator
-    return run_all(*map(seen, args), **named)
+        for rows, columns in zip(counts, indices, strict=True):
+            for row, listed in enumerate(rows):
+                for column in columns[row][:listed]:
+                    blocks += (row, column)
+    return blocks
 
 
 _TreeRow = tuple[Any, str, int, list[str], bool, bool]

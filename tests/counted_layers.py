@@ -1,4 +1,6 @@
-"""A stack of equal layers, and its phases in forwards of one of them."""
+"""What tests of counts share: a stack of equal layers, its phases in forwards of one; all work."""
+
+from collections import Counter
 
 import torch
 from torch import nn
@@ -24,3 +26,13 @@ def units(counter):
     assert sum(parts) == counts.total
     assert all(part % LAYER == 0 for part in parts)
     return tuple(part // LAYER for part in parts)
+
+
+def work(counter, biases="bias"):
+    """Everything counted, by kind; bytes apart. Biases may be put with the additions."""
+    total = Counter()
+    for row in counter.rows:
+        for kind, count in row.cost.items():
+            if kind != "bytes" and count:
+                total[biases if kind == "bias" else kind] += count
+    return dict(total)

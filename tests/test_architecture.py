@@ -45,7 +45,13 @@ def test_binding_knows_no_layer_by_name(path):
 
 
 # Imported when torch is there: by the core when the first FlopCounter is made, or by the user.
-AFTER_TORCH = {"_counting.py", "_dtensor.py", "_operations.py", "_fx_nodes.py"}
+AFTER_TORCH = {
+    "_control_flow.py",
+    "_counting.py",
+    "_dtensor.py",
+    "_fx_nodes.py",
+    "_operations.py",
+}
 
 
 def test_frameworks_are_imported_lazily():

@@ -274,59 +274,6 @@ def test_the_profile_function_of_the_user_comes_back():
         threading.setprofile(None)
 
 
-# ---- torch.compile ----
-
-
-class Graphs:
-    """A backend that counts the graphs it is given."""
-
-    def __init__(self):
-        self.count = 0
-
-    def __call__(self, module, inputs):
-        self.count += 1
-        return module.forward
-
-
-@pytest.mark.parametrize("fullgraph", [False, True])
-def test_a_function_first_called_while_counting_compiles_once_afterwards(fullgraph):
-    torch._dynamo.reset()
-    graphs = Graphs()
-    compiled = torch.compile(lambda x: x.mm(x), backend=graphs, fullgraph=fullgraph)
-    x = torch.ones(3, 3)
-    with FlopCounter() as c:
-        compiled(x)
-    assert (total(c), graphs.count) == (54, 0)  # 2*27; counted as eager
-    for _ in range(3):
-        compiled(x)
-    assert graphs.count == 1
-
-
-def test_a_function_compiled_before_keeps_its_graph():
-    torch._dynamo.reset()
-    graphs = Graphs()
-    model = torch.compile(nn.Linear(3, 3), backend=graphs)
-    x = torch.ones(3, 3)
-    model(x)
-    with FlopCounter() as c:
-        model(x)
-    model(x)
-    assert (total(c), graphs.count) == (54, 1)
-
-
-def test_the_stance_of_the_user_comes_back():
-    torch._dynamo.reset()
-    graphs = Graphs()
-    compiled = torch.compile(lambda x: x + 1, backend=graphs)
-    with torch.compiler.set_stance("force_eager"):
-        with FlopCounter():
-            pass
-        compiled(torch.ones(2))
-        assert graphs.count == 0
-    compiled(torch.ones(2))
-    assert graphs.count == 1
-
-
 # ---- modules ----
 
 

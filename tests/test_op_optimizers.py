@@ -1,25 +1,15 @@
 """Optimizer steps: what each costs per parameter, and that loop, lists and fused cost the same."""
 
 import itertools
-from collections import Counter
 
 import pytest
 import torch
+from counted_layers import work
 
 from flops_tracker import FlopCounter
 
 SHAPES = [(4, 5), (5,), (3, 5), (3,)]  # 20 + 5 + 15 + 3 = 43 elements in 4 tensors
 ELEMENTS, TENSORS = 43, 4
-
-
-def work(counter):
-    """Everything counted, by kind; bytes apart, of which a fused step moves fewer."""
-    total = Counter()
-    for row in counter.rows:
-        for kind, count in row.cost.items():
-            if kind != "bytes" and count:
-                total[kind] += count
-    return dict(total)
 
 
 def steps(optimizer_class, count=2, shapes=SHAPES, dtype=torch.float32, **options):

@@ -1,4 +1,4 @@
-"""Programs beyond a plain step: derivatives of functions, other numbers, packed, compiled."""
+"""Programs beyond a plain step: derivatives of functions, other numbers, packed sequences."""
 
 import pytest
 import torch
@@ -271,51 +271,6 @@ def test_the_masks_of_the_efficient_kernel(mask, pairs):
         run(q, k, k, None, queries, keys, 4, 7, 0.0, mask)
 
     assert phases(attend, causal="exact") == (2 * 2 * 2 * pairs * 8, 0, 0, 0)
-
-
-# ---- compiled ----
-
-
-class Graphs:
-    """A backend that counts the graphs it is given."""
-
-    def __init__(self):
-        self.count = 0
-
-    def __call__(self, module, inputs):
-        self.count += 1
-        return module.forward
-
-
-@pytest.mark.parametrize("before", [False, True])
-def test_a_compiled_model_in_training(before):
-    torch._dynamo.reset()
-    graphs = Graphs()
-    model, x = layers(2), rows()
-    compiled = torch.compile(model, backend=graphs, fullgraph=True)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-
-    def step():
-        optimizer.zero_grad()
-        compiled(x).sum().backward()
-        optimizer.step()
-
-    if before:
-        step()
-    seen = graphs.count
-    assert (seen > 0) == before
-    with FlopCounter(compiled) as c:
-        step()
-    assert graphs.count == seen
-    assert units(c) == (2, 3, 0, 0)
-    assert c.under("standard").optimizer == 2 * 40
-    modules = c.under("matmul").by_module()
-    assert modules["OptimizedModule._orig_mod.0"].own == 2 * LAYER
-    step()
-    after = graphs.count
-    assert after > 0
-    step()
-    assert graphs.count == after
 
 
 # ---- what modules are given and give ----

@@ -1,6 +1,6 @@
 /* Operands that are not in a tensor's shape but in what it holds: entries, lengths, blocks. */
 /* SPDX-License-Identifier: MIT */
-#include "counting.h"
+#include "operations.h"
 
 /* The values of a sparse tensor, of all its blocks and batches; nothing for a dense one. */
 int
@@ -96,17 +96,15 @@ integers_operand(PyObject *list, int64_t *dims, ft_operand *operand)
 int
 pyft_blocks_operand(pyft_made *made, PyObject *mask, int64_t *dims, ft_operand *operand)
 {
-    if (mask == NULL || !PyTuple_Check(mask) || PyTuple_GET_SIZE(made->args) < 2) {
+    if (mask == NULL || !PyTuple_Check(mask)) {
         return 0;
     }
-    PyObject *pairs =
-        pyft_call_helper("flops_tracker._operations", "block_pairs", "(OOO)",
-                         PyTuple_GET_ITEM(made->args, 0), PyTuple_GET_ITEM(made->args, 1), mask);
-    int result = pairs == NULL         ? -1
-                 : PyList_Check(pairs) ? integers_operand(pairs, dims, operand)
-                                       : 0;
-    made->bounded = made->bounded || pairs == Py_None;
-    Py_XDECREF(pairs);
+    PyObject *blocks = pyft_call_helper("flops_tracker._operations", "mask_blocks", "(O)", mask);
+    int result = blocks == NULL         ? -1
+                 : PyList_Check(blocks) ? integers_operand(blocks, dims, operand)
+                                        : 0;
+    made->bounded = made->bounded || blocks == Py_None;
+    Py_XDECREF(blocks);
     return result;
 }
 

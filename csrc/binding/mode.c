@@ -75,7 +75,7 @@ decompose(const pyft_torch *torch, PyObject *mode, PyObject *parts, PyObject *ar
 static PyObject *
 run_control(PyObject *mode, PyObject *operator, PyObject *args, PyObject *kwargs)
 {
-    return pyft_call_helper("flops_tracker._operations", "run_control", "(OOOO)", mode, operator,
+    return pyft_call_helper("flops_tracker._control_flow", "run_control", "(OOOO)", mode, operator,
                             args, kwargs == NULL ? Py_None : kwargs);
 }
 
@@ -145,7 +145,9 @@ mode_dispatch(PyObject *self, PyTypeObject *type, PyObject *const *args, Py_ssiz
         return NULL;
     }
     PyObject *arguments = count > 2 ? Py_NewRef(args[2]) : PyTuple_New(0);
-    PyObject *kwargs = count > 3 && args[3] != Py_None ? args[3] : NULL;
+    /* pybind11 takes longer over an empty dict than over none. */
+    PyObject *kwargs =
+        count > 3 && PyDict_Check(args[3]) && PyDict_GET_SIZE(args[3]) > 0 ? args[3] : NULL;
     pyft_thread *thread = *thread_of(self, type);
     PyObject *result = NULL;
     if (arguments == NULL) {

@@ -1,6 +1,6 @@
 /* Reads the operands of an operation's rule from a call: shapes, numbers, flags. */
 /* SPDX-License-Identifier: MIT */
-#include "counting.h"
+#include "operations.h"
 
 #include <string.h>
 

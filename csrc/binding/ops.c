@@ -1,6 +1,6 @@
 /* Operations: which rows of the name maps count an overload, and where its arguments are. */
 /* SPDX-License-Identifier: MIT */
-#include "counting.h"
+#include "operations.h"
 
 #include <string.h>
 

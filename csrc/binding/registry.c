@@ -75,8 +75,9 @@ source_text(const ft_source *source)
     case FT_FROM_AXES:
         return PyUnicode_FromFormat("size along %s", source->name == NULL ? "all" : source->name);
     case FT_FROM_LENGTHS:
-    case FT_FROM_BLOCKS:
         return PyUnicode_FromFormat("differences of %s", source->name);
+    case FT_FROM_BLOCKS:
+        return PyUnicode_FromFormat("blocks of %s", source->name);
     case FT_FROM_NESTED:
         return PyUnicode_FromFormat("lengths in %s", source->name);
     case FT_FROM_PACKED:

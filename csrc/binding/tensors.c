@@ -1,6 +1,6 @@
 /* Tensors as counting sees them: shape, dtype, bytes. */
 /* SPDX-License-Identifier: MIT */
-#include "counting.h"
+#include "operations.h"
 
 bool
 pyft_is_tensor(const pyft_torch *torch, PyObject *object)

@@ -81,8 +81,8 @@ typedef enum {
     FT_FROM_AXES,      /* the size of the dimensions `name` of the first tensor; all where None */
     FT_FROM_LENGTHS,   /* the differences of the offsets in tensor `name`, if they can be read */
     FT_FROM_NESTED,    /* the lengths of the sequences in tensor `name`, if it is a nested one */
-    FT_FROM_BLOCKS,    /* pairs of query and key in the blocks of the mask `name`, for each of its
-                          batches and heads, if they can be read */
+    FT_FROM_BLOCKS,    /* size, number of masks and places of the blocks of the mask `name`, if they
+                          can be read; see flex.c */
     FT_FROM_PACKED,    /* 1 if the packed weights `name` have a bias among them */
 } ft_source_kind;
 

@@ -3,18 +3,24 @@
 /* SPDX-License-Identifier: MIT */
 #include "formulas.h"
 
-enum { ARITH = 1, COMPARE, SPECIAL, FIRST_FLAG, LAST_FLAG = 9 };
+enum { ARITH = 1, COMPARE, SPECIAL, LAST_FLAG = 9 };
 
-static ft_status
-elementwise(const ft_operand *operands, ft_cost *cost)
+void
+ft_add_elementwise(const ft_operand *operands, int first_flag, int last_flag, ft_cost *cost)
 {
     ft_u128 elements = ft_numel(&operands[0]), arith = ft_number(&operands[ARITH]);
-    for (int flag = FIRST_FLAG; flag <= LAST_FLAG; flag++) {
+    for (int flag = first_flag; flag <= last_flag; flag++) {
         arith = ft_plus(arith, ft_u128_of(ft_flag(&operands[flag])));
     }
     ft_add_kind(cost, FT_ARITH, ft_times(elements, arith));
     ft_add_kind(cost, FT_COMPARE, ft_times(elements, ft_number(&operands[COMPARE])));
     ft_add_kind(cost, FT_SPECIAL, ft_times(elements, ft_number(&operands[SPECIAL])));
+}
+
+static ft_status
+elementwise(const ft_operand *operands, ft_cost *cost)
+{
+    ft_add_elementwise(operands, SPECIAL + 1, LAST_FLAG, cost);
     return FT_OK;
 }
 

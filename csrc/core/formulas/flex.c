@@ -2,32 +2,43 @@
 /* SPDX-License-Identifier: MIT */
 #include "sdpa.h"
 
-enum { PAIRS = 3, UNMASKED };
+enum { BLOCKS = 3, UNMASKED };
 
-/* `pairs` has a number for each batch and head of the mask, which repeat over those of the query;
- * without it every query attends to every key. */
+/* How many of `total` lie in block number `at` of that size; the last one may be cut. */
+static uint64_t
+inside(uint64_t total, int64_t size, int64_t at)
+{
+    uint64_t before = (uint64_t)at * (uint64_t)size;
+    uint64_t left = before < total ? total - before : 0;
+    return left < (uint64_t)size ? left : (uint64_t)size;
+}
+
+/* `blocks` is a list: the queries and the keys of a block, how many masks there are (which repeat
+ * over batches and heads of the query), then the row and the column of each block in any of them.
+ * Without it every query attends to every key. */
 static ft_status
 read_blocks(const ft_operand *operands, attention_work *work)
 {
-    const ft_operand *query = &operands[QUERY], *key = &operands[KEY], *pairs = &operands[PAIRS];
-    if (!pairs->present) {
-        return ft_read_batches(operands, work);
+    const ft_operand *query = &operands[QUERY], *key = &operands[KEY];
+    ft_status status = ft_read_batches(operands, work);
+    if (status != FT_OK || !operands[BLOCKS].present) {
+        return status;
     }
-    *work =
-        (attention_work){.width = ft_dim(query, -1), .value_width = ft_dim(&operands[VALUE], -1)};
-    if (query->shape.ndim < 2 || key->shape.ndim < 2 || pairs->shape.ndim < 1) {
+    const ft_shape list = operands[BLOCKS].shape;
+    if (list.ndim < 3 || list.ndim % 2 == 0 || list.dims[2] < 1) {
         return FT_BAD_SHAPE;
     }
-    ft_u128 heads = ft_shape_product(query->shape, 0, query->shape.ndim - 2);
-    ft_u128 key_heads = ft_shape_product(key->shape, 0, key->shape.ndim - 2);
-    uint64_t remainder = 0;
-    ft_u128 repeats = ft_u128_divide(heads, (uint64_t)pairs->shape.ndim, &remainder);
-    for (int i = 0; i < pairs->shape.ndim; i++) {
-        work->pairs = ft_plus(work->pairs, ft_u128_of((uint64_t)pairs->shape.dims[i]));
+    uint64_t queries = ft_dim(query, -2).lo, keys = ft_dim(key, -2).lo, remainder = 0;
+    ft_u128 pairs = FT_U128_ZERO;
+    for (int i = 3; i < list.ndim; i += 2) {
+        uint64_t rows = inside(queries, list.dims[0], list.dims[i]);
+        uint64_t columns = inside(keys, list.dims[1], list.dims[i + 1]);
+        pairs = ft_plus(pairs, ft_times(ft_u128_of(rows), ft_u128_of(columns)));
     }
-    work->pairs = ft_times(work->pairs, repeats);
-    work->rows = ft_least(ft_times(ft_dim(query, -2), heads), work->pairs);
-    work->columns = ft_least(ft_times(ft_dim(key, -2), key_heads), work->pairs);
+    ft_u128 heads = ft_shape_product(query->shape, 0, query->shape.ndim - 2);
+    work->pairs = ft_times(pairs, ft_u128_divide(heads, (uint64_t)list.dims[2], &remainder));
+    work->rows = ft_least(work->rows, work->pairs);
+    work->columns = ft_least(work->columns, work->pairs);
     return remainder == 0 ? FT_OK : FT_BAD_SHAPE;
 }
 
@@ -42,14 +53,16 @@ EVALUATE(softmax_backward, read_blocks, UNMASKED)
     {                                                                   \
         {"query", FT_TENSOR}, {"key", FT_TENSOR}, {"value", FT_TENSOR}, \
         {                                                               \
-            "pairs", FT_INTEGERS                                        \
+            "blocks", FT_INTEGERS                                       \
         }                                                               \
     }
 #define IN_BLOCKS "; scores: those in the mask's blocks; score_mod is not counted"
 
-/* 2 heads of 4 queries, 1 head of 6 keys; a mask for all heads with 16 pairs: 32 scores */
-#define BLOCKS \
-    FT_SHAPE_OF(1, 2, 4, 8), FT_SHAPE_OF(1, 1, 6, 8), FT_SHAPE_OF(1, 1, 6, 8), FT_SHAPE_OF(16)
+/* 2 heads of 4 queries, 1 head of 6 keys; blocks of 2 by 4, of which (0,0), (1,0) and (1,1), with 2
+ * keys left: 8 + 8 + 4 = 20 pairs for either head, 40 scores */
+#define MASKED                                                                 \
+    FT_SHAPE_OF(1, 2, 4, 8), FT_SHAPE_OF(1, 1, 6, 8), FT_SHAPE_OF(1, 1, 6, 8), \
+        FT_SHAPE_OF(2, 4, 1, 0, 0, 1, 0, 1, 1)
 
 const ft_formula ft_flex = {
     CLASS_AND_TEXT("flex", ATTENTION, "mac = scores*(E + Ev), dot = scores + rows*Ev" IN_BLOCKS,
@@ -59,9 +72,9 @@ const ft_formula ft_flex = {
     .examples =
         {
             {
-                .text = "32 scores: 32*16 = 512; 32 + 8 rows*8 = 96",
-                .operands = {BLOCKS},
-                .cost = {{[FT_MAC] = FT_COUNT(512), [FT_DOT] = FT_COUNT(96)}},
+                .text = "40 scores: 40*16 = 640; 40 + 8 rows*8 = 104",
+                .operands = {MASKED},
+                .cost = {{[FT_MAC] = FT_COUNT(640), [FT_DOT] = FT_COUNT(104)}},
             },
             {
                 .text = "without a mask 2*4*6 = 48 scores: 48*16 = 768; 48 + 8*8 = 112",
@@ -81,11 +94,11 @@ const ft_formula ft_flex_softmax = {
     .examples =
         {
             {
-                .text = "32 scores: 128 steps, 32 maxima, 32 exponentials",
-                .operands = {BLOCKS},
-                .cost = {{[FT_ARITH] = FT_COUNT(128),
-                          [FT_COMPARE] = FT_COUNT(32),
-                          [FT_SPECIAL] = FT_COUNT(32)}},
+                .text = "40 scores: 160 steps, 40 maxima, 40 exponentials",
+                .operands = {MASKED},
+                .cost = {{[FT_ARITH] = FT_COUNT(160),
+                          [FT_COMPARE] = FT_COUNT(40),
+                          [FT_SPECIAL] = FT_COUNT(40)}},
             },
         },
 };
@@ -97,9 +110,9 @@ const ft_formula ft_flex_backward = {
     .examples =
         {
             {
-                .text = "32 scores: 32*32 = 1024; 32 + 6 keys*16 + 8 rows*8 = 192",
-                .operands = {BLOCKS},
-                .cost = {{[FT_MAC] = FT_COUNT(1024), [FT_DOT] = FT_COUNT(192)}},
+                .text = "40 scores: 40*32 = 1280; 40 + 6 keys*16 + 8 rows*8 = 200",
+                .operands = {MASKED},
+                .cost = {{[FT_MAC] = FT_COUNT(1280), [FT_DOT] = FT_COUNT(200)}},
             },
         },
 };
@@ -111,9 +124,9 @@ const ft_formula ft_flex_recompute = {
     .examples =
         {
             {
-                .text = "32 scores of width 8: 256",
-                .operands = {BLOCKS},
-                .cost = {{[FT_MAC] = FT_COUNT(256), [FT_DOT] = FT_COUNT(32)}},
+                .text = "40 scores of width 8: 320",
+                .operands = {MASKED},
+                .cost = {{[FT_MAC] = FT_COUNT(320), [FT_DOT] = FT_COUNT(40)}},
             },
         },
 };
@@ -126,9 +139,9 @@ const ft_formula ft_flex_softmax_recompute = {
     .examples =
         {
             {
-                .text = "32 scores: 64 steps and 32 exponentials",
-                .operands = {BLOCKS},
-                .cost = {{[FT_ARITH] = FT_COUNT(64), [FT_SPECIAL] = FT_COUNT(32)}},
+                .text = "40 scores: 80 steps and 40 exponentials",
+                .operands = {MASKED},
+                .cost = {{[FT_ARITH] = FT_COUNT(80), [FT_SPECIAL] = FT_COUNT(40)}},
             },
         },
 };
@@ -141,9 +154,9 @@ const ft_formula ft_flex_softmax_backward = {
     .examples =
         {
             {
-                .text = "32 scores: 160",
-                .operands = {BLOCKS},
-                .cost = {{[FT_ARITH] = FT_COUNT(160)}},
+                .text = "40 scores: 200",
+                .operands = {MASKED},
+                .cost = {{[FT_ARITH] = FT_COUNT(200)}},
             },
         },
 };

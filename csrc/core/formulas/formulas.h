@@ -135,6 +135,10 @@ ft_masked(const ft_operand *mask, int at)
 /* A bias and the scales of product and bias, three flags in a row; of no bias there is no scale. */
 void ft_add_bias(const ft_operand *flags, ft_u128 outputs, ft_cost *cost);
 
+/* elementwise.c: elements of the first operand times the steps, comparisons and special functions
+ * that the next three state, and a step for each flag that is on. */
+void ft_add_elementwise(const ft_operand *operands, int first_flag, int last_flag, ft_cost *cost);
+
 /* Adds `dots` dot products of `length` each: the building block of every contraction. */
 static inline void
 ft_add_dots(ft_cost *cost, ft_u128 dots, ft_u128 length)

@@ -16,19 +16,13 @@ add_reduction(ft_cost *cost, ft_u128 elements, uint64_t reduction)
     }
 }
 
-enum { ARITH = 1, COMPARE, SPECIAL, REDUCTION, FIRST_FLAG, LAST_FLAG = 9 };
+enum { REDUCTION = 4, LAST_FLAG = 9 };
 
 static ft_status
 loss(const ft_operand *operands, ft_cost *cost)
 {
-    ft_u128 elements = ft_numel(&operands[0]), arith = ft_number(&operands[ARITH]);
-    for (int flag = FIRST_FLAG; flag <= LAST_FLAG; flag++) {
-        arith = ft_plus(arith, ft_u128_of(ft_flag(&operands[flag])));
-    }
-    ft_add_kind(cost, FT_ARITH, ft_times(elements, arith));
-    ft_add_kind(cost, FT_COMPARE, ft_times(elements, ft_number(&operands[COMPARE])));
-    ft_add_kind(cost, FT_SPECIAL, ft_times(elements, ft_number(&operands[SPECIAL])));
-    add_reduction(cost, elements, operands[REDUCTION].number);
+    ft_add_elementwise(operands, REDUCTION + 1, LAST_FLAG, cost);
+    add_reduction(cost, ft_numel(&operands[0]), operands[REDUCTION].number);
     return FT_OK;
 }
 

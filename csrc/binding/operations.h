@@ -1,0 +1,179 @@
+/* What an operation of torch is, and what a call of it worked on. */
+/* SPDX-License-Identifier: MIT */
+#ifndef PYFT_OPERATIONS_H
+#define PYFT_OPERATIONS_H
+
+#include "pyft.h"
+
+/* ---- operations: what one overload is and how it is counted; resolved once (ops.c) ---- */
+
+typedef enum {
+    PYFT_OP_COUNTED,  /* by its rows or by a user's rule */
+    PYFT_OP_VIEW,     /* gives a view of its argument: moves no byte */
+    PYFT_OP_UNKNOWN,  /* no rule */
+    PYFT_OP_QUESTION, /* such as a tensor's device: no operation */
+    PYFT_OP_CONTROL,  /* a higher-order operator that runs a function of the user */
+    PYFT_OP_RECORD_ENTER,
+    PYFT_OP_RECORD_EXIT, /* bounds of an optimizer's step */
+} pyft_op_kind;
+
+/* Where a call of this overload has the argument that a source names. */
+typedef struct {
+    int position; /* in args; -1 where the schema has no such argument */
+    PyObject *name, *fallback;
+} pyft_argument;
+
+typedef struct {
+    PyObject *overload, *name, *packet;
+    PyObject *call;  /* call(*args, **kwargs) computes it */
+    PyObject *parts; /* the same for a composite one, by way of the operations it is made of */
+    PyObject *nested_parts; /* the same on strided nested tensors */
+    pyft_op_kind kind;
+    const ft_map_row *rows[FT_MAX_ROWS];
+    pyft_argument arguments[FT_MAX_ROWS][FT_MAX_ROLES];
+    int row_count, role_counts[FT_MAX_ROWS]; /* roles beyond have no source */
+    PyObject *user_rule;                     /* a callable, or NULL */
+    bool each;                               /* works on lists of tensors, element by element */
+    bool update; /* changes lists of tensors in place, as optimizers do */
+} pyft_op;
+
+typedef struct {
+    pyft_op **items; /* by number; they stay where they are */
+    uint32_t count, capacity;
+    uint32_t *slots; /* by address of the overload, open addressing: 0 is free, else number + 1 */
+    PyObject *user_rules; /* name or module class: callable */
+    bool has_class_rules;
+} pyft_ops;
+
+/* The operation of an overload, resolved on first sight; NULL with an exception. */
+pyft_op *pyft_op_of(pyft_state *state, PyObject *overload, uint32_t *number);
+/* The most specific of the user's rules for it, if there is one, counts it from now on. */
+int pyft_op_follow_rule(const pyft_ops *ops, pyft_op *op);
+void pyft_ops_clear(pyft_ops *ops);
+/* The class of a module's MRO that a user's rule counts; borrowed, NULL where there is none. */
+PyObject *pyft_ruled_class(const pyft_ops *ops, PyObject *module);
+int pyft_ops_visit(pyft_ops *ops, visitproc visit, void *arg);
+/* user_rules.c */
+PyObject *pyft_register_rule(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *pyft_explain_call(PyObject *module, PyObject *args);
+
+/* ---- torch's functions and types, looked up once (torch.c) ---- */
+
+#define PYFT_TORCH_LIST(X)                                                              \
+    X(tensor_type, "torch", "Tensor")                                                   \
+    X(parameter_type, "torch.nn", "Parameter")                                          \
+    X(strided, "torch", "strided")                                                      \
+    X(graph_task, "torch._C", "_current_graph_task_id")                                 \
+    X(grad_enabled, "torch", "is_grad_enabled")                                         \
+    X(sequence, "torch._C._autograd", "_get_sequence_nr")                               \
+    X(node, "torch._C", "_current_autograd_node")                                       \
+    X(saved_hooks, "torch._C._autograd", "_top_saved_tensors_default_hooks")            \
+    X(push_mode, "torch._C", "_push_on_torch_dispatch_stack")                           \
+    X(pop_mode, "torch._C", "_pop_torch_dispatch_stack")                                \
+    X(active_mode, "torch._C", "_get_dispatch_mode")                                    \
+    X(exporting, "torch.compiler", "is_exporting")                                      \
+    X(fake_type, "torch._subclasses.fake_tensor", "FakeTensor")                         \
+    X(stack_size, "torch._C", "_len_torch_dispatch_stack")                              \
+    X(stack_at, "torch._C", "_get_dispatch_stack_at")                                   \
+    X(is_wrapper, "torch.utils._python_dispatch", "is_traceable_wrapper_subclass_type") \
+    X(operation_type, "torch._ops", "OpOverload")
+
+typedef struct pyft_torch {
+    PyObject *shape_name, *dtype_name, *nbytes_name, *layout_name, *sequence_name,
+        *requires_grad_name;                               /* interned */
+    PyObject *shape_getter, *dtype_getter, *nbytes_getter; /* of the class of tensors */
+    PyObject *proxy_key;                                   /* of the mode that records a graph */
+#define PYFT_TORCH_MEMBER(name, module, attribute) PyObject *name;
+    PYFT_TORCH_LIST(PYFT_TORCH_MEMBER)
+#undef PYFT_TORCH_MEMBER
+} pyft_torch;
+
+int pyft_torch_load(pyft_torch *torch);
+/* What a function of torch without arguments returns, as an integer; -2 with an exception. */
+long long pyft_torch_number(PyObject *function);
+
+/* ---- what one call did (tensors.c, operands.c) ---- */
+
+typedef enum { PYFT_REAL, PYFT_COMPLEX, PYFT_INTEGER } pyft_number_kind;
+
+typedef struct {
+    PyObject *dtype, *name;
+    pyft_number_kind kind;
+    uint8_t size; /* bytes of an element */
+} pyft_dtype;
+
+enum { PYFT_MAX_DTYPES = 64, PYFT_NO_DTYPE = 0 };
+
+typedef struct pyft_dtypes {
+    pyft_dtype items[PYFT_MAX_DTYPES]; /* number 0 stands for none */
+    int count;
+} pyft_dtypes;
+
+/* A tensor as far as counting goes; borrowed, and asked only for what is needed. */
+typedef struct {
+    PyObject *object;
+    int times;  /* among the arguments and results */
+    int dtype;  /* -1: not read yet */
+    int ndim;   /* -1: not read yet */
+    bool known; /* sizes that depend on data are not, while a graph is made */
+    int64_t dims[FT_MAX_DIMS];
+} pyft_tensor;
+
+enum { PYFT_MAX_TENSORS = 16 };
+
+/* A call of an operation, or of element number `element` of one that works on lists. */
+typedef struct {
+    pyft_state *state;
+    const pyft_op *op;
+    PyObject *args, *kwargs, *result; /* borrowed; kwargs may be NULL */
+    Py_ssize_t element;               /* -1 where the operation does not work on lists */
+    bool causal;                      /* the option causal="exact" */
+    bool bounded; /* lengths that it has were not read: the most that they can be is counted */
+    int tensor_count, argument_count; /* each tensor once; those of the arguments come first */
+    int first_result;                 /* in `tensors`; -1 where the result has none */
+    pyft_tensor tensors[PYFT_MAX_TENSORS];
+    ft_u128 bytes; /* of those beyond PYFT_MAX_TENSORS; of all, once pyft_made_bytes was called */
+} pyft_made;
+
+bool pyft_is_tensor(const pyft_torch *torch, PyObject *object);
+/* A size, of a symbolic one the number that it stands for now; false where there is none. */
+bool pyft_read_size(PyObject *value, int64_t *size);
+
+/* The elements of the list arguments; -1 with an exception. */
+Py_ssize_t pyft_made_elements(const pyft_made *made);
+/* Finds all tensors of the call. */
+int pyft_made_read(pyft_made *made);
+/* A tensor with its shape, in `beyond` where it is none of those that were found; NULL with an
+ * exception, also where its sizes are not known. */
+pyft_tensor *pyft_made_tensor(pyft_made *made, PyObject *object, pyft_tensor *beyond);
+/* The dtype of the first tensor of the result, or else of the arguments; -1 with an exception. */
+int pyft_made_dtype(pyft_made *made);
+int pyft_made_argument_dtype(pyft_made *made);
+/* Adds up `bytes`; call it once. */
+int pyft_made_bytes(pyft_made *made);
+/* Reads the operand of a role; dims has room for FT_MAX_DIMS. A longer list stands in memory that
+ * pyft_operand_free gives back. */
+int pyft_made_operand(pyft_made *made, int row, int role, int64_t *dims, ft_operand *operand);
+void pyft_operand_free(const int64_t *dims, ft_operand *operand);
+
+/* contents.c: operands that are read from what a tensor holds; -1 with an exception. */
+int pyft_entries_operand(const pyft_torch *torch, PyObject *value, ft_operand *operand);
+int pyft_lengths_operand(pyft_made *made, PyObject *value, int64_t *dims, ft_operand *operand);
+int pyft_blocks_operand(pyft_made *made, PyObject *mask, int64_t *dims, ft_operand *operand);
+int pyft_nested_operand(const pyft_torch *torch, PyObject *value, int64_t *dims,
+                        ft_operand *operand);
+uint64_t pyft_packed_bias(PyObject *value);
+
+/* Everything that is the same for all counters of the process. */
+typedef struct pyft_counting {
+    pyft_torch torch;
+    pyft_ops ops;
+    pyft_dtypes dtypes;
+} pyft_counting;
+
+/* torch.c: made on first use. */
+pyft_counting *pyft_counting_of(pyft_state *state);
+int pyft_counting_visit(pyft_counting *counting, visitproc visit, void *arg);
+void pyft_counting_clear(pyft_counting *counting);
+
+#endif
