@@ -152,6 +152,7 @@ class Call:
         backward: bool,
         loss_fn: Callable[[Any], Any] | None,
         optimizer: Any,
+        repeat: bool = False,
     ) -> None:
         self.root = root
         self.function = model
@@ -160,12 +161,13 @@ class Call:
         self.backward = backward
         self.loss_fn = loss_fn
         self.optimizer = optimizer
+        self.repeat = repeat or optimizer is not None
         self.fake_mode: Callable[[], Any] = lambda: None  # a weak reference to that of the last run
 
     def run(self, counter: Any, on: str) -> None:
-        """Count one step; with an optimizer, one after its state has been made."""
+        """Count one step; to repeat it counts the second, after an optimizer has made its state."""
         with self.ready(on) as ready:
-            if self.optimizer is not None:
+            if self.repeat:
                 ready.step()
             with counter:
                 ready.step()
@@ -190,6 +192,8 @@ class Call:
             optimizer = self._optimizer_of(made, on)
             if made.scripted and on == "fake":
                 raise RuntimeError("TorchScript takes no fake tensors")
+            if made.packed and on == "fake":
+                mode.cache_enabled = False  # it would compare what can't be compared
             stack.enter_context(mode)
             if self.backward:
                 stack.enter_context(torch.enable_grad())

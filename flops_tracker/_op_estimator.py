@@ -10,10 +10,10 @@ from typing import Any
 
 from . import _options
 from ._core import FlopCounter, FlopsEstimator
-from ._count import count
+from ._count import Call, count, run_counted
 from ._counts import FlopCount
 from ._example import arguments, batch_dims, batch_of, check_arguments, make, parse, resized
-from ._untouched import unwrap
+from ._untouched import root_of, unwrap
 
 _TOTALS_KEPT = 1024
 _COUNTS_KEPT = 4
@@ -22,12 +22,14 @@ _COUNTS_KEPT = 4
 class TorchOpEstimator(FlopsEstimator):
     """FLOPs of a training batch, every operation of forward, backward and optimizer counted.
 
-    Bound to a tracker, it counts the training itself: the first step of its kind is counted as it
-    runs, and steps like it cost the same (see step_key). Without training, batches are counted
-    on fake copies of the model, which needs ``input_example`` (see TorchAutoEstimator).
+    In a tracker that trains, it counts the training itself: the first step of its kind is counted
+    as it runs, and steps like it cost the same (see step_key). ``estimate`` counts one on fake
+    copies, with the loss and the optimizer that were bound, of the loader's first sample: a later
+    step, since the first may do less (SGD with momentum: by 2 per parameter).
 
-    ``loss_fn(output)`` and ``optimizer`` are for that case too: without them, backward of the sum
-    of the output, and no update. ``convention`` is how the counts are read.
+    Without a training, batches are counted on fake copies of the model, which needs
+    ``input_example`` (see TorchAutoEstimator), ``loss_fn(output)`` and ``optimizer``: without
+    these, backward of the sum of the output, and no update. ``convention`` is how counts are read.
     """
 
     def __init__(
@@ -58,6 +60,11 @@ class TorchOpEstimator(FlopsEstimator):
         self._counts: OrderedDict[Hashable, FlopCount] = OrderedDict()
         self._just_trained: tuple[int, int] | None = None
         self._last: FlopCount | None = None
+        self._step_on: Callable[[int], Callable[[], None]] | None = None
+
+    def bind(self, step_on: Callable[[int], Callable[[], None]]) -> None:
+        """Count the steps that ``step_on(batch_size)`` gives, where it says nothing itself."""
+        self._step_on = step_on
 
     @property
     def counts(self) -> FlopCount | None:
@@ -69,7 +76,7 @@ class TorchOpEstimator(FlopsEstimator):
         trained, self._just_trained = self._just_trained, None
         if trained is not None and trained[0] == batch_size:
             return trained[1]
-        key = (batch_size, _model_state(self.model))
+        key = self._key(batch_size)
         if key not in self._totals:
             self._keep_total(key, self.counts_for_batch(batch_size).total)
         elif key in self._counts:
@@ -78,13 +85,13 @@ class TorchOpEstimator(FlopsEstimator):
 
     def counts_for_batch(self, batch_size: int) -> FlopCount:
         """Count a training batch of that size on fake copies; needs input_example."""
-        if self.input_example is None:
+        if self.input_example is None and self._step_on is None:
             raise ValueError(
-                "there is no input_example, so a batch can only be counted while a bound tracker "
-                "trains it. For estimate, and for a loop of your own: "
+                "there is no input_example, so a batch can only be counted where a tracker is "
+                "bound to the training. For a loop of your own: "
                 "FlopsTracker(TorchOpEstimator(model, input_example=(1, ...)))"
             )
-        key = (batch_size, _model_state(self.model))
+        key = self._key(batch_size)
         if key not in self._counts:
             _keep(self._counts, key, self._count_on_copies(batch_size), _COUNTS_KEPT)
         self._last = self._counts[key]
@@ -93,7 +100,13 @@ class TorchOpEstimator(FlopsEstimator):
     def _keep_total(self, key: Hashable, total: int) -> None:
         _keep(self._totals, key, total, _TOTALS_KEPT)
 
+    def _key(self, batch_size: int) -> Hashable:
+        return batch_size, self._step_on, _model_state(self.model)
+
     def _count_on_copies(self, batch_size: int) -> FlopCount:
+        says = self.loss_fn is not None or self.optimizer is not None
+        if self._step_on is not None and (self.input_example is None or not says):
+            return self._count_step(self._step_on(batch_size))
         spec = parse(self.input_example)
         if self.batch_dim is None:
             dims: list[int | None] = []
@@ -111,6 +124,11 @@ class TorchOpEstimator(FlopsEstimator):
             convention=self.convention,
             strict=self.strict,
         )
+
+    def _count_step(self, step: Callable[[], None]) -> FlopCount:
+        counter = FlopCounter(root_of(self.model), convention=self.convention, strict=self.strict)
+        call = Call(None, step, (), {}, False, None, None, repeat=True)
+        return run_counted(counter, call, "fake", stacklevel=4)
 
     # ---- in a tracker that trains ----
 

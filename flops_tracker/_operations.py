@@ -28,6 +28,18 @@ _NESTED_KEYS = (
     torch._C.DispatchKey.NestedTensorCPU,
     torch._C.DispatchKey.CompositeImplicitAutogradNestedTensor,
 )
+# What holds a sparse tensor, the values first.
+_ROWS, _COLUMNS = (
+    ("values", "crow_indices", "col_indices"),
+    ("values", "ccol_indices", "row_indices"),
+)
+_STORED = {
+    torch.sparse_coo: ("_values", "_indices"),
+    torch.sparse_csr: _ROWS,
+    torch.sparse_bsr: _ROWS,
+    torch.sparse_csc: _COLUMNS,
+    torch.sparse_bsc: _COLUMNS,
+}
 
 
 def _has_kernel(overload: OpOverload, key: str) -> bool:
@@ -114,16 +126,25 @@ def describe(overload: Any) -> tuple[Any, Any, Any, str, str, str, dict[str, tup
     return overload._op, parts, nested_parts, name, packet, kind, arguments
 
 
-def count_entries(tensor: Any) -> int | None:
-    """How many values a sparse tensor holds; None for a tensor that is none."""
+def stored(tensor: Any) -> tuple[int, int] | None:
+    """How many values a sparse tensor holds, and its bytes; None for a tensor that is none."""
+    layout = tensor.layout
+    if layout not in _STORED:
+        return None
     if isinstance(tensor, FakeTensor):
         raise ValueError("the entries of a fake sparse tensor are not known")
     with _disable_current_modes():  # what we ask is no operation of the program
+        values, *indices = (getattr(tensor, part)() for part in _STORED[layout])
+        return values.numel(), sum(part.nbytes for part in (values, *indices))
+
+
+def has_packed_bias(packed: Any) -> bool:
+    """Whether packed weights, an object of TorchScript, come with a bias."""
+    with _disable_current_modes():
         try:
-            values = tensor._values() if tensor.layout is torch.sparse_coo else tensor.values()
-        except RuntimeError:
-            return None
-        return int(values.numel())
+            return packed.bias() is not None
+        except (RuntimeError, AttributeError):  # kinds that do not say
+            return False
 
 
 def nested_lengths(tensor: Any) -> list[int] | None:

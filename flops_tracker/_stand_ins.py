@@ -64,6 +64,7 @@ class StandIns:
         self._undo = ExitStack()
         self.tensors: list[Any] = []  # all stand-ins
         self.scripted = False  # whether there is a TorchScript module among them
+        self.packed = False  # or an object of TorchScript's, such as quantized weights
 
     def of(self, tensor: Any) -> Any:
         """The stand-in of a tensor; itself where it has none."""
@@ -123,6 +124,7 @@ class StandIns:
         import torch
 
         kind = type(value)
+        self.packed = self.packed or isinstance(value, torch.ScriptObject)
         if isinstance(value, torch.nn.Module):
             if isinstance(value, torch.jit.ScriptModule):
                 self._script(value)

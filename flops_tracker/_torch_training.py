@@ -12,7 +12,7 @@ from ._count import check_loss
 from ._example import batched_leaf, is_one_object, parse, sample_shape, to_device
 from ._frameworks import need
 from ._op_estimator import TorchOpEstimator, step_key
-from ._untouched import unwrap
+from ._untouched import random_as_before, unwrap
 
 _ASK_FOR_LOSS = (
     "pass loss_fn to torch_bind: loss_fn(output, target) -> scalar tensor. Without it the output "
@@ -29,6 +29,22 @@ def _call_model(model: Any, data: Any) -> Any:
     if isinstance(data, tuple | list) and not is_one_object(data):
         return model(*data)
     return model(data)
+
+
+def _parts(batch: Any) -> tuple[Any, Any]:
+    if isinstance(batch, Mapping):
+        return batch, batch
+    if isinstance(batch, tuple | list) and len(batch) == 2:
+        return batch[0], batch[1]
+    raise TypeError(
+        "a batch must be (data, target) or a dict for model(**batch), not "
+        f"{_describe(batch)}: {_ASK_FOR_STEP}"
+    )
+
+
+def _loss(model: Any, loss_fn: Callable[..., Any] | None, data: Any, target: Any) -> Any:
+    output = _call_model(model, data)
+    return loss_fn(output, target) if loss_fn else _default_loss(output, target)
 
 
 def _default_loss(output: Any, target: Any) -> Any:
@@ -86,6 +102,8 @@ class TorchTraining:
         self.zero_grad_kwargs = zero_grad_kwargs
         self.batch_dim = batch_dim
         self.operations = operations
+        if operations is not None:
+            operations.bind(self.step_on)
         self._warned_of_target = False
         self.counted_shape = counted_shape  # of a sample, in the estimator's example; or unknown
         self._forget_losses()
@@ -145,18 +163,9 @@ class TorchTraining:
         return self._loss_sum / self._samples if self._samples else None
 
     def _usual_step(self, batch: Any) -> tuple[Any, int]:
-        if isinstance(batch, Mapping):
-            data, target = batch, batch
-        elif isinstance(batch, tuple | list) and len(batch) == 2:
-            data, target = batch
-        else:
-            raise TypeError(
-                "a batch must be (data, target) or a dict for model(**batch), not "
-                f"{_describe(batch)}: {_ASK_FOR_STEP}"
-            )
+        data, target = _parts(batch)
         size = self._batch_size(data)
-        output = _call_model(self.model, data)
-        loss = self.loss_fn(output, target) if self.loss_fn else _default_loss(output, target)
+        loss = _loss(self.model, self.loss_fn, data, target)
         self._compare_with_example(data)
         self._compare_with_target(size, target)
         return loss, size
@@ -185,6 +194,23 @@ class TorchTraining:
                 "its own: train with run or ft(...), which count what it gives"
             )
         return loader_batch_sizes(self.loader, self.batch_dim)
+
+    def step_on(self, size: int) -> Callable[[], None]:
+        """Give a step on a batch of that size, made of the loader's first sample."""
+        batch = to_device(_batch_of(self.loader, size, self.batch_dim), self.device)
+        # Not by way of self: what a step reaches is copied, and the loader is large.
+        model, optimizer, loss_fn = self.model, self.optimizer, self.loss_fn
+        options = self.zero_grad_kwargs
+
+        def step() -> None:
+            model.train()
+            optimizer.zero_grad(**options)
+            loss = _loss(model, loss_fn, *_parts(batch))
+            check_loss(loss, "the loss")
+            loss.backward()
+            optimizer.step()
+
+        return step
 
     def _batch_size(self, data: Any) -> int:
         return batch_size(data, self.batch_dim)
@@ -239,6 +265,22 @@ def batch_size(data: Any, batch_dim: Any) -> int:
             f"dimension {dim}: {_ASK_FOR_STEP}"
         )
     return int(tensor.shape[dim])
+
+
+def _batch_of(loader: Any, size: int, batch_dim: Any) -> Any:
+    """A batch of that size, of a list the first that has it; draws no batch of a DataLoader."""
+    if isinstance(loader, list | tuple):
+        return next(b for b in loader if batch_size(_parts(b)[0], batch_dim) == size)
+    count = loader.batch_sampler.batch_size if batch_dim is None else size
+    dataset = loader.dataset
+    with random_as_before():
+        try:
+            several = getattr(dataset, "__getitems__", None)
+            samples = several([0] * count) if several else [dataset[0]] * count
+            return loader.collate_fn(samples)
+        except Exception as error:
+            error.add_note("estimate reads sample 0 of the loader's dataset")
+            raise
 
 
 def loader_batch_sizes(loader: Any, batch_dim: Any) -> list[tuple[int, int]]:

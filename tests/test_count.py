@@ -197,3 +197,13 @@ def test_other_bad_input():
         count(mlp(), torch.randn(8, 5), backward=True, optimizer=other)
     with pytest.raises(ValueError, match="not initialised yet"):
         count(nn.LazyLinear(3), torch.ones(1, 2))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_quantized_weights_are_counted_alike_each_time():
+    """4 rows: 2*4*(10*20 + 20*5) = 2400, biases 4*(20 + 5) = 100; on fakes, bias and all."""
+    model = nn.Sequential(nn.Linear(10, 20), nn.Linear(20, 5))
+    quantized = torch.ao.quantization.quantize_dynamic(model, {nn.Linear})
+    for _ in range(3):
+        counts = count(quantized, torch.zeros(4, 10))
+        assert (counts.total, counts.on) == (2500, "fake")

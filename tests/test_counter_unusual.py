@@ -183,7 +183,7 @@ def test_an_interrupt_while_a_rule_reads_is_no_missing_rule(monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("flops_tracker._operations.count_entries", interrupted)
+    monkeypatch.setattr("flops_tracker._operations.stored", interrupted)
     with FlopCounter() as c, pytest.raises(KeyboardInterrupt):
         torch.sparse.mm(torch.eye(4).to_sparse(), torch.ones(4, 3))
     assert c.uncounted == {}

@@ -298,6 +298,11 @@ WHOLE = [
     (lambda: F.dropout(uniform(*X)), (24, 0, 0)),
     (lambda: F.dropout(uniform(*X), training=False), (0, 0, 0)),
     (lambda: torch.native_dropout(uniform(*X), 0.5, True), (24, 0, 0)),
+    # 12 gates: s' = s*(1 - s) 2; dg*s + g*s'*db 4; (dg*a + g*da)*s' 4; g*a*s'*(1 - 2*s)*db added 7
+    (
+        lambda: aten.glu_backward_jvp(*map(torch.ones, ((24,), (12,), (24,), (12,), (24,))), 0),
+        (17 * 12, 0, 12),
+    ),
 ]
 
 

@@ -156,6 +156,13 @@ def test_matrices(run, expected):
     assert cost(run) == expected
 
 
+def test_terms_of_a_polynomial_are_added_up():
+    """A matrix of 5x3 times 3 matrices of 2x2: 20 elements of 3 products each."""
+    terms, coefficients = torch.ones(3, 2, 2), torch.ones(5, 3)
+    expected = {"mac": 60, "dot": 20}
+    assert cost(lambda: aten._compute_linear_combination(terms, coefficients), "matmul") == expected
+
+
 def test_complex_matrices():
     a = matrix(3, 3).to(torch.complex128)
     # a pair is four of real numbers, a division six operations, a root one

@@ -2,28 +2,34 @@
 /* SPDX-License-Identifier: MIT */
 #include "operations.h"
 
+int
+pyft_read_stored(PyObject *tensor, int64_t *entries, int64_t *bytes)
+{
+    *entries = PYFT_DENSE;
+    PyObject *stored = pyft_call_helper("flops_tracker._operations", "stored", "(O)", tensor);
+    if (stored != NULL && stored != Py_None) {
+        *entries = PyLong_AsLongLong(PyTuple_GET_ITEM(stored, 0));
+        *bytes = PyLong_AsLongLong(PyTuple_GET_ITEM(stored, 1));
+    }
+    Py_XDECREF(stored);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
 /* The values of a sparse tensor, of all its blocks and batches; nothing for a dense one. */
 int
-pyft_entries_operand(const pyft_torch *torch, PyObject *value, ft_operand *operand)
+pyft_entries_operand(pyft_made *made, PyObject *value, ft_operand *operand)
 {
-    if (value == NULL || !pyft_is_tensor(torch, value)) {
-        return 0;
+    const pyft_torch *torch = &made->state->counting->torch;
+    int64_t entries = PYFT_DENSE, bytes;
+    if (value == NULL || !pyft_is_tensor(torch, value) || pyft_is_strided(torch, value)) {
+        return PyErr_Occurred() ? -1 : 0;
     }
-    PyObject *layout = PyObject_GetAttr(value, torch->layout_name);
-    bool dense = layout == torch->strided;
-    Py_XDECREF(layout);
-    if (layout == NULL || dense) {
-        return layout == NULL ? -1 : 0;
+    if (pyft_read_stored(value, &entries, &bytes) < 0) {
+        return -1;
     }
-    PyObject *count = pyft_call_helper("flops_tracker._operations", "count_entries", "(O)", value);
-    if (count == NULL || count == Py_None) { /* neither dense nor sparse */
-        Py_XDECREF(count);
-        return count == NULL ? -1 : 0;
-    }
-    operand->number = PyLong_AsUnsignedLongLong(count);
-    operand->present = operand->is_number = true;
-    Py_DECREF(count);
-    return PyErr_Occurred() ? -1 : 0;
+    operand->present = operand->is_number = entries != PYFT_DENSE;
+    operand->number = (uint64_t)entries;
+    return 0;
 }
 
 /* Room for a list, in `dims` where that is enough. */
@@ -137,13 +143,13 @@ pyft_operand_free(const int64_t *dims, ft_operand *operand)
     }
 }
 
-/* Packed weights are an object of TorchScript, which hands out its bias or None. */
-uint64_t
-pyft_packed_bias(PyObject *value)
+int
+pyft_packed_bias(PyObject *value, uint64_t *there)
 {
-    PyObject *bias = value == NULL ? NULL : PyObject_CallMethod(value, "bias", NULL);
-    uint64_t there = bias != NULL && bias != Py_None;
-    PyErr_Clear();
-    Py_XDECREF(bias);
-    return there;
+    PyObject *found = value == NULL ? Py_NewRef(Py_False)
+                                    : pyft_call_helper("flops_tracker._operations",
+                                                       "has_packed_bias", "(O)", value);
+    *there = found == Py_True;
+    Py_XDECREF(found);
+    return found == NULL ? -1 : 0;
 }

@@ -104,6 +104,12 @@ row_cost(pyft_made *made, int row, ft_cost *cost)
                 PyErr_Clear();
             }
         }
+        if (formula->roles[read].kind == FT_ELEMENTS && made->entries != PYFT_DENSE &&
+            operands[read].present) {
+            operands[read].is_number = true;
+            operands[read].number = (uint64_t)made->entries;
+            status = made->entries == PYFT_UNREADABLE ? FT_BAD_SHAPE : status;
+        }
         read++;
     }
     if (status == FT_OK) {
@@ -145,20 +151,32 @@ add_unknown(const pyft_thread *thread, pyft_made *made, ft_work_key key)
                : add(thread, key, &cost, made->element <= 0);
 }
 
+/* 1 where the rules fit, 0 where they don't; -1 with an exception. */
+static int
+row_costs(pyft_made *made, ft_cost *costs)
+{
+    ft_status status = FT_OK;
+    for (int row = 0; row < made->op->row_count && status == FT_OK; row++) {
+        status = row_cost(made, row, &costs[row]);
+    }
+    return PyErr_Occurred() ? -1 : status == FT_OK; /* an exception: an interrupt */
+}
+
 static int
 count_rows(const pyft_thread *thread, pyft_made *made, ft_work_key key, pyft_number_kind numbers)
 {
     ft_cost costs[FT_MAX_ROWS];
-    for (int row = 0; row < made->op->row_count; row++) {
-        if (row_cost(made, row, &costs[row]) != FT_OK) {
-            if (PyErr_Occurred()) {
-                return -1; /* an interrupt */
-            }
-            return add_unknown(thread, made, key);
-        }
+    int fits = row_costs(made, costs);
+    if (fits < 0 || pyft_made_bytes(made) < 0) {
+        return -1;
     }
-    if (pyft_made_bytes(made) < 0 ||
-        (made->bounded && pyft_note_shapes(thread->counter->bounded, made) < 0)) {
+    if (fits && made->entries != PYFT_DENSE) {
+        fits = row_costs(made, costs); /* some of its tensors turned out to be sparse */
+    }
+    if (fits <= 0) {
+        return fits < 0 ? -1 : add_unknown(thread, made, key);
+    }
+    if (made->bounded && pyft_note_shapes(thread->counter->bounded, made) < 0) {
         return -1;
     }
     uint8_t phase = key.phase;

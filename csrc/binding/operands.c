@@ -216,7 +216,7 @@ pyft_made_operand(pyft_made *made, int row, int role, int64_t *dims, ft_operand 
     case FT_FROM_AXES:
         return axes_operand(made, value, operand);
     case FT_FROM_ENTRIES:
-        return pyft_entries_operand(&made->state->counting->torch, value, operand);
+        return pyft_entries_operand(made, source->name == NULL ? made->result : value, operand);
     case FT_FROM_LENGTHS:
         return pyft_lengths_operand(made, value, dims, operand);
     case FT_FROM_BLOCKS:
@@ -224,7 +224,9 @@ pyft_made_operand(pyft_made *made, int row, int role, int64_t *dims, ft_operand 
     case FT_FROM_NESTED:
         return pyft_nested_operand(&made->state->counting->torch, value, dims, operand);
     case FT_FROM_PACKED:
-        number = pyft_packed_bias(value);
+        if (pyft_packed_bias(value, &number) < 0) {
+            return -1;
+        }
         break;
     case FT_FROM_PRESENCE:
         number = value != NULL && value != Py_None && value != Py_False;

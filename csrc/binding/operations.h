@@ -80,9 +80,10 @@ PyObject *pyft_explain_call(PyObject *module, PyObject *args);
 
 typedef struct pyft_torch {
     PyObject *shape_name, *dtype_name, *nbytes_name, *layout_name, *sequence_name,
-        *requires_grad_name;                               /* interned */
-    PyObject *shape_getter, *dtype_getter, *nbytes_getter; /* of the class of tensors */
-    PyObject *proxy_key;                                   /* of the mode that records a graph */
+        *requires_grad_name; /* interned */
+    PyObject *shape_getter, *dtype_getter, *nbytes_getter,
+        *layout_getter;  /* of the class of tensors */
+    PyObject *proxy_key; /* of the mode that records a graph */
 #define PYFT_TORCH_MEMBER(name, module, attribute) PyObject *name;
     PYFT_TORCH_LIST(PYFT_TORCH_MEMBER)
 #undef PYFT_TORCH_MEMBER
@@ -133,7 +134,13 @@ typedef struct {
     int first_result;                 /* in `tensors`; -1 where the result has none */
     pyft_tensor tensors[PYFT_MAX_TENSORS];
     ft_u128 bytes; /* of those beyond PYFT_MAX_TENSORS; of all, once pyft_made_bytes was called */
+    bool has_bytes;
+    /* Known then too: what sparse tensors store, of the result or else of the arguments. */
+    int64_t entries, result_entries;
 } pyft_made;
+
+/* In place of a number of entries. */
+enum { PYFT_DENSE = -1, PYFT_UNREADABLE = -2 };
 
 bool pyft_is_tensor(const pyft_torch *torch, PyObject *object);
 /* A size, of a symbolic one the number that it stands for now; false where there is none. */
@@ -149,7 +156,7 @@ pyft_tensor *pyft_made_tensor(pyft_made *made, PyObject *object, pyft_tensor *be
 /* The dtype of the first tensor of the result, or else of the arguments; -1 with an exception. */
 int pyft_made_dtype(pyft_made *made);
 int pyft_made_argument_dtype(pyft_made *made);
-/* Adds up `bytes`; call it once. */
+/* Adds up `bytes`, and finds `entries`. */
 int pyft_made_bytes(pyft_made *made);
 /* Reads the operand of a role; dims has room for FT_MAX_DIMS. A longer list stands in memory that
  * pyft_operand_free gives back. */
@@ -157,12 +164,16 @@ int pyft_made_operand(pyft_made *made, int row, int role, int64_t *dims, ft_oper
 void pyft_operand_free(const int64_t *dims, ft_operand *operand);
 
 /* contents.c: operands that are read from what a tensor holds; -1 with an exception. */
-int pyft_entries_operand(const pyft_torch *torch, PyObject *value, ft_operand *operand);
+/* What a sparse tensor stores; PYFT_DENSE for any other. */
+int pyft_read_stored(PyObject *tensor, int64_t *entries, int64_t *bytes);
+bool pyft_is_strided(const pyft_torch *torch, PyObject *tensor);
+int pyft_entries_operand(pyft_made *made, PyObject *value, ft_operand *operand);
 int pyft_lengths_operand(pyft_made *made, PyObject *value, int64_t *dims, ft_operand *operand);
 int pyft_blocks_operand(pyft_made *made, PyObject *mask, int64_t *dims, ft_operand *operand);
 int pyft_nested_operand(const pyft_torch *torch, PyObject *value, int64_t *dims,
                         ft_operand *operand);
-uint64_t pyft_packed_bias(PyObject *value);
+/* Whether packed weights have a bias. */
+int pyft_packed_bias(PyObject *value, uint64_t *there);
 
 /* Everything that is the same for all counters of the process. */
 typedef struct pyft_counting {

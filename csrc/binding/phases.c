@@ -189,24 +189,17 @@ pyft_place_of(pyft_thread *thread, const pyft_op *op, PyObject *args, pyft_place
             return 0;
         }
     }
-    bool in_backward =
-        task != -1 && !(stepping && thread->steps[thread->step_count - 1].graph_task == task);
-    /* A result does not say it yet: autograd is above. */
-    bool differentiated = !in_backward && op->kind != PYFT_OP_VIEW && requires_grad(torch, args);
-    if (!in_backward && stepping && thread->depth == 0 && !differentiated) {
-        place->phase = FT_PHASE_OPTIMIZER; /* whether or not gradients are enabled */
-        return 0;
-    }
     PyObject *grad = PyObject_CallNoArgs(torch->grad_enabled);
     bool grad_enabled = grad == Py_True;
     if (grad == NULL) {
         return -1;
     }
     Py_DECREF(grad);
-    if (in_backward) {
+    if (task != -1 && !(stepping && thread->steps[thread->step_count - 1].graph_task == task)) {
         return place_in_backward(thread, torch, task, grad_enabled, place);
     }
-    differentiated = differentiated && grad_enabled;
+    /* A result does not say it yet: autograd is above. */
+    bool differentiated = grad_enabled && op->kind != PYFT_OP_VIEW && requires_grad(torch, args);
     if (after && is_update(thread, op, grad_enabled, differentiated)) {
         place->phase = FT_PHASE_OPTIMIZER;
     }

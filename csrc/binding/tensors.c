@@ -144,27 +144,62 @@ read_tensor_dtype(pyft_state *state, pyft_tensor *tensor)
     return tensor->dtype < 0 ? -1 : 0;
 }
 
+bool
+pyft_is_strided(const pyft_torch *torch, PyObject *tensor)
+{
+    PyObject *layout = attribute_of(torch, tensor, torch->layout_name, torch->layout_getter);
+    Py_XDECREF(layout);
+    return layout == torch->strided;
+}
+
+/* Bytes of a tensor that is not strided, and what it stores; -1 where it does not say. */
+static int
+sparse_bytes(pyft_made *made, const pyft_tensor *tensor, int64_t *bytes)
+{
+    int64_t entries = PYFT_DENSE;
+    *bytes = -1;
+    if (pyft_read_stored(tensor->object, &entries, bytes) < 0) {
+        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+            return -1; /* an interrupt */
+        }
+        PyErr_Clear();
+        made->entries = PYFT_UNREADABLE;
+    }
+    else if (entries != PYFT_DENSE && made->first_result >= 0 &&
+             tensor == &made->tensors[made->first_result]) {
+        made->result_entries = entries;
+    }
+    else if (entries != PYFT_DENSE && made->entries != PYFT_UNREADABLE) {
+        made->entries = (made->entries == PYFT_DENSE ? 0 : made->entries) + entries;
+    }
+    return 0;
+}
+
 /* From its shape, where that was read or where the tensor does not say. */
 static int
 add_bytes(pyft_made *made, pyft_tensor *tensor)
 {
     const pyft_torch *torch = &made->state->counting->torch;
-    ft_u128 bytes = FT_U128_ZERO;
-    int64_t size = 0;
+    int64_t given = -1;
     if (tensor->ndim < 0) {
-        PyObject *given =
+        PyObject *value =
             attribute_of(torch, tensor->object, torch->nbytes_name, torch->nbytes_getter);
-        bool known = given != NULL && pyft_read_size(given, &size) && size >= 0;
-        PyErr_Clear(); /* a sparse tensor, say */
-        Py_XDECREF(given);
-        if (known) {
-            bytes = ft_u128_of((uint64_t)size);
+        if (value == NULL || !pyft_read_size(value, &given)) {
+            given = -1; /* a sparse tensor, say */
         }
-        else if (read_shape(made->state, tensor) < 0) {
-            return -1;
-        }
+        PyErr_Clear();
+        Py_XDECREF(value);
     }
-    if (tensor->ndim >= 0 && tensor->known) {
+    bool strided = given >= 0 || pyft_is_strided(torch, tensor->object) || PyErr_Occurred();
+    PyErr_Clear(); /* a subclass that has no layout */
+    if (!strided && sparse_bytes(made, tensor, &given) < 0) {
+        return -1;
+    }
+    ft_u128 bytes = ft_u128_of(given < 0 ? 0 : (uint64_t)given);
+    if (given < 0 && read_shape(made->state, tensor) < 0) {
+        return -1;
+    }
+    if (given < 0 && tensor->known) {
         if (read_tensor_dtype(made->state, tensor) < 0) {
             return -1;
         }
@@ -249,6 +284,8 @@ pyft_made_read(pyft_made *made)
     made->tensor_count = 0;
     made->argument_count = made->first_result = -1;
     made->bytes = FT_U128_ZERO;
+    made->has_bytes = false;
+    made->entries = made->result_entries = PYFT_DENSE;
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(made->args); i++) {
         if (add_tensors(made, PyTuple_GET_ITEM(made->args, i)) < 0) {
             return -1;
@@ -286,10 +323,14 @@ pyft_made_tensor(pyft_made *made, PyObject *object, pyft_tensor *beyond)
 int
 pyft_made_bytes(pyft_made *made)
 {
-    for (int i = 0; i < made->tensor_count; i++) {
+    for (int i = 0; i < made->tensor_count && !made->has_bytes; i++) {
         if (add_bytes(made, &made->tensors[i]) < 0) {
             return -1;
         }
+    }
+    made->has_bytes = true;
+    if (made->result_entries != PYFT_DENSE && made->entries != PYFT_UNREADABLE) {
+        made->entries = made->result_entries;
     }
     return 0;
 }

@@ -55,7 +55,8 @@ pyft_torch_load(pyft_torch *torch)
 #undef LOAD
     if (load_getter(torch, &torch->shape_getter, torch->shape_name) < 0 ||
         load_getter(torch, &torch->dtype_getter, torch->dtype_name) < 0 ||
-        load_getter(torch, &torch->nbytes_getter, torch->nbytes_name) < 0) {
+        load_getter(torch, &torch->nbytes_getter, torch->nbytes_name) < 0 ||
+        load_getter(torch, &torch->layout_getter, torch->layout_name) < 0) {
         return -1;
     }
     if (torch->proxy_key == NULL) {
@@ -121,6 +122,7 @@ pyft_counting_clear(pyft_counting *counting)
     Py_CLEAR(torch->shape_getter);
     Py_CLEAR(torch->dtype_getter);
     Py_CLEAR(torch->nbytes_getter);
+    Py_CLEAR(torch->layout_getter);
     Py_CLEAR(torch->layout_name);
     Py_CLEAR(torch->sequence_name);
     Py_CLEAR(torch->requires_grad_name);

@@ -42,6 +42,7 @@ static const ft_formula *const formulas[] = {
     &ft_scan,
     &ft_sort,
     &ft_binary_search,
+    &ft_rms_norm,
     &ft_norm_backward,
     &ft_loss,
     &ft_margin_loss,
@@ -68,6 +69,7 @@ static const ft_formula *const formulas[] = {
     &ft_sampled_matmul,
     &ft_sparse_reduce,
     &ft_sparse_reduce_backward,
+    &ft_sparse_sum,
     &ft_pair_distance,
     &ft_pair_distance_backward,
     &ft_euclidean_products,
@@ -128,6 +130,8 @@ static const ft_formula *const formulas[] = {
     &ft_eig,
     &ft_lstsq,
     &ft_matrix_exp,
+    &ft_matrix_sqrth,
+    &ft_polar,
     &ft_pinv,
 };
 
@@ -170,6 +174,7 @@ operand_fits(const ft_operand *operand, ft_role_kind kind)
     switch (kind) {
     case FT_TENSOR:
         return shape_ok;
+    case FT_ELEMENTS:
     case FT_SIZES:
     case FT_OPTIONAL:
         return number_ok || shape_ok;

@@ -8,7 +8,7 @@ enum { ARITH = 1, COMPARE, SPECIAL, LAST_FLAG = 9 };
 void
 ft_add_elementwise(const ft_operand *operands, int first_flag, int last_flag, ft_cost *cost)
 {
-    ft_u128 elements = ft_numel(&operands[0]), arith = ft_number(&operands[ARITH]);
+    ft_u128 elements = ft_elements(&operands[0]), arith = ft_number(&operands[ARITH]);
     for (int flag = first_flag; flag <= last_flag; flag++) {
         arith = ft_plus(arith, ft_u128_of(ft_flag(&operands[flag])));
     }
@@ -24,11 +24,12 @@ elementwise(const ft_operand *operands, ft_cost *cost)
     return FT_OK;
 }
 
-#define ELEMENTWISE_ROLES                                                                            \
-    {                                                                                                \
-        {"tensor", FT_TENSOR}, {"arith", FT_NUMBER}, {"compare", FT_NUMBER}, {"special", FT_NUMBER}, \
-        {"step1", FT_FLAG},    {"step2", FT_FLAG},   {"step3", FT_FLAG},     {"step4", FT_FLAG},     \
-        {"step5", FT_FLAG},    {"step6", FT_FLAG},                                                   \
+#define ELEMENTWISE_ROLES                                                      \
+    {                                                                          \
+        {"tensor", FT_ELEMENTS}, {"arith", FT_NUMBER}, {"compare", FT_NUMBER}, \
+        {"special", FT_NUMBER},  {"step1", FT_FLAG},   {"step2", FT_FLAG},     \
+        {"step3", FT_FLAG},      {"step4", FT_FLAG},   {"step5", FT_FLAG},     \
+        {"step6", FT_FLAG},                                                    \
     }
 
 #define ELEMENTWISE_EQUATION                                                                      \

@@ -13,8 +13,8 @@ extern const ft_formula ft_pointwise, ft_activation, ft_norm, ft_softmax, ft_res
 /* reduction.c, ordering.c */
 extern const ft_formula ft_reduction, ft_vector_norm, ft_distance, ft_trace, ft_scan, ft_sort,
     ft_binary_search;
-/* norm_backward.c, loss.c */
-extern const ft_formula ft_norm_backward, ft_loss, ft_margin_loss, ft_ctc_joined,
+/* rms_norm.c, norm_backward.c, loss.c */
+extern const ft_formula ft_rms_norm, ft_norm_backward, ft_loss, ft_margin_loss, ft_ctc_joined,
     ft_linear_cross_entropy, ft_linear_cross_entropy_softmax;
 /* pool.c, resample.c, gathered.c */
 extern const ft_formula ft_pool, ft_adaptive_pool, ft_resample_smoothed, ft_grid_sample,
@@ -24,8 +24,8 @@ extern const ft_formula ft_truth_free, ft_random_free, ft_resample_free, ft_coll
 /* products.c, sparse.c, distance.c, embedding.c */
 extern const ft_formula ft_outer, ft_matmul_summed, ft_matmul_grouped, ft_linear_backward,
     ft_linear_weights_backward, ft_relu_or_gelu, ft_trilinear, ft_sampled_matmul, ft_sparse_reduce,
-    ft_sparse_reduce_backward, ft_pair_distance, ft_pair_distance_backward, ft_euclidean_products,
-    ft_euclidean_rest, ft_embedding_bag, ft_embedding_bag_backward,
+    ft_sparse_reduce_backward, ft_sparse_sum, ft_pair_distance, ft_pair_distance_backward,
+    ft_euclidean_products, ft_euclidean_rest, ft_embedding_bag, ft_embedding_bag_backward,
     ft_embedding_bag_weights_backward, ft_embedding_backward;
 /* convolution.c, convolution_backward.c */
 extern const ft_formula ft_convolution, ft_convolution_backward, ft_conv_tbc;
@@ -42,7 +42,7 @@ extern const ft_formula ft_recurrent, ft_recurrent_backward, ft_gates, ft_gates_
 extern const ft_formula ft_fft, ft_fft_real, ft_cholesky, ft_cholesky_solve, ft_cholesky_inverse,
     ft_lu, ft_lu_solve, ft_solve, ft_triangular_solve, ft_inverse, ft_det, ft_slogdet, ft_ldl,
     ft_cross, ft_geqrf, ft_householder, ft_ormqr, ft_qr, ft_svd, ft_eigh, ft_eig, ft_lstsq,
-    ft_matrix_exp, ft_pinv;
+    ft_matrix_exp, ft_matrix_sqrth, ft_polar, ft_pinv;
 /* conv.c */
 extern const ft_formula ft_conv, ft_conv_transpose_output;
 /* recurrent.c */
@@ -64,6 +64,13 @@ static inline ft_u128
 ft_numel(const ft_operand *operand)
 {
     return ft_shape_numel(operand->shape);
+}
+
+/* Of a role that takes either. */
+static inline ft_u128
+ft_elements(const ft_operand *operand)
+{
+    return operand->is_number ? ft_number(operand) : ft_numel(operand);
 }
 
 static inline bool

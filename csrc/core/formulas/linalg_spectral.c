@@ -117,15 +117,21 @@ svd(const ft_operand *operands, ft_cost *cost)
     return status;
 }
 
+/* With vectors. */
+static ft_u128
+symmetric(const ft_matrix *m)
+{
+    return ft_part(times(9, ft_cube(m->rows)), 2);
+}
+
 static ft_status
 eigh(const ft_operand *operands, ft_cost *cost)
 {
     ft_matrix m;
     ft_status status = ft_matrices(&operands[0], &m);
     if (status == FT_OK) {
-        ft_u128 cube = ft_cube(m.rows);
         bool vectors = ft_flag(&operands[1]);
-        add_mac(&m, vectors ? ft_part(times(9, cube), 2) : ft_part(times(2, cube), 3), cost);
+        add_mac(&m, vectors ? symmetric(&m) : ft_part(times(2, ft_cube(m.rows)), 3), cost);
     }
     return status;
 }
@@ -173,6 +179,34 @@ matrix_exp(const ft_operand *operands, ft_cost *cost)
 }
 
 static ft_status
+matrix_sqrth(const ft_operand *operands, ft_cost *cost)
+{
+    ft_matrix m;
+    ft_status status = ft_matrices(&operands[0], &m);
+    if (status == FT_OK) {
+        add_mac(&m, ft_plus(symmetric(&m), ft_cube(m.rows)), cost);
+        ft_add_kind(cost, FT_ARITH, ft_times(m.count, ft_times(m.rows, m.rows)));
+        ft_add_kind(cost, FT_COMPARE, ft_times(m.count, m.rows));
+        ft_add_kind(cost, FT_SPECIAL, ft_times(m.count, m.rows));
+    }
+    return status;
+}
+
+static ft_status
+polar(const ft_operand *operands, ft_cost *cost)
+{
+    ft_matrix m;
+    ft_status status = ft_matrices(&operands[0], &m);
+    if (status == FT_OK) {
+        ft_u128 square = ft_times(m.columns, m.columns);
+        add_mac(&m, singular(&m, true, false), cost);
+        add_mac(&m, ft_times(square, ft_plus(m.rows, m.columns)), cost);
+        ft_add_kind(cost, FT_ARITH, ft_times(m.count, square));
+    }
+    return status;
+}
+
+static ft_status
 pinv(const ft_operand *operands, ft_cost *cost)
 {
     ft_matrix m;
@@ -181,7 +215,7 @@ pinv(const ft_operand *operands, ft_cost *cost)
         return status;
     }
     if (ft_flag(&operands[1])) {
-        add_mac(&m, ft_part(times(9, ft_cube(m.rows)), 2), cost);
+        add_mac(&m, symmetric(&m), cost);
     }
     else {
         add_mac(&m, singular(&m, true, false), cost);
@@ -331,6 +365,38 @@ const ft_formula ft_matrix_exp = {
         .text = "3x3: 5*27 = 135",
         .operands = {FT_SHAPE_OF(3, 3)},
         .cost = {{[FT_MAC] = FT_COUNT(135)}},
+    }},
+};
+
+const ft_formula ft_matrix_sqrth = {
+    .name = "matrix_sqrth",
+    .equation =
+        "per matrix: eigh with vectors, n comparisons with 0, n roots, n^2 arith, mac = n^3",
+    .source = "V sqrt(W) V^T from the eigenvalues W" LEADING,
+    .op_class = FT_CLASS_LINALG,
+    .evaluate = matrix_sqrth,
+    .roles = {{"matrix", FT_TENSOR}},
+    .examples = {{
+        .text = "4x4: 9*64/2 + 64 = 352, 16 scaled, 4 comparisons, 4 roots",
+        .operands = {FT_SHAPE_OF(4, 4)},
+        .cost = {{[FT_MAC] = FT_COUNT(352),
+                  [FT_ARITH] = FT_COUNT(16),
+                  [FT_COMPARE] = FT_COUNT(4),
+                  [FT_SPECIAL] = FT_COUNT(4)}},
+    }},
+};
+
+const ft_formula ft_polar = {
+    .name = "polar",
+    .equation = "per m x n matrix: svd with vectors, mac = m*n^2 + n^3, n^2 arith",
+    .source = "U V^T and V S V^T from the singular values S" LEADING,
+    .op_class = FT_CLASS_LINALG,
+    .evaluate = polar,
+    .roles = {{"matrix", FT_TENSOR}},
+    .examples = {{
+        .text = "4x3: 360 of the svd + 4*9 + 27 = 423, 9 scaled",
+        .operands = {FT_SHAPE_OF(4, 3)},
+        .cost = {{[FT_MAC] = FT_COUNT(423), [FT_ARITH] = FT_COUNT(9)}},
     }},
 };
 

@@ -58,6 +58,9 @@ const ft_map_row ft_map_aten_activations[] = {
     PER(ft_activation, "glu_backward", 0, TENSOR("grad_output"), 4, 0, 1, IS(0)),
     /* da*s + y*(1 - s)*db */
     STEPS("glu_jvp", 5, 0, 1),
+    /* with s' = s*(1 - s) 2, of the first dg*s + g*s'*db 4; of the second (dg*a + g*da)*s' 4, and
+     * g*a*s'*(1 - 2*s)*db added 7 */
+    PER(ft_activation, "glu_backward_jvp", 0, TENSOR("grad_glu"), 17, 0, 1, IS(0)),
 };
 
 const size_t ft_map_aten_activations_count = FT_COUNT_OF(ft_map_aten_activations);

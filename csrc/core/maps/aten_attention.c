@@ -109,6 +109,7 @@ const ft_map_row ft_map_aten_attention[] = {
     VARLEN("aten._flash_attention_forward_no_dropout_inplace", FLASH),
     VARLEN("aten._efficient_attention_forward", EFFICIENT),
     VARLEN("aten._cudnn_attention_forward", CUDNN),
+    VARLEN("aten._cudnn_attention_forward_no_dropout_inplace", CUDNN),
     VARLEN("torch_attn._varlen_attn", JOINED),
     VARLEN("torch_attn._varlen_attn_out", JOINED),
     VARLEN_BACKWARD("aten._flash_attention_backward", FLASH),

@@ -72,11 +72,14 @@ const ft_map_row ft_map_aten_contractions[] = {
     PER(ft_pointwise, "_scaled_mm", 0, OUT, 2, 0, 0, GIVEN("scale_result")),
     DENSE("_scaled_mm_v2", "self", GIVEN("bias"), 0),
     PER(ft_pointwise, "_scaled_mm_v2", 0, OUT, 2, 0, 0, IS(0)),
+    ADDED("_scaled_addmm", "mat1", "mat2"),
+    PER(ft_pointwise, "_scaled_addmm", 0, OUT, 2, 0, 0, IS(0)),
     GROUPED("_grouped_mm"),
     GROUPED("_scaled_grouped_mm"),
     PER(ft_pointwise, "_scaled_grouped_mm", 0, OUT, 2, 0, 0, GIVEN("scale_result")),
     GROUPED("_scaled_grouped_mm_v2"),
     PER(ft_pointwise, "_scaled_grouped_mm_v2", 0, OUT, 2, 0, 0, IS(0)),
+    DENSE("_dyn_quant_matmul_4bit", "inp", IS(0), 0),
     DENSE("_weight_int8pack_mm", "self", IS(0), 1),
     DENSE("_weight_int4pack_mm", "self", IS(0), 0),
     DENSE("_weight_int4pack_mm_for_cpu", "self", IS(0), 0),
@@ -120,6 +123,13 @@ const ft_map_row ft_map_aten_contractions[] = {
      &ft_sparse_reduce_backward,
      0,
      {ENTRIES("self"), TENSOR("weight"), VALUE("output_mask")}},
+
+    {"aten.sspaddmm",
+     &ft_matmul,
+     0,
+     {OUT, TENSOR("mat1"), IS(0), IS(0), IS(0), ENTRIES("mat1"), NOTHING}},
+    /* Sums of terms of a polynomial of matrices. */
+    {"aten._compute_linear_combination", &ft_matmul, 0, {OUT, TENSOR("coefficients")}},
 
     {"aten._trilinear",
      &ft_trilinear,

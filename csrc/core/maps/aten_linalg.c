@@ -44,6 +44,8 @@ const ft_map_row ft_map_aten_linalg[] = {
     ALGEBRA("linalg_qr", ft_qr, TENSOR("A"), OUT),
     ALGEBRA("linalg_lstsq", ft_lstsq, TENSOR("self"), TENSOR("b")),
     ALGEBRA("linalg_matrix_exp", ft_matrix_exp, TENSOR("self")),
+    ALGEBRA("linalg_matrix_sqrth", ft_matrix_sqrth, TENSOR("self")),
+    ALGEBRA("linalg_polar", ft_polar, TENSOR("A")),
     ALGEBRA("linalg_pinv", ft_pinv, TENSOR("self"), VALUE("hermitian")),
     SPECTRUM("_linalg_svd", ft_svd, TENSOR("A"), VALUE("compute_uv"), VALUE("full_matrices")),
     SPECTRUM("_linalg_eigh", ft_eigh, TENSOR("A"), VALUE("compute_v")),

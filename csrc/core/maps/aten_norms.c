@@ -28,6 +28,7 @@ const ft_map_row ft_map_aten_norms[] = {
     NORM("_batch_norm_with_update_functional", 5),
     NORM("native_layer_norm", 5),
     NORM("native_group_norm", 5),
+    {"aten._fused_rms_norm", &ft_rms_norm, 0, {OUT, VALUE("normalized_shape"), GIVEN("weight")}},
     /* In parts, as over several devices: statistics, and the rest. */
     PER(ft_norm, "batch_norm_stats", 0, TENSOR("input"), 3, 0, 0, IS(0)),
     PER(ft_norm, "batch_norm_update_stats", 0, TENSOR("input"), 3, 0, 0, IS(0)),
@@ -62,10 +63,15 @@ const ft_map_row ft_map_aten_norms[] = {
     PER(ft_softmax, "_log_softmax", 0, OUT, 3, 1, 1, IS(0)),
     PER(ft_softmax, "_safe_softmax", 0, OUT, 3, 1, 1, IS(0)),
     PER(ft_softmax, "_masked_softmax", 0, OUT, 3, 1, 1, IS(0)),
+    PER(ft_softmax, "_nested_tensor_softmax_with_shape", 0, OUT, 3, 1, 1, IS(0)),
+    PER(ft_softmax, "_sparse_softmax", 0, OUT, 3, 1, 1, IS(0)),
+    PER(ft_softmax, "_sparse_log_softmax", 0, OUT, 3, 1, 1, IS(0)),
     /* y*(g - sum(g*y)); g - exp(y)*sum(g) */
     PER(ft_softmax, "_softmax_backward_data", 0, OUT, 4, 0, 0, IS(0)),
     PER(ft_softmax, "_masked_softmax_backward", 0, OUT, 4, 0, 0, IS(0)),
+    PER(ft_softmax, "_sparse_softmax_backward_data", 0, OUT, 4, 0, 0, IS(0)),
     PER(ft_softmax, "_log_softmax_backward_data", 0, OUT, 3, 0, 1, IS(0)),
+    PER(ft_softmax, "_sparse_log_softmax_backward_data", 0, OUT, 3, 0, 1, IS(0)),
 
     /* x*mask*scale */
     PER(ft_pointwise, "native_dropout", 0, OUT, 2, 0, 0, IS(0)),

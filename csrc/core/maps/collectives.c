@@ -55,6 +55,7 @@ const ft_map_row ft_map_collectives[] = {
 
     SENT("fsdp.all_gather_copy_in"),
     SENT("fsdp.chunk_cat"),
+    SENT("fsdp.chunk_cat_mixed_dtype"),
     SENT("fsdp.copy"),
     SENT("fsdp.split_with_sizes_copy"),
 };
