@@ -29,12 +29,10 @@ from ._core import (
     UncountedWarning,
     UnknownOperationError,
     __version__,
-    conventions,
     format_flops,
-    formulas,
     register_rule,
-    rules,
 )
+from ._listing import conventions, formulas, rules
 
 if TYPE_CHECKING:
     from ._count import count

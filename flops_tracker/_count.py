@@ -52,6 +52,7 @@ def count(
     backward = _options.switch("backward", backward)
     strict = _options.switch("strict", strict)
     _options.call(model, kwargs, backward, loss_fn)
+    _options.misspelled(model, model_kwargs, count)
     if optimizer is not None and not backward:
         raise TypeError("an optimizer step needs gradients: pass backward=True")
     is_module = isinstance(model, torch.nn.Module)
@@ -84,10 +85,15 @@ def run_counted(counter: Any, call: "Call", on: str, stacklevel: int) -> "FlopCo
                     "use on='real', which runs it on copies of its tensors"
                 )
             if on != "fake" or isinstance(error, UnknownOperationError | LossError):
+                call.explain(error)
                 raise
             reason = f"{type(error).__name__}: {_first_line(error)}"
             counter.reset()
-            call.run(counter, "real")
+            try:
+                call.run(counter, "real")
+            except Exception as real_error:
+                call.explain(real_error)
+                raise real_error from None  # the same again, most often
             on = f"real: fake copies would not do ({reason})"
             why = (
                 "the model reads data, which fake copies have none of"
@@ -133,6 +139,16 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [""])[0]
 
 
+class _Shape:
+    """A tensor in a message."""
+
+    def __init__(self, tensor: Any) -> None:
+        self.text = f"{str(tensor.dtype).removeprefix('torch.')} tensor {tuple(tensor.shape)}"
+
+    def __repr__(self) -> str:
+        return self.text
+
+
 class Ready(NamedTuple):
     """One step on copies, to be called as often as wanted, and all tensors that were copied."""
 
@@ -163,6 +179,20 @@ class Call:
         self.optimizer = optimizer
         self.repeat = repeat or optimizer is not None
         self.fake_mode: Callable[[], Any] = lambda: None  # a weak reference to that of the last run
+
+    def explain(self, error: Exception) -> None:
+        """Add what the call was: most often it is the arguments that do not fit."""
+        import torch
+        from torch.utils._pytree import tree_map_only
+
+        if isinstance(error, LossError | UnknownOperationError):
+            return
+        shown = tree_map_only(torch.Tensor, _Shape, (self.args, self.kwargs))
+        args = [repr(a) for a in shown[0]] + [f"{k}={v!r}" for k, v in shown[1].items()]
+        name = getattr(self.function, "__name__", type(self.function).__name__)
+        error.add_note(f"{name} was called with ({', '.join(args)})")
+        if any(isinstance(a, tuple) and all(type(n) is int for n in a) for a in self.args):
+            error.add_note("count takes what the model takes: torch.zeros(shape), not a shape")
 
     def run(self, counter: Any, on: str) -> None:
         """Count one step; to repeat it counts the second, after an optimizer has made its state."""

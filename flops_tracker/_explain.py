@@ -23,19 +23,25 @@ def explain(op: Any, *arguments: Any, **keywords: Any) -> str:
     counter = _core.FlopCounter()
     with unseen_by_counters():
         args, kwargs = _arguments_of(overload, arguments, keywords)
-        with counter:
-            result = overload(*args, **kwargs)
+        try:
+            with counter:
+                result = overload(*args, **kwargs)
+        except Exception as error:
+            error.add_note(
+                "shapes stand for tensors of float32: where another dtype is needed, give a tensor"
+            )
+            raise
     counts = counter.counts
     lines = [f"{overload} · {counts.trust_line.split(' · ')[1]}"]
     called = _core._explain_call(overload, args, kwargs, result)
     sources = _sources_of(str(overload), [formula for formula, _, _ in called])
     for (formula, equation, operands), source in zip(called, sources, strict=True):
         lines.append(f"{formula}: {equation}")
-        given = [
+        given = dict.fromkeys(  # one option may be several steps
             _operand_text(role, value, source.get(role, role))
             for role, value in operands.items()
             if value is not None and not (value == 0 and role.startswith("step"))
-        ]
+        )
         lines.append("  with " + ", ".join(given) if given else "  of nothing")
     for row in counts.rows:
         cost = ", ".join(f"{kind} {n:,}" for kind, n in row.cost.items() if n)
@@ -75,6 +81,12 @@ def _overload_of(op: Any) -> Any:
 
     if isinstance(op, torch._ops.OpOverload):
         return op
+    if not isinstance(op, str | torch._ops.OpOverloadPacket):
+        what = f"the class {op.__name__}" if isinstance(op, type) else repr(op)
+        raise TypeError(
+            f"op must be an operation of torch.ops or its name, such as 'aten.mm', not {what}; "
+            "rules('Linear') has the rules of layers"
+        )
     name = str(op).replace("::", ".")
     library, _, rest = name.partition(".")
     operation, _, overload = rest.partition(".")

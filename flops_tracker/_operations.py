@@ -56,12 +56,25 @@ def _made_of_others(overload: OpOverload) -> bool:
     )
 
 
-def check_rule_target(target: Any, key: Any) -> None:
+def _check_signature(fn: Any, arguments: tuple[str, ...]) -> None:
+    try:
+        inspect.signature(fn).bind(*arguments)
+    except TypeError:
+        raise TypeError(
+            f"fn is called as fn({', '.join(arguments)}), which it does not take"
+        ) from None
+    except ValueError:  # it does not say what it takes
+        pass
+
+
+def check_rule_target(target: Any, key: Any, fn: Any) -> None:
     """Refuse what no rule could ever count: other classes, unknown operations, composite ones."""
     if isinstance(key, type):
         if not issubclass(key, torch.nn.Module):
             raise TypeError(f"target must be a class of modules or an operation, not {target!r}")
+        _check_signature(fn, ("module", "args", "kwargs", "output"))
         return
+    _check_signature(fn, ("args", "kwargs", "output"))
     namespace, operation, *overload = key.split(".")
     packet = getattr(getattr(torch.ops, namespace), operation, None)
     names = overload or getattr(packet, "overloads", lambda: [""])()

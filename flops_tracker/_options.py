@@ -1,7 +1,9 @@
 """Checks options before anything runs: what was wrong is said with the option and its value."""
 
+import inspect
 import operator
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 
@@ -71,3 +73,19 @@ def call(model: Any, kwargs: Any, backward: bool, loss_fn: Any) -> None:
     if loss_fn is not None and not backward:
         raise TypeError("loss_fn is for backward=True")
     function("loss_fn", loss_fn)
+
+
+def misspelled(model: Any, arguments: Iterable[str], function: Any) -> None:
+    """Refuse arguments for a model that it does not name, and that look like ours."""
+    own = [name for name in inspect.signature(function).parameters if name != "model"]
+    try:
+        named = inspect.signature(getattr(model, "forward", model)).parameters
+    except (TypeError, ValueError):  # it does not say what it takes
+        return
+    for name in arguments:
+        near = [] if name in named else get_close_matches(name, own, 1, 0.8)
+        if near:
+            raise TypeError(
+                f"there is no option {name!r}; did you mean {near[0]!r}? An argument of the model "
+                f"goes in kwargs={{{name!r}: ...}}"
+            )

@@ -7,18 +7,24 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from . import _options
+from ._batches import (
+    ASK_FOR_STEP,
+    batch_of_size,
+    batch_size,
+    loader_batch_sizes,
+    parts_of,
+)
 from ._core import SklearnSGDEstimator, TorchLayerwiseEstimator, UncountedWarning
 from ._count import check_loss
-from ._example import batched_leaf, is_one_object, parse, sample_shape, to_device
+from ._example import is_one_object, parse, sample_shape, to_device
 from ._frameworks import need
 from ._op_estimator import TorchOpEstimator, step_key
-from ._untouched import random_as_before, unwrap
+from ._untouched import unwrap
 
 _ASK_FOR_LOSS = (
     "pass loss_fn to torch_bind: loss_fn(output, target) -> scalar tensor. Without it the output "
     "must be (B, C) logits or log-probabilities with integer targets (B,), or have a .loss"
 )
-_ASK_FOR_STEP = "pass step_fn to torch_bind: step_fn(model, batch) -> loss, or (loss, batch_size)"
 
 LOSSES_KEPT = 512
 
@@ -29,17 +35,6 @@ def _call_model(model: Any, data: Any) -> Any:
     if isinstance(data, tuple | list) and not is_one_object(data):
         return model(*data)
     return model(data)
-
-
-def _parts(batch: Any) -> tuple[Any, Any]:
-    if isinstance(batch, Mapping):
-        return batch, batch
-    if isinstance(batch, tuple | list) and len(batch) == 2:
-        return batch[0], batch[1]
-    raise TypeError(
-        "a batch must be (data, target) or a dict for model(**batch), not "
-        f"{_describe(batch)}: {_ASK_FOR_STEP}"
-    )
 
 
 def _loss(model: Any, loss_fn: Callable[..., Any] | None, data: Any, target: Any) -> Any:
@@ -163,7 +158,7 @@ class TorchTraining:
         return self._loss_sum / self._samples if self._samples else None
 
     def _usual_step(self, batch: Any) -> tuple[Any, int]:
-        data, target = _parts(batch)
+        data, target = parts_of(batch)
         size = self._batch_size(data)
         loss = _loss(self.model, self.loss_fn, data, target)
         self._compare_with_example(data)
@@ -176,10 +171,10 @@ class TorchTraining:
         if not isinstance(result, tuple):
             return result, self._batch_size(batch)
         if len(result) != 2:
-            raise TypeError(f"step_fn gave {len(result)} values: {_ASK_FOR_STEP}")
+            raise TypeError(f"step_fn gave {len(result)} values: {ASK_FOR_STEP}")
         loss, size = result
         if isinstance(size, bool) or not hasattr(size, "__index__") or operator.index(size) < 0:
-            raise TypeError(f"step_fn gave {size!r} as the batch size: {_ASK_FOR_STEP}")
+            raise TypeError(f"step_fn gave {size!r} as the batch size: {ASK_FOR_STEP}")
         return loss, operator.index(size)
 
     def batch_count(self) -> int:
@@ -197,7 +192,7 @@ class TorchTraining:
 
     def step_on(self, size: int) -> Callable[[], None]:
         """Give a step on a batch of that size, made of the loader's first sample."""
-        batch = to_device(_batch_of(self.loader, size, self.batch_dim), self.device)
+        batch = to_device(batch_of_size(self.loader, size, self.batch_dim), self.device)
         # Not by way of self: what a step reaches is copied, and the loader is large.
         model, optimizer, loss_fn = self.model, self.optimizer, self.loss_fn
         options = self.zero_grad_kwargs
@@ -205,7 +200,7 @@ class TorchTraining:
         def step() -> None:
             model.train()
             optimizer.zero_grad(**options)
-            loss = _loss(model, loss_fn, *_parts(batch))
+            loss = _loss(model, loss_fn, *parts_of(batch))
             check_loss(loss, "the loss")
             loss.backward()
             optimizer.step()
@@ -241,71 +236,6 @@ class TorchTraining:
                 UncountedWarning,
                 stacklevel=2,
             )
-
-
-def _describe(batch: Any) -> str:
-    if isinstance(batch, tuple | list):
-        return f"a {type(batch).__name__} of {len(batch)}"
-    return f"a {type(batch).__name__}"
-
-
-def batch_size(data: Any, batch_dim: Any) -> int:
-    """Size of a batch along batch_dim of its first tensor; 1 where samples come one by one."""
-    tensor, dim = batched_leaf(data, batch_dim)
-    if tensor is None:
-        raise TypeError(
-            f"the size of {_describe(data)} can't be told, since it holds no tensor (looked for by "
-            f"batch_dim={batch_dim!r}): convert the batch to tensors, or {_ASK_FOR_STEP}"
-        )
-    if dim is None:
-        return 1
-    if not -tensor.ndim <= dim < tensor.ndim:
-        raise TypeError(
-            f"the size of a batch can't be told: its first tensor {tuple(tensor.shape)} has no "
-            f"dimension {dim}: {_ASK_FOR_STEP}"
-        )
-    return int(tensor.shape[dim])
-
-
-def _batch_of(loader: Any, size: int, batch_dim: Any) -> Any:
-    """A batch of that size, of a list the first that has it; draws no batch of a DataLoader."""
-    if isinstance(loader, list | tuple):
-        return next(b for b in loader if batch_size(_parts(b)[0], batch_dim) == size)
-    count = loader.batch_sampler.batch_size if batch_dim is None else size
-    dataset = loader.dataset
-    with random_as_before():
-        try:
-            several = getattr(dataset, "__getitems__", None)
-            samples = several([0] * count) if several else [dataset[0]] * count
-            return loader.collate_fn(samples)
-        except Exception as error:
-            error.add_note("estimate reads sample 0 of the loader's dataset")
-            raise
-
-
-def loader_batch_sizes(loader: Any, batch_dim: Any) -> list[tuple[int, int]]:
-    """Sizes of the batches of one epoch and how often each occurs, from the loader's own sizes."""
-    from torch.utils.data import BatchSampler, IterableDataset
-
-    if isinstance(loader, list | tuple):
-        sizes = [batch_size(b[0] if isinstance(b, tuple | list) else b, batch_dim) for b in loader]
-        return [(size, sizes.count(size)) for size in dict.fromkeys(sizes)]
-    sampler: Any = getattr(loader, "batch_sampler", None)
-    of_fixed_size = (
-        type(sampler) is BatchSampler
-        and hasattr(sampler.sampler, "__len__")
-        and not isinstance(getattr(loader, "dataset", None), IterableDataset)
-    )
-    if not of_fixed_size:
-        raise TypeError(
-            f"the batch sizes of {type(loader).__name__} are not known before it is read: "
-            "estimate needs a DataLoader with batch_size over a dataset with a length, or a list"
-        )
-    full, rest = divmod(len(sampler.sampler), sampler.batch_size)
-    rest = 0 if sampler.drop_last else rest
-    if batch_dim is None:
-        return [(1, full + bool(rest))]
-    return [(sampler.batch_size, full)] * bool(full) + [(rest, 1)] * bool(rest)
 
 
 def _check_parameters(model: Any, optimizer: Any) -> None:

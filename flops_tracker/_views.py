@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import _core, _options
+from ._frameworks import need
 
 _MODULE_TITLES = ("module", "class", "calls", "own FLOPs", "with inside", "share")
 _OP_TITLES = ("operation", "class", "calls", "FLOPs", "share")
@@ -137,9 +138,10 @@ def tree(counts: Any, depth: int | None) -> str:
     branches = {"": root}
     for name, module in counts.by_module(depth).items():
         parent, _, own_name = name.rpartition(".")
+        itself = f", {module.own:,} of its own" if 0 < module.own < module.inclusive else ""
         label = (
             f"{own_name} {module.module_class} {module.inclusive:,} "
-            f"({share(module.inclusive, counts.total)})"
+            f"({share(module.inclusive, counts.total)}){itself}"
         )
         branches[name] = branches.get(parent, root).add(Cell(label))
     if counts.outside:
@@ -203,8 +205,7 @@ def _columns() -> list[str]:
 
 def to_pandas(counts: Any) -> Any:
     """A data frame of the rows; counts beyond 64 bits stay exact as Python integers."""
-    import pandas
-
+    pandas = need("pandas", "pandas")
     return pandas.DataFrame([_row_dict(row) for row in counts.rows], columns=_columns())
 
 

@@ -207,3 +207,27 @@ def test_quantized_weights_are_counted_alike_each_time():
     for _ in range(3):
         counts = count(quantized, torch.zeros(4, 10))
         assert (counts.total, counts.on) == (2500, "fake")
+
+
+class AnyArguments(nn.Module):
+    def forward(self, x, backward_=0, **options):
+        return x
+
+
+@pytest.mark.parametrize("name", ["backwards", "conventionn", "optimiser"])
+def test_a_misspelled_option_is_none_of_the_model(name):
+    own = {"backwards": "backward", "conventionn": "convention", "optimiser": "optimizer"}[name]
+    with pytest.raises(TypeError, match=f"no option '{name}'; did you mean '{own}'"):
+        count(AnyArguments(), torch.ones(2), **{name: 1})
+    count(AnyArguments(), torch.ones(2), kwargs={name: 1})  # this is the model's
+    count(AnyArguments(), torch.ones(2), backward_=1, labels=2)
+
+
+def test_an_error_is_told_once_with_the_call():
+    with pytest.raises(RuntimeError) as caught:
+        count(mlp(), torch.ones(8, 6))
+    assert caught.value.__notes__ == ["Sequential was called with (float32 tensor (8, 6))"]
+    assert caught.value.__suppress_context__
+    with pytest.raises(TypeError) as caught:
+        count(mlp(), (8, 6))
+    assert "torch.zeros(shape), not a shape" in caught.value.__notes__[1]

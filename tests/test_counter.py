@@ -274,6 +274,15 @@ def test_the_profile_function_of_the_user_comes_back():
         threading.setprofile(None)
 
 
+def test_it_reads_like_its_counts():
+    counter = FlopCounter()
+    with counter:
+        torch.ones(2, 3) @ torch.ones(3, 4)
+    assert str(counter) == str(counter.counts)
+    assert str(counter).startswith("48 FLOPs · standard")
+    assert {"total", "table", "by_op", "reset", "counts"} <= set(dir(counter))
+
+
 # ---- modules ----
 
 

@@ -10,7 +10,7 @@ from flops_tracker import FlopCounter, explain, register_rule
 @pytest.fixture(scope="module")
 def scan():
     library = torch.library.Library("flops_tracker_rules", "FRAGMENT")
-    for name in ("scan", "other", "third"):
+    for name in ("scan", "other", "third", "fourth", "fifth", "sixth"):
         library.define(f"{name}(Tensor x, Tensor y, *, int k=1) -> Tensor")
         library.impl(name, lambda x, y, k=1: x * y, "CPU")
     yield torch.ops.flops_tracker_rules
@@ -48,10 +48,37 @@ def test_a_second_rule_needs_override(scan):
         register_rule("flops_tracker_rules::third", rule)
     with pytest.raises(ValueError, match=r"aten::mm.*override=True"):
         register_rule("aten::mm", rule)
+    with pytest.raises(ValueError, match=r"aten\.mm\.default.*override=True"):
+        register_rule("aten.mm.default", rule)
+    with pytest.raises(ValueError, match=r"third.*default.*override=True"):
+        register_rule(scan.third.default, rule)
     register_rule(scan.third.default, lambda args, kwargs, output: 5, override=True)
     with FlopCounter() as c:
         scan.third(torch.ones(4), torch.ones(4))
     assert c.total == 5
+
+
+def test_a_rule_for_an_overload_stands_in_the_way_of_one_for_all(scan):
+    register_rule(scan.fourth.default, lambda args, kwargs, output: 1)
+    with pytest.raises(ValueError, match=r"fourth.*override=True"):
+        register_rule(scan.fourth, lambda args, kwargs, output: 2)
+
+
+def test_what_a_rule_raises_says_whose_it_is(scan):
+    def missing(args, kwargs, output):
+        return {}["a"]
+
+    register_rule("flops_tracker_rules::fifth", missing)
+    with pytest.raises(KeyError) as caught, FlopCounter():
+        scan.fifth(torch.ones(2), torch.ones(2))
+    assert caught.value.__notes__ == ["in the rule of flops_tracker_rules.fifth.default"]
+
+
+def test_what_takes_other_arguments_is_no_rule(scan):
+    with pytest.raises(TypeError, match=r"fn is called as fn\(args, kwargs, output\)"):
+        register_rule("flops_tracker_rules::sixth", lambda output: 1)
+    with pytest.raises(TypeError, match=r"fn is called as fn\(module, args, kwargs, output\)"):
+        register_rule(nn.Bilinear, lambda module, output: 1)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +88,11 @@ def test_a_second_rule_needs_override(scan):
         (-1, ValueError, "must be 0 or more"),
         ({"mac": 0.5}, TypeError, "mac must be an integer"),
         (None, TypeError, "must be an integer, not None"),
-        ({"mac": 1, "macs": 3}, ValueError, r"'macs': 3.*the kinds of a cost are mac, dot"),
+        (
+            {"mac": 1, "macs": 3},
+            ValueError,
+            r"rule of .* gave .*'macs': 3.*the kinds of a cost are mac, dot",
+        ),
     ],
 )
 def test_what_a_rule_must_return(scan, result, error, words):
@@ -173,7 +204,10 @@ def test_explain_asks_questions_in_words():
         (("addmm",), ValueError, r"no operation 'addmm'.*; did you mean 'aten\.addmm'\?"),
         (("torch.addmm",), ValueError, r"; did you mean 'aten\.addmm'\?"),
         (("aten.adddmm",), ValueError, r"; did you mean 'aten\.addmm'\?"),
-        ((5,), ValueError, "no operation '5' in this PyTorch$"),
+        ((5,), TypeError, "op must be an operation of torch.ops or its name, .* not 5;"),
+        ((nn.Linear, (4, 5)), TypeError, r"not the class Linear; rules\('Linear'\) has the rules"),
+        (("aten.zzz",), ValueError, "no operation 'aten.zzz' in this PyTorch$"),
+        (("aten.embedding", (10, 5), (4, 3)), RuntimeError, "indices"),
         (("aten.add.Nothing", (1,), (1,)), ValueError, "no overload 'Nothing'"),
         (("aten.mm", (1, 1)), TypeError, "needs 'mat2'"),
         (("aten.mm", (1, 1), (1, 1), (1, 1)), TypeError, "takes 2 arguments, not 3"),

@@ -23,6 +23,15 @@ def test_a_rule_says_which_formula_counts_a_layer():
     assert any("2*64*64" in text or "20*64*64" in text for text in rule.examples)
 
 
+def test_records_print_a_line_each():
+    lines = str(rules("aten._convolution")).splitlines()
+    assert len(lines) == len(rules("aten._convolution")) > 0
+    assert lines[0].startswith("aten._convolution: convolution, mac = ")
+    assert len(str(formulas()).splitlines()) == len(formulas())
+    assert "exact: k multiplications" in str(conventions())
+    assert "  contractions: mac 2, dot -1, bias 1" in str(conventions())
+
+
 def test_rules_without_a_pattern_are_all_of_them():
     everything = rules()
     assert rules(None) == everything

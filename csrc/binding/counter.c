@@ -8,8 +8,8 @@
 /* ---- the block ---- */
 
 /* A subclass may forget to call the base's __init__. */
-static int
-check_made(const pyft_counter *self)
+int
+pyft_counter_check(const pyft_counter *self)
 {
     if (self->bounded == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "FlopCounter.__init__ was not called");
@@ -23,7 +23,7 @@ counter_enter(PyObject *object, PyObject *unused)
 {
     (void)unused;
     pyft_counter *self = (pyft_counter *)object;
-    if (check_made(self) < 0) {
+    if (pyft_counter_check(self) < 0) {
         return NULL;
     }
     if (self->active) {
@@ -135,46 +135,6 @@ counter_set_formulas(PyObject *object, PyObject *formulas)
     return self->formulas == NULL ? NULL : Py_NewRef(Py_None);
 }
 
-/* ---- results: a FlopCounter reads like the FlopCount of what it has seen so far ---- */
-
-static PyObject *
-counter_counts(PyObject *object, void *unused)
-{
-    (void)unused;
-    if (check_made((pyft_counter *)object) < 0) {
-        return NULL;
-    }
-    PyObject *module = PyImport_ImportModule("flops_tracker._counts");
-    PyObject *type = module == NULL ? NULL : PyObject_GetAttrString(module, "FlopCount");
-    PyObject *counts = type == NULL ? NULL : pyft_counts_new((pyft_counter *)object, type);
-    Py_XDECREF(module);
-    Py_XDECREF(type);
-    PyObject *model = ((pyft_counter *)object)->model;
-    if (counts != NULL && model != NULL) {
-        PyObject *number =
-            pyft_call_helper("flops_tracker._untouched", "parameter_count", "(O)", model);
-        if (number == NULL || PyObject_SetAttrString(counts, "params", number) < 0) {
-            Py_CLEAR(counts);
-        }
-        Py_XDECREF(number);
-    }
-    return counts;
-}
-
-static PyObject *
-counter_counts_as(PyObject *object, PyObject *type)
-{
-    pyft_counter *self = (pyft_counter *)object;
-    if (check_made(self) < 0) {
-        return NULL;
-    }
-    if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, self->state->counts_type)) {
-        return PyErr_Format(PyExc_TypeError, "counts are a subclass of OperationCounts, not %R",
-                            type);
-    }
-    return pyft_counts_new(self, type);
-}
-
 /* Whether a dispatch mode is one of this counter's, in a block that is open. */
 static PyObject *
 counter_owns(PyObject *object, PyObject *mode)
@@ -190,39 +150,6 @@ counter_call_count(PyObject *object, void *unused)
     (void)unused;
     const pyft_counter *self = (pyft_counter *)object;
     return PyLong_FromSize_t(self->calls == NULL ? 0 : self->calls->count);
-}
-
-static PyObject *
-counter_getattro(PyObject *object, PyObject *name)
-{
-    PyObject *value = PyObject_GenericGetAttr(object, name);
-    const char *text = value == NULL ? PyUnicode_AsUTF8(name) : NULL;
-    bool shown = text != NULL && strncmp(text, "_repr_", 6) == 0; /* what notebooks ask for */
-    if (value != NULL || text == NULL || (text[0] == '_' && !shown) ||
-        !PyErr_ExceptionMatches(PyExc_AttributeError)) {
-        return value;
-    }
-    PyErr_Clear();
-    PyObject *counts = counter_counts(object, NULL);
-    value = counts == NULL ? NULL : PyObject_GetAttr(counts, name);
-    Py_XDECREF(counts);
-    return value;
-}
-
-static PyObject *
-counter_repr(PyObject *object)
-{
-    PyObject *counts = counter_counts(object, NULL);
-    PyObject *line = counts == NULL ? NULL : PyObject_GetAttrString(counts, "trust_line");
-    PyObject *total = line == NULL ? NULL : PyObject_GetAttrString(counts, "total");
-    PyObject *text =
-        total == NULL
-            ? NULL
-            : PyUnicode_FromFormat("<flops_tracker.FlopCounter: %S FLOPs, %U>", total, line);
-    Py_XDECREF(counts);
-    Py_XDECREF(line);
-    Py_XDECREF(total);
-    return text;
 }
 
 /* ---- the type ---- */
@@ -348,11 +275,12 @@ counter_dealloc(PyObject *object)
 }
 
 static PyMethodDef counter_methods[] = {
+    {"__dir__", pyft_counter_dir, METH_NOARGS, NULL},
     {"__enter__", counter_enter, METH_NOARGS, "Starts to count in this thread."},
     {"__exit__", PYFT_METHOD(counter_exit), METH_FASTCALL, "Ends it."},
     {"reset", counter_reset, METH_NOARGS, "reset($self, /)\n--\n\nForgets what was counted."},
     {"_record_calls", counter_record_calls, METH_O, NULL},
-    {"_counts_as", counter_counts_as, METH_O, NULL},
+    {"_counts_as", pyft_counter_counts_as, METH_O, NULL},
     {"_set_formulas", counter_set_formulas, METH_O, NULL},
     {"_new_mode", pyft_counter_new_mode, METH_NOARGS, NULL},
     {"_owns", counter_owns, METH_O, NULL},
@@ -367,7 +295,7 @@ static PyMemberDef counter_members[] = {
 };
 
 static PyGetSetDef counter_getset[] = {
-    {"counts", counter_counts, NULL, "What was counted so far, as a FlopCount.", NULL},
+    {"counts", pyft_counter_counts, NULL, "What was counted so far, as a FlopCount.", NULL},
     {"_call_count", counter_call_count, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -383,8 +311,9 @@ static PyType_Slot counter_slots[] = {
      "counts the lower triangle of causal attention only."},
     {Py_tp_new, counter_new},
     {Py_tp_init, counter_init},
-    {Py_tp_repr, counter_repr},
-    {Py_tp_getattro, counter_getattro},
+    {Py_tp_repr, pyft_counter_repr},
+    {Py_tp_str, pyft_counter_str},
+    {Py_tp_getattro, pyft_counter_getattro},
     {Py_tp_traverse, counter_traverse},
     {Py_tp_clear, counter_clear},
     {Py_tp_dealloc, counter_dealloc},

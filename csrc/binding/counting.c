@@ -13,6 +13,21 @@ pyft_formula_of(const pyft_counter *counter, const pyft_op *op)
                                      : PyDict_GetItemWithError(counter->formulas, op->packet);
 }
 
+/* What a user's rule raised says whose rule it was. */
+static void
+note_rule(PyObject *name)
+{
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    PyErr_NormalizeException(&type, &error, &traceback);
+    PyObject *note = PyUnicode_FromFormat("in the rule of %U", name);
+    PyObject *noted = note == NULL ? NULL : PyObject_CallMethod(error, "add_note", "O", note);
+    PyErr_Clear(); /* what was raised matters more */
+    Py_XDECREF(noted);
+    Py_XDECREF(note);
+    PyErr_Restore(type, error, traceback);
+}
+
 static PyObject *
 call_rule(const pyft_made *made, PyObject *rule)
 {
@@ -28,10 +43,11 @@ call_rule(const pyft_made *made, PyObject *rule)
 
 /* A user's rule returns FLOPs, or a dict of counts by kind. Steals what it returned. */
 static int
-user_cost(PyObject *result, ft_cost *cost, ft_class *op_class)
+user_cost(const pyft_op *op, PyObject *result, ft_cost *cost, ft_class *op_class)
 {
     *op_class = FT_CLASS_POINTWISE;
     if (result == NULL) {
+        note_rule(op->name);
         return -1;
     }
     int status = 0;
@@ -45,11 +61,10 @@ user_cost(PyObject *result, ft_cost *cost, ft_class *op_class)
             }
         }
         if (status == 0 && known != PyDict_GET_SIZE(result)) {
-            PyErr_Format(
-                PyExc_ValueError,
-                "a rule gave %R: the kinds of a cost are mac, dot, bias, arith, compare and "
-                "special",
-                result);
+            PyErr_Format(PyExc_ValueError,
+                         "the rule of %U gave %R: the kinds of a cost are mac, dot, bias, arith, "
+                         "compare and special",
+                         op->name, result);
             status = -1;
         }
         if (!ft_u128_is_zero(cost->by_kind[FT_MAC])) {
@@ -58,6 +73,9 @@ user_cost(PyObject *result, ft_cost *cost, ft_class *op_class)
     }
     else {
         status = pyft_to_u128(result, "result of the rule", &cost->by_kind[FT_ARITH]);
+    }
+    if (status < 0) {
+        note_rule(op->name);
     }
     Py_DECREF(result);
     return status;
@@ -212,7 +230,7 @@ count_element(const pyft_thread *thread, pyft_made *made, ft_work_key key)
     ft_cost cost = {0};
     ft_class op_class = FT_CLASS_DATA;
     if (made->op->user_rule != NULL) {
-        if (user_cost(call_rule(made, made->op->user_rule), &cost, &op_class) < 0) {
+        if (user_cost(made->op, call_rule(made, made->op->user_rule), &cost, &op_class) < 0) {
             return -1;
         }
     }
@@ -335,7 +353,7 @@ unit_cost(pyft_counter *counter, const pyft_op *op, uint32_t module, PyObject *a
     PyObject *rule = Py_NewRef(op->user_rule); /* it may be replaced while it runs */
     PyObject *result = PyObject_Call(rule, arguments, NULL);
     Py_DECREF(rule);
-    if (user_cost(result, cost, op_class) < 0) {
+    if (user_cost(op, result, cost, op_class) < 0) {
         return -1;
     }
     counter->modules.items[module].unit = *cost;

@@ -113,6 +113,17 @@ typedef struct pyft_counter {
     uint64_t operations, unknown_operations;
 } pyft_counter;
 
+/* ---- counter.c, counter_reads.c ---- */
+
+/* RuntimeError where a subclass has not called __init__. */
+int pyft_counter_check(const pyft_counter *counter);
+PyObject *pyft_counter_counts(PyObject *counter, void *unused);
+PyObject *pyft_counter_counts_as(PyObject *counter, PyObject *type);
+PyObject *pyft_counter_getattro(PyObject *counter, PyObject *name);
+PyObject *pyft_counter_repr(PyObject *counter);
+PyObject *pyft_counter_str(PyObject *counter);
+PyObject *pyft_counter_dir(PyObject *counter, PyObject *unused);
+
 /* ---- modules.c ---- */
 
 int pyft_modules_init(pyft_modules *modules);

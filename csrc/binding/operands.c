@@ -142,12 +142,20 @@ equals(PyObject *value, double number)
     return given == number;
 }
 
+/* Whether it is one of the words in "amax or amin". */
 static bool
-starts_with(PyObject *value, int letters)
+is_among(PyObject *value, const char *words)
 {
-    return value != NULL && PyUnicode_Check(value) && PyUnicode_GET_LENGTH(value) > 1 &&
-           PyUnicode_READ_CHAR(value, 0) == (Py_UCS4)(letters / 256) &&
-           PyUnicode_READ_CHAR(value, 1) == (Py_UCS4)(letters % 256);
+    const char *text = value != NULL && PyUnicode_Check(value) ? PyUnicode_AsUTF8(value) : NULL;
+    size_t length = text == NULL ? 0 : strlen(text);
+    bool found = false;
+    for (const char *at = words; length > 0 && !found && at != NULL;) {
+        found = strncmp(at, text, length) == 0 && (at[length] == ' ' || at[length] == '\0');
+        at = strstr(at, " or ");
+        at = at == NULL ? NULL : at + strlen(" or ");
+    }
+    PyErr_Clear(); /* text that UTF-8 can't hold */
+    return found;
 }
 
 /* The size of one dimension; a tensor without dimensions has one of 1. */
@@ -252,7 +260,7 @@ pyft_made_operand(pyft_made *made, int row, int role, int64_t *dims, ft_operand 
         number = equals(value, Py_HUGE_VAL) || equals(value, -Py_HUGE_VAL);
         break;
     case FT_FROM_TEXT:
-        number = starts_with(value, source->index);
+        number = is_among(value, ft_source_words(source));
         break;
     case FT_FROM_CONSTANT:
         number = (uint64_t)source->index;

@@ -47,6 +47,8 @@ typedef struct {
 
 /* The operation of an overload, resolved on first sight; NULL with an exception. */
 pyft_op *pyft_op_of(pyft_state *state, PyObject *overload, uint32_t *number);
+/* Whether an operation, or one overload of it, has a rule: "aten.mm", "aten.mm.default". */
+bool pyft_has_rows(const ft_registry *registry, const char *name);
 /* The most specific of the user's rules for it, if there is one, counts it from now on. */
 int pyft_op_follow_rule(const pyft_ops *ops, pyft_op *op);
 void pyft_ops_clear(pyft_ops *ops);

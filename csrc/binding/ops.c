@@ -40,6 +40,22 @@ find_rows(const ft_registry *registry, const char *name, const char *packet, siz
     return rows;
 }
 
+bool
+pyft_has_rows(const ft_registry *registry, const char *name)
+{
+    char packet[NAME_SIZE];
+    size_t found = 0, length = strlen(name);
+    const char *library = strchr(name, '.');
+    const char *overload = library == NULL ? NULL : strchr(library + 1, '.');
+    ft_registry_find(registry, name, &found);
+    if (found == 0 && overload != NULL && length < NAME_SIZE) {
+        memcpy(packet, name, length + 1);
+        packet[overload - name] = '\0';
+        ft_registry_find(registry, packet, &found);
+    }
+    return found > 0;
+}
+
 static int
 locate_argument(PyObject *arguments, const char *name, pyft_argument *argument)
 {

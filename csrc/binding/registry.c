@@ -71,8 +71,7 @@ source_text(const ft_source *source)
     case FT_FROM_INFINITE:
         return PyUnicode_FromFormat("%s without bound", source->name);
     case FT_FROM_TEXT:
-        return PyUnicode_FromFormat("%s of '%c%c...'", source->name, source->index / 256,
-                                    source->index % 256);
+        return PyUnicode_FromFormat("%s of '%s'", source->name, ft_source_words(source));
     case FT_FROM_AXES:
         return PyUnicode_FromFormat("size along %s", source->name == NULL ? "all" : source->name);
     case FT_FROM_LENGTHS:

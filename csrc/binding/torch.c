@@ -86,6 +86,12 @@ pyft_counting *
 pyft_counting_of(pyft_state *state)
 {
     if (state->counting == NULL) {
+        PyObject *torch = pyft_call_helper("flops_tracker._frameworks", "need", "(ss)", "torch",
+                                           "torch"); /* says how to install it */
+        Py_XDECREF(torch);
+        if (torch == NULL) {
+            return NULL;
+        }
         state->counting = PyMem_Calloc(1, sizeof *state->counting);
         if (state->counting == NULL) {
             PyErr_NoMemory();

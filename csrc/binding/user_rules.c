@@ -26,19 +26,31 @@ rule_key(PyObject *target)
     return key;
 }
 
+/* "mylib.scan" stands for its overloads, "mylib.scan.default". */
+static bool
+covers(PyObject *wide, PyObject *narrow)
+{
+    if (!PyUnicode_Check(wide) || !PyUnicode_Check(narrow)) {
+        return false;
+    }
+    Py_ssize_t length = PyUnicode_GET_LENGTH(wide);
+    return length < PyUnicode_GET_LENGTH(narrow) && PyUnicode_READ_CHAR(narrow, length) == '.' &&
+           PyUnicode_Tailmatch(narrow, wide, 0, length, -1) == 1;
+}
+
 static int
 is_known(const pyft_state *state, PyObject *key)
 {
-    int known = PyDict_Contains(state->counting->ops.user_rules, key);
-    if (known != 0 || !PyUnicode_Check(key)) {
-        return known;
+    PyObject *rules = state->counting->ops.user_rules, *other, *rule;
+    int known = PyDict_Contains(rules, key);
+    for (Py_ssize_t at = 0; known == 0 && PyDict_Next(rules, &at, &other, &rule);) {
+        known = covers(key, other) || covers(other, key);
     }
-    const char *name = PyUnicode_AsUTF8(key);
-    size_t found = 0;
+    const char *name = known == 0 && PyUnicode_Check(key) ? PyUnicode_AsUTF8(key) : NULL;
     if (name != NULL) {
-        ft_registry_find(&state->registry, name, &found);
+        known = pyft_has_rows(&state->registry, name);
     }
-    return name == NULL ? -1 : found > 0;
+    return PyErr_Occurred() ? -1 : known;
 }
 
 /* Operations that were seen before follow the new rule from now on. */
@@ -68,9 +80,10 @@ pyft_register_rule(PyObject *module, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     PyObject *key = pyft_counting_of(state) == NULL ? NULL : rule_key(target);
-    PyObject *checked = key == NULL ? NULL
-                                    : pyft_call_helper("flops_tracker._operations",
-                                                       "check_rule_target", "(OO)", target, key);
+    PyObject *checked = key == NULL
+                            ? NULL
+                            : pyft_call_helper("flops_tracker._operations", "check_rule_target",
+                                               "(OOO)", target, key, rule);
     if (checked == NULL) {
         Py_CLEAR(key);
     }

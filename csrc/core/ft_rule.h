@@ -7,6 +7,8 @@
 #include "ft_cost.h"
 #include "ft_shape.h"
 
+#include <string.h>
+
 #define FT_MAX_ROLES 14
 #define FT_MAX_EXAMPLES 3
 #define FT_MAX_ROWS 4 /* of one name in a name map */
@@ -78,7 +80,8 @@ typedef enum {
     FT_FROM_OPTION,    /* 1 if the counter's option `name` is on */
     FT_FROM_EQUALS,    /* 1 if argument `name` is the number `index` */
     FT_FROM_INFINITE,  /* 1 if argument `name` is a number without bound */
-    FT_FROM_TEXT,      /* 1 if argument `name` is text that starts with the letters of `index` */
+    FT_FROM_TEXT,      /* 1 if argument `name` is one of the words that stand behind it, such as
+                          "amax or amin" (see ft_source_words) */
     FT_FROM_AXES,      /* the size of the dimensions `name` of the first tensor; all where None */
     FT_FROM_LENGTHS,   /* the differences of the offsets in tensor `name`, if they can be read */
     FT_FROM_NESTED,    /* the lengths of the sequences in tensor `name`, if it is a nested one */
@@ -92,6 +95,13 @@ typedef struct {
     int index;
     const char *name;
 } ft_source;
+
+/* Of FT_FROM_TEXT, whose name is two texts with their ends. */
+static inline const char *
+ft_source_words(const ft_source *source)
+{
+    return source->name + strlen(source->name) + 1;
+}
 
 /* One row of a name map. What does two kinds of work has two rows in a row. */
 typedef struct {
@@ -110,9 +120,6 @@ enum {
     FT_ROW_REAL = 32,      /* counts operations on real numbers, whatever its tensors hold */
     FT_ROW_ARGUMENT = 64,  /* computes with the numbers of its first argument, not of its result */
 };
-
-/* Two letters as the index of FT_FROM_TEXT. */
-#define FT_LETTERS(first, second) ((first) * 256 + (second))
 
 /* Shorthands in which the tables are written. */
 #define FT_SHAPE_OF(...)                                                           \

@@ -4,7 +4,7 @@
 
 #define STEPS(op, arith, compare, special) \
     PER(ft_activation, op, 0, OUT, arith, compare, special, IS(0))
-#define BY_TANH TEXT("approximate", 't', 'a')
+#define BY_TANH TEXT("approximate", "tanh")
 
 const ft_map_row ft_map_aten_activations[] = {
     STEPS("relu", 0, 1, 0),

@@ -4,14 +4,14 @@
 
 /* Folded by addition, multiplication or a mean, or by comparison: sum and add, prod and multiply,
  * mean; amax and amin. */
-#define FOLDED(op, source)                                                                    \
-    {                                                                                         \
-        "aten." op, &ft_scatter, 0,                                                           \
-        {                                                                                     \
-            TENSOR(source), IS(0), TEXT("reduce", 'a', 'm'), IS(0), TEXT("reduce", 's', 'u'), \
-                TEXT("reduce", 'a', 'd'), TEXT("reduce", 'p', 'r'), TEXT("reduce", 'm', 'u'), \
-                TEXT("reduce", 'm', 'e')                                                      \
-        }                                                                                     \
+#define FOLDED(op, source)                                                                       \
+    {                                                                                            \
+        "aten." op, &ft_scatter, 0,                                                              \
+        {                                                                                        \
+            TENSOR(source), IS(0), TEXT("reduce", "amax or amin"), IS(0), TEXT("reduce", "sum"), \
+                TEXT("reduce", "add"), TEXT("reduce", "prod"), TEXT("reduce", "multiply"),       \
+                TEXT("reduce", "mean")                                                           \
+        }                                                                                        \
     }
 #define ACCUMULATED(op, source) PER(ft_scatter, op, 0, TENSOR(source), 0, 0, 0, GIVEN("accumulate"))
 

@@ -6,21 +6,21 @@
     EQUALS(argument, 2), EQUALS(argument, 1), EQUALS(argument, 0), INFINITE(argument)
 #define ALONG(argument) TENSOR("self"), AXES(argument)
 /* Each source element is folded by addition or multiplication, or by comparison. */
-#define FOLDED(op, source)                                                                    \
-    {                                                                                         \
-        "aten." op, &ft_scatter, 0,                                                           \
-        {                                                                                     \
-            TENSOR(source), IS(0), TEXT("reduce", 'm', 'a'), IS(0), TEXT("reduce", 's', 'u'), \
-                TEXT("reduce", 'p', 'r'), TEXT("reduce", 'm', 'e')                            \
-        }                                                                                     \
+#define FOLDED(op, source)                                                              \
+    {                                                                                   \
+        "aten." op, &ft_scatter, 0,                                                     \
+        {                                                                               \
+            TENSOR(source), IS(0), TEXT("reduce", "max"), IS(0), TEXT("reduce", "sum"), \
+                TEXT("reduce", "prod"), TEXT("reduce", "mean")                          \
+        }                                                                               \
     }
 
-#define FOLDED_BY_MIN(op, source)                                  \
-    {                                                              \
-        "aten." op, &ft_scatter, 0,                                \
-        {                                                          \
-            TENSOR(source), IS(0), TEXT("reduce", 'm', 'i'), IS(0) \
-        }                                                          \
+#define FOLDED_BY_MIN(op, source)                               \
+    {                                                           \
+        "aten." op, &ft_scatter, 0,                             \
+        {                                                       \
+            TENSOR(source), IS(0), TEXT("reduce", "min"), IS(0) \
+        }                                                       \
     }
 
 #define SPARSE_SUM(op)                        \

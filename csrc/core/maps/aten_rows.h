@@ -27,7 +27,7 @@
 #define OPTION(option) {FT_FROM_OPTION, 0, option}
 #define EQUALS(argument, number) {FT_FROM_EQUALS, number, argument}
 #define INFINITE(argument) {FT_FROM_INFINITE, 0, argument}
-#define TEXT(argument, first, second) {FT_FROM_TEXT, FT_LETTERS(first, second), argument}
+#define TEXT(argument, words) {FT_FROM_TEXT, 0, argument "\0" words}
 #define AXES(argument) {FT_FROM_AXES, 0, argument}
 #define IS(value) {FT_FROM_CONSTANT, value, NULL}
 
