@@ -71,11 +71,10 @@ slot_of(const ft_tally *tally, ft_work_key key)
     return &tally->slots[at];
 }
 
-/* Room for one row more, and an index at most half full. */
+/* An index at most half full. */
 static ft_status
-grow(ft_tally *tally)
+resize(ft_tally *tally, size_t capacity)
 {
-    size_t capacity = tally->capacity == 0 ? 64 : 2 * tally->capacity;
     ft_allocator allocator = tally->allocator;
     if (capacity > UINT32_MAX / 2) {
         return FT_NO_MEMORY;
@@ -103,10 +102,23 @@ grow(ft_tally *tally)
 }
 
 ft_status
+ft_tally_reserve(ft_tally *tally, size_t rows)
+{
+    if (rows == 0) {
+        return FT_OK;
+    }
+    size_t capacity = tally->capacity == 0 ? 64 : tally->capacity;
+    while (capacity - tally->count < rows && capacity <= UINT32_MAX) {
+        capacity *= 2;
+    }
+    return capacity == tally->capacity ? FT_OK : resize(tally, capacity);
+}
+
+ft_status
 ft_tally_add(ft_tally *tally, ft_work_key key, const ft_cost *cost, uint64_t calls)
 {
     if (tally->count == tally->capacity) {
-        ft_status status = grow(tally);
+        ft_status status = ft_tally_reserve(tally, 1);
         if (status != FT_OK) {
             return status;
         }
@@ -123,14 +135,30 @@ ft_tally_add(ft_tally *tally, ft_work_key key, const ft_cost *cost, uint64_t cal
 }
 
 ft_status
-ft_tally_merge(ft_tally *tally, const ft_tally *from)
+ft_tally_merge(ft_tally *tally, const ft_tally *from, uint64_t times)
 {
-    ft_status status = FT_OK;
-    for (size_t i = 0; i < from->count && status == FT_OK; i++) {
-        const ft_work *row = &from->rows[i];
-        status = ft_tally_add(tally, row->key, &row->cost, row->calls);
+    ft_status status = times == 0 ? FT_OK : ft_tally_reserve(tally, from->count);
+    for (size_t i = 0; i < from->count && times > 0 && status == FT_OK; i++) {
+        ft_cost cost = from->rows[i].cost;
+        for (int kind = 0; kind < FT_KIND_COUNT; kind++) {
+            cost.by_kind[kind] = ft_u128_multiply(cost.by_kind[kind], ft_u128_of(times));
+        }
+        status = ft_tally_add(tally, from->rows[i].key, &cost, times * from->rows[i].calls);
     }
     return status;
+}
+
+bool
+ft_tally_equal(const ft_tally *a, const ft_tally *b)
+{
+    bool equal = a->count == b->count;
+    for (size_t i = 0; i < a->count && equal; i++) {
+        const ft_work *row = &a->rows[i];
+        uint32_t at = *slot_of(b, row->key);
+        equal = at != 0 && b->rows[at - 1].calls == row->calls &&
+                memcmp(&b->rows[at - 1].cost, &row->cost, sizeof row->cost) == 0;
+    }
+    return equal;
 }
 
 size_t

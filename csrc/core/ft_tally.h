@@ -46,8 +46,12 @@ void ft_tally_init(ft_tally *tally, ft_allocator allocator);
 void ft_tally_clear(ft_tally *tally);
 /* Adds to the row of that key, or makes it. All or nothing. */
 ft_status ft_tally_add(ft_tally *tally, ft_work_key key, const ft_cost *cost, uint64_t calls);
-/* Adds every row of `from`. On a failure some rows may have been added. */
-ft_status ft_tally_merge(ft_tally *tally, const ft_tally *from);
+/* Makes room, after which so many rows more can be added without a failure. */
+ft_status ft_tally_reserve(ft_tally *tally, size_t rows);
+/* Adds every row of `from`, so many times. All or nothing. */
+ft_status ft_tally_merge(ft_tally *tally, const ft_tally *from, uint64_t times);
+/* Whether both have the same rows, in whatever order. */
+bool ft_tally_equal(const ft_tally *a, const ft_tally *b);
 
 /* What rows are grouped by. */
 typedef enum {

@@ -95,7 +95,7 @@ test_merge(void)
     ft_tally_add(&one, key_of(1), &cost, 1);
     ft_tally_add(&other, key_of(2), &cost, 1);
     ft_tally_add(&other, key_of(1), &cost, 4);
-    CHECK_STATUS(ft_tally_merge(&one, &other), FT_OK);
+    CHECK_STATUS(ft_tally_merge(&one, &other, 1), FT_OK);
     CHECK_U64(one.count, 2);
     CHECK_U64(one.rows[0].calls, 5);
     CHECK_U128(one.rows[0].cost.by_kind[FT_MAC], ft_u128_of(4));
