@@ -1,6 +1,6 @@
 """What a loader says of its batches before they are drawn, and what a batch holds."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from ._example import batched_leaf
@@ -48,11 +48,17 @@ def batch_size(data: Any, batch_dim: Any) -> int:
 
 def loader_batch_sizes(loader: Any, batch_dim: Any) -> list[tuple[int, int]]:
     """Sizes of the batches of one epoch and how often each occurs, from the loader's own sizes."""
-    from torch.utils.data import BatchSampler, IterableDataset
-
     if isinstance(loader, list | tuple):
         sizes = [batch_size(b[0] if isinstance(b, tuple | list) else b, batch_dim) for b in loader]
         return [(size, sizes.count(size)) for size in dict.fromkeys(sizes)]
+    samples = _sample_counts(loader)
+    return samples if batch_dim is not None else [(1, sum(times for _, times in samples))]
+
+
+def _sample_counts(loader: Any) -> list[tuple[int, int]]:
+    """How many samples a DataLoader's batches have, and how often."""
+    from torch.utils.data import BatchSampler, IterableDataset
+
     sampler: Any = getattr(loader, "batch_sampler", None)
     of_fixed_size = (
         type(sampler) is BatchSampler
@@ -66,22 +72,62 @@ def loader_batch_sizes(loader: Any, batch_dim: Any) -> list[tuple[int, int]]:
         )
     full, rest = divmod(len(sampler.sampler), sampler.batch_size)
     rest = 0 if sampler.drop_last else rest
-    if batch_dim is None:
-        return [(1, full + bool(rest))]
     return [(sampler.batch_size, full)] * bool(full) + [(rest, 1)] * bool(rest)
 
 
-def batch_of_size(loader: Any, size: int, batch_dim: Any) -> Any:
-    """A batch of that size, of a list the first that has it; draws no batch of a DataLoader."""
+def example_batches(loader: Any) -> list[tuple[Any, int]]:
+    """Batches like those of one epoch and how often each occurs; draws none of a DataLoader.
+
+    Of a list those that differ in shapes, dtypes or plain values; else the dataset's first samples.
+    """
     if isinstance(loader, list | tuple):
-        return next(b for b in loader if batch_size(parts_of(b)[0], batch_dim) == size)
-    count = loader.batch_sampler.batch_size if batch_dim is None else size
+        kinds: dict[Any, list[Any]] = {}
+        for batch in loader:
+            try:
+                key = described(batch)
+            except UnknownContent:
+                key = object()  # like no other
+            kinds.setdefault(key, []).append(batch)
+        return [(batches[0], len(batches)) for batches in kinds.values()]
+    return [(_read_samples(loader, count), times) for count, times in _sample_counts(loader)]
+
+
+def _read_samples(loader: Any, count: int) -> Any:
+    from ._counting import unseen_by_counters
+
     dataset = loader.dataset
-    with random_as_before():
+    with unseen_by_counters(), random_as_before():
         try:
             several = getattr(dataset, "__getitems__", None)
-            samples = several([0] * count) if several else [dataset[0]] * count
-            return loader.collate_fn(samples)
+            indices = list(range(count))
+            return loader.collate_fn(several(indices) if several else [dataset[i] for i in indices])
         except Exception as error:
-            error.add_note("estimate reads sample 0 of the loader's dataset")
+            error.add_note(f"estimate reads samples 0 to {count - 1} of the loader's dataset")
             raise
+
+
+# ---- what a batch holds ----
+
+
+class UnknownContent(Exception):
+    """An object in a batch of which nothing is known."""
+
+
+def described(value: Any) -> Hashable:
+    """Shapes of tensors, and all other values: a forward may decide by them."""
+    import torch
+
+    kind = type(value)
+    if isinstance(value, torch.Tensor):
+        if value.is_nested:
+            raise UnknownContent
+        return kind, value.shape, value.dtype, value.layout, value.requires_grad
+    if value is None or kind in (bool, int, float, str, bytes):
+        return kind, value
+    if isinstance(value, tuple | list):
+        return kind, *map(described, value)
+    if isinstance(value, Mapping):
+        return kind, *((described(key), described(item)) for key, item in value.items())
+    if isinstance(value, torch.device | torch.dtype):
+        return str(value)
+    raise UnknownContent

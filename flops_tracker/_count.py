@@ -63,10 +63,20 @@ def count(
     root = root_of(model) if is_module else None
     counter = FlopCounter(root, convention=convention, strict=strict, causal=causal)
     call = Call(root, model, args, {**(kwargs or {}), **model_kwargs}, backward, loss_fn, optimizer)
-    return run_counted(counter, call, on, stacklevel=3)
+    try:
+        return run_counted(counter, call, on, stacklevel=3)
+    except Exception as error:
+        call.explain(error)
+        raise
 
 
-def run_counted(counter: Any, call: "Call", on: str, stacklevel: int) -> "FlopCount":
+def run_counted(
+    counter: Any,
+    call: "Call",
+    on: str,
+    stacklevel: int,
+    hint: str = "; on='real' says that this is meant, without a warning",
+) -> "FlopCount":
     """Make a call on copies under a counter; returns its FlopCount."""
     from torch._subclasses.fake_tensor import (
         DataDependentOutputException,
@@ -75,6 +85,7 @@ def run_counted(counter: Any, call: "Call", on: str, stacklevel: int) -> "FlopCo
 
     from ._counting import unseen_by_counters
 
+    reason = why = ""
     with unseen_by_counters(), random_as_before(), quiet_fake_tensors():
         try:
             call.run(counter, on)
@@ -85,26 +96,21 @@ def run_counted(counter: Any, call: "Call", on: str, stacklevel: int) -> "FlopCo
                     "use on='real', which runs it on copies of its tensors"
                 )
             if on != "fake" or isinstance(error, UnknownOperationError | LossError):
-                call.explain(error)
                 raise
             reason = f"{type(error).__name__}: {_first_line(error)}"
-            counter.reset()
-            try:
-                call.run(counter, "real")
-            except Exception as real_error:
-                call.explain(real_error)
-                raise real_error from None  # the same again, most often
-            on = f"real: fake copies would not do ({reason})"
             why = (
                 "the model reads data, which fake copies have none of"
                 if isinstance(error, DataDependentOutputException | DynamicOutputShapeException)
                 else "fake copies would not do"
             )
-            warnings.warn(
-                f"counted on real tensors, since {why} ({reason}); on='real' says that this is "
-                "meant, without a warning",
-                stacklevel=stacklevel,
-            )
+        if why:  # what the real run raises is told without the error of the fake one
+            counter.reset()
+            call.run(counter, "real")
+    if why:
+        on = f"real: fake copies would not do ({reason})"
+        warnings.warn(
+            f"counted on real tensors, since {why} ({reason}){hint}", stacklevel=stacklevel
+        )
     left = left_behind(call.fake_mode)
     if left:
         warnings.warn(

@@ -15,6 +15,9 @@ class Listing(list[Any]):
         super().__init__(records)
         self._line = line
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, (list(self),)
+
     def __str__(self) -> str:
         return "\n".join(map(self._line, self))
 

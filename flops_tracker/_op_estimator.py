@@ -5,10 +5,11 @@ import itertools
 import weakref
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from . import _options
+from ._batches import UnknownContent, described
 from ._core import FlopCounter, FlopsEstimator
 from ._count import Call, count, run_counted
 from ._counts import FlopCount
@@ -23,9 +24,9 @@ class TorchOpEstimator(FlopsEstimator):
     """FLOPs of a training batch, every operation of forward, backward and optimizer counted.
 
     In a tracker that trains, it counts the training itself: the first step of its kind is counted
-    as it runs, and steps like it cost the same (see step_key). ``estimate`` counts one on fake
-    copies, with the loss and the optimizer that were bound, of the loader's first sample: a later
-    step, since the first may do less (SGD with momentum: by 2 per parameter).
+    as it runs, and steps like it cost the same (see step_key). The tracker's ``estimate`` counts
+    one on fake copies, with the loss and the optimizer that were bound: a later step, since the
+    first may do less (SGD with momentum: by 2 per parameter).
 
     Without a training, batches are counted on fake copies of the model, which needs
     ``input_example`` (see TorchAutoEstimator), ``loss_fn(output)`` and ``optimizer``: without
@@ -60,11 +61,6 @@ class TorchOpEstimator(FlopsEstimator):
         self._counts: OrderedDict[Hashable, FlopCount] = OrderedDict()
         self._just_trained: tuple[int, int] | None = None
         self._last: FlopCount | None = None
-        self._step_on: Callable[[int], Callable[[], None]] | None = None
-
-    def bind(self, step_on: Callable[[int], Callable[[], None]]) -> None:
-        """Count the steps that ``step_on(batch_size)`` gives, where it says nothing itself."""
-        self._step_on = step_on
 
     @property
     def counts(self) -> FlopCount | None:
@@ -76,7 +72,7 @@ class TorchOpEstimator(FlopsEstimator):
         trained, self._just_trained = self._just_trained, None
         if trained is not None and trained[0] == batch_size:
             return trained[1]
-        key = self._key(batch_size)
+        key = (batch_size, _model_state(self.model))
         if key not in self._totals:
             self._keep_total(key, self.counts_for_batch(batch_size).total)
         elif key in self._counts:
@@ -85,13 +81,13 @@ class TorchOpEstimator(FlopsEstimator):
 
     def counts_for_batch(self, batch_size: int) -> FlopCount:
         """Count a training batch of that size on fake copies; needs input_example."""
-        if self.input_example is None and self._step_on is None:
+        if self.input_example is None:
             raise ValueError(
-                "there is no input_example, so a batch can only be counted where a tracker is "
-                "bound to the training. For a loop of your own: "
+                "there is no input_example, so a batch can only be counted while a bound tracker "
+                "trains it, or by its estimate. For a loop of your own: "
                 "FlopsTracker(TorchOpEstimator(model, input_example=(1, ...)))"
             )
-        key = self._key(batch_size)
+        key = (batch_size, _model_state(self.model))
         if key not in self._counts:
             _keep(self._counts, key, self._count_on_copies(batch_size), _COUNTS_KEPT)
         self._last = self._counts[key]
@@ -100,13 +96,7 @@ class TorchOpEstimator(FlopsEstimator):
     def _keep_total(self, key: Hashable, total: int) -> None:
         _keep(self._totals, key, total, _TOTALS_KEPT)
 
-    def _key(self, batch_size: int) -> Hashable:
-        return batch_size, self._step_on, _model_state(self.model)
-
     def _count_on_copies(self, batch_size: int) -> FlopCount:
-        says = self.loss_fn is not None or self.optimizer is not None
-        if self._step_on is not None and (self.input_example is None or not says):
-            return self._count_step(self._step_on(batch_size))
         spec = parse(self.input_example)
         if self.batch_dim is None:
             dims: list[int | None] = []
@@ -125,12 +115,14 @@ class TorchOpEstimator(FlopsEstimator):
             strict=self.strict,
         )
 
-    def _count_step(self, step: Callable[[], None]) -> FlopCount:
+    # ---- in a tracker that trains ----
+
+    def count_step(self, step: Callable[[], None], stacklevel: int) -> FlopCount:
+        """Count a training step on fake copies of all that it reaches: the second of two."""
         counter = FlopCounter(root_of(self.model), convention=self.convention, strict=self.strict)
         call = Call(None, step, (), {}, False, None, None, repeat=True)
-        return run_counted(counter, call, "fake", stacklevel=4)
-
-    # ---- in a tracker that trains ----
+        self._last = run_counted(counter, call, "fake", stacklevel + 1, hint="")
+        return self._last
 
     def follow(self, key: Hashable, step: Callable[[], int]) -> int:
         """Run a training step, counted if no step with this key has been; returns what it does.
@@ -200,8 +192,8 @@ def step_key(model: Any, optimizer: Any, batch: Any, device: str) -> Hashable:
     if not steady or optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
         return None
     try:
-        data = _described(batch)
-    except _Unknown:
+        data = described(batch)
+    except UnknownContent:
         return None
     groups = tuple(
         (len(group["params"]), *((k, _switch(v)) for k, v in group.items() if k not in _RATES))
@@ -210,30 +202,6 @@ def step_key(model: Any, optimizer: Any, batch: Any, device: str) -> Hashable:
     state = len(optimizer.state), sum(map(bool, optimizer.state.values()))
     autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
     return data, groups, state, autocast, _model_state(model, gradients=True)
-
-
-class _Unknown(Exception):
-    """An object in a batch of which nothing is known."""
-
-
-def _described(value: Any) -> Hashable:
-    """Shapes of tensors, and all other values: a forward may decide by them."""
-    import torch
-
-    kind = type(value)
-    if isinstance(value, torch.Tensor):
-        if value.is_nested:
-            raise _Unknown
-        return kind, value.shape, value.dtype, value.layout, value.requires_grad
-    if value is None or kind in (bool, int, float, str, bytes):
-        return kind, value
-    if isinstance(value, tuple | list):
-        return kind, *map(_described, value)
-    if isinstance(value, Mapping):
-        return kind, *((_described(key), _described(item)) for key, item in value.items())
-    if isinstance(value, torch.device | torch.dtype):
-        return str(value)
-    raise _Unknown
 
 
 def _switch(value: Any) -> Hashable:

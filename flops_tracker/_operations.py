@@ -144,8 +144,8 @@ def stored(tensor: Any) -> tuple[int, int] | None:
     layout = tensor.layout
     if layout not in _STORED:
         return None
-    if isinstance(tensor, FakeTensor):
-        raise ValueError("the entries of a fake sparse tensor are not known")
+    if isinstance(tensor, FakeTensor) or tensor.is_meta:
+        raise ValueError("what a sparse tensor without data stores is not known")
     with _disable_current_modes():  # what we ask is no operation of the program
         values, *indices = (getattr(tensor, part)() for part in _STORED[layout])
         return values.numel(), sum(part.nbytes for part in (values, *indices))

@@ -2,6 +2,7 @@
 
 import inspect
 import operator
+import warnings
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -76,16 +77,23 @@ def call(model: Any, kwargs: Any, backward: bool, loss_fn: Any) -> None:
 
 
 def misspelled(model: Any, arguments: Iterable[str], function: Any) -> None:
-    """Refuse arguments for a model that it does not name, and that look like ours."""
-    own = [name for name in inspect.signature(function).parameters if name != "model"]
+    """Tell of arguments for a model that it does not name, and that look like ours."""
+    own = [
+        p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY
+    ]
     try:
         named = inspect.signature(getattr(model, "forward", model)).parameters
     except (TypeError, ValueError):  # it does not say what it takes
         return
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in named.values())
     for name in arguments:
-        near = [] if name in named else get_close_matches(name, own, 1, 0.8)
-        if near:
+        near = [] if name in named else get_close_matches(name, own, 1, 0.85)
+        if near and takes_any:
+            warnings.warn(
+                f"{name!r} is taken for an argument of the model; did you mean {near[0]!r}?",
+                stacklevel=3,
+            )
+        elif near:
             raise TypeError(
-                f"there is no option {name!r}; did you mean {near[0]!r}? An argument of the model "
-                f"goes in kwargs={{{name!r}: ...}}"
+                f"neither count nor the model has an argument {name!r}; did you mean {near[0]!r}?"
             )

@@ -49,6 +49,9 @@ class SklearnTraining:
         """Batches of one epoch."""
         return -(-self.rows // self.batch_size)
 
+    def batch_costs(self) -> None:
+        """Nothing: the estimator knows what a batch costs."""
+
     def batch_sizes(self) -> list[tuple[int, int]]:
         """Sizes of the batches of one epoch and how often each occurs."""
         full, rest = divmod(self.rows, self.batch_size)

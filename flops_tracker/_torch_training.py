@@ -9,8 +9,8 @@ from typing import Any
 from . import _options
 from ._batches import (
     ASK_FOR_STEP,
-    batch_of_size,
     batch_size,
+    example_batches,
     loader_batch_sizes,
     parts_of,
 )
@@ -97,8 +97,6 @@ class TorchTraining:
         self.zero_grad_kwargs = zero_grad_kwargs
         self.batch_dim = batch_dim
         self.operations = operations
-        if operations is not None:
-            operations.bind(self.step_on)
         self._warned_of_target = False
         self.counted_shape = counted_shape  # of a sample, in the estimator's example; or unknown
         self._forget_losses()
@@ -190,9 +188,21 @@ class TorchTraining:
             )
         return loader_batch_sizes(self.loader, self.batch_dim)
 
-    def step_on(self, size: int) -> Callable[[], None]:
-        """Give a step on a batch of that size, made of the loader's first sample."""
-        batch = to_device(batch_of_size(self.loader, size, self.batch_dim), self.device)
+    def batch_costs(self) -> list[tuple[int, int]] | None:
+        """FLOPs of the steps of one epoch and how often each occurs, where operations are counted.
+
+        Of steps on fake copies: the model and the optimizer stay as they are.
+        """
+        if self.operations is None:
+            return None
+        self.batch_sizes()  # refuses what can't be known
+        return [
+            (self.operations.count_step(self._step_on(batch), stacklevel=2).total, times)
+            for batch, times in example_batches(self.loader)
+        ]
+
+    def _step_on(self, batch: Any) -> Callable[[], None]:
+        batch = to_device(batch, self.device)
         # Not by way of self: what a step reaches is copied, and the loader is large.
         model, optimizer, loss_fn = self.model, self.optimizer, self.loss_fn
         options = self.zero_grad_kwargs

@@ -215,19 +215,22 @@ class AnyArguments(nn.Module):
 
 
 @pytest.mark.parametrize("name", ["backwards", "conventionn", "optimiser"])
-def test_a_misspelled_option_is_none_of_the_model(name):
+def test_a_misspelled_option_is_told(name):
     own = {"backwards": "backward", "conventionn": "convention", "optimiser": "optimizer"}[name]
-    with pytest.raises(TypeError, match=f"no option '{name}'; did you mean '{own}'"):
-        count(AnyArguments(), torch.ones(2), **{name: 1})
-    count(AnyArguments(), torch.ones(2), kwargs={name: 1})  # this is the model's
-    count(AnyArguments(), torch.ones(2), backward_=1, labels=2)
+    x = torch.ones(8, 5)
+    with pytest.raises(TypeError, match=f"argument '{name}'; did you mean '{own}'"):
+        count(mlp(), x, **{name: 1})
+    with pytest.warns(UserWarning, match=f"'{name}' is taken for .*; did you mean '{own}'"):
+        count(AnyArguments(), x, **{name: 1})
+    count(AnyArguments(), x, kwargs={"backward_": 1}, labels=2, is_causal=False)  # no warning
+    count(AnyArguments(), x, backward_=1)
 
 
 def test_an_error_is_told_once_with_the_call():
     with pytest.raises(RuntimeError) as caught:
         count(mlp(), torch.ones(8, 6))
     assert caught.value.__notes__ == ["Sequential was called with (float32 tensor (8, 6))"]
-    assert caught.value.__suppress_context__
+    assert caught.value.__context__ is None
     with pytest.raises(TypeError) as caught:
         count(mlp(), (8, 6))
     assert "torch.zeros(shape), not a shape" in caught.value.__notes__[1]

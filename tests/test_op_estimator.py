@@ -8,23 +8,10 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from training_models import same_state, state_of, toy_batches
+from training_models import STEP, linear, same_state, sgd, state_of, toy_batches
 
 from flops_tracker import FlopsTracker, TorchAutoEstimator, TorchOpEstimator, _op_estimator
 from flops_tracker._op_estimator import step_key
-
-# Linear(4, 3) on B rows under `matmul`: forward 2·B·4·3 = 24·B, its weight gradient as much again;
-# the input needs none.
-STEP = 48
-
-
-def linear():
-    torch.manual_seed(0)
-    return nn.Linear(4, 3)
-
-
-def sgd(model, **options):
-    return torch.optim.SGD(model.parameters(), lr=0.1, **options)
 
 
 def bound(model, loader=None, **options):
@@ -112,59 +99,6 @@ def test_an_estimate_and_the_training():
     estimator = TorchOpEstimator(model, (1, 4), convention="matmul")
     ft = FlopsTracker(estimator).torch_bind(model, sgd(model), train_loader=toy_batches())
     assert ft.estimate(2) == 2 * 10 * STEP == ft.run(2)
-
-
-class Digits(torch.utils.data.Dataset):
-    """Samples of random numbers: reading one must not change which come next."""
-
-    read = 0
-
-    def __len__(self):
-        return 7
-
-    def __getitem__(self, index):
-        self.read += 1
-        return torch.randn(4), index % 2
-
-
-@pytest.mark.parametrize("example", [None, (1, 4)])
-def test_an_estimate_is_of_the_bound_loss_and_optimizer(example):
-    """AdamW 14 per parameter and 1 per tensor; the rest as it runs. 7 samples: 3, 3 and 1."""
-    torch.manual_seed(0)
-    model = linear()
-    loader = torch.utils.data.DataLoader(Digits(), batch_size=3)
-    estimator = TorchOpEstimator(model, example)
-    adamw = torch.optim.AdamW(model.parameters())
-    ft = FlopsTracker(estimator).torch_bind(model, adamw, nn.CrossEntropyLoss(), loader)
-    random = torch.get_rng_state()
-    before = state_of(model)
-    estimate = ft.estimate(2)
-    assert same_state(state_of(model), before)
-    assert torch.equal(torch.get_rng_state(), random)
-    assert loader.dataset.read == 2  # once for each size
-    assert not adamw.state
-    parameters = list(model.parameters())
-    updates = sum(14 * p.numel() + 1 for p in parameters)
-    assert estimator.counts.optimizer == updates
-    assert estimate == ft.run(2)
-
-
-def test_the_estimate_is_of_a_later_step():
-    """Of SGD with momentum the first costs 2 per parameter, all later ones 4."""
-    model = linear()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    ft = FlopsTracker(model).torch_bind(model, optimizer, train_loader=toy_batches())
-    first = 2 * sum(p.numel() for p in model.parameters())
-    assert ft.estimate(1) == ft.run(1) + first
-
-
-def test_an_estimate_whose_sample_fails_says_which():
-    model = linear()
-    loader = torch.utils.data.DataLoader({1: None}, batch_size=1)
-    ft = FlopsTracker(model).torch_bind(model, sgd(model), train_loader=loader)
-    with pytest.raises(KeyError) as caught:
-        ft.estimate(1)
-    assert caught.value.__notes__ == ["estimate reads sample 0 of the loader's dataset"]
 
 
 def test_in_a_loop_of_ones_own():

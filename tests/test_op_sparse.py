@@ -114,3 +114,46 @@ def test_what_a_fake_sparse_tensor_stores_is_not_known():
         with FlopCounter() as counter:
             sparse.sin()
     assert list(counter.uncounted) == ["aten.sin.default"]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_dense_tensor_meets_any_layout(layout):
+    sparse = torch.eye(4).to_sparse(layout=layout, **LAYOUTS[layout])
+    if layout is torch.sparse_coo or layout is torch.sparse_csr:  # PyTorch adds no others
+        assert cost(lambda: torch.ones(4, 4) + sparse) == {"arith": 4}
+    with FlopCounter() as counter:
+        sparse.clone()
+    parts = (
+        [sparse.values(), sparse.indices()]
+        if layout is torch.sparse_coo
+        else (
+            [sparse.values(), sparse.crow_indices(), sparse.col_indices()]
+            if "r" in str(layout).removeprefix("torch.sparse_")
+            else [sparse.values(), sparse.ccol_indices(), sparse.row_indices()]
+        )
+    )
+    assert counter.bytes == 2 * sum(part.nbytes for part in parts)
+
+
+def test_sums_and_norms_of_what_is_stored():
+    sparse = torch.eye(100).to_sparse()
+    assert cost(sparse.sum) == {"arith": 99}
+    # 100 squares, 99 additions, a root
+    assert cost(sparse.norm) == {"arith": 100 + 99, "special": 1}
+
+
+def test_scales_of_a_sparse_product():
+    """3 entries of the first, scaled, times rows of 5, and 2 of what is added to, scaled."""
+    added = torch.sparse_coo_tensor([[0, 1], [0, 1]], torch.ones(2), (2, 5))
+    factor, dense = listed().coalesce(), torch.ones(3, 5)
+    plain = cost(lambda: torch.sspaddmm(added, factor, dense))
+    scaled = cost(lambda: torch.sspaddmm(added, factor, dense, beta=2, alpha=3))
+    assert plain["mac"] == scaled["mac"] == 15
+    assert scaled["arith"] - plain.get("arith", 0) == 3 + 2
+
+
+def test_without_data_nothing_is_known():
+    sparse = torch.eye(4).to_sparse_csr().to("meta")
+    with FlopCounter() as counter:
+        torch.ones(4, 4, device="meta") + sparse
+    assert list(counter.uncounted) == ["aten.add.Tensor"]

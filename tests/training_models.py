@@ -48,6 +48,20 @@ class Toy(NamedTuple):
     optimizer: torch.optim.Optimizer
 
 
+# Linear(4, 3) on B rows under `matmul`: forward 2·B·4·3 = 24·B, its weight gradient as much again;
+# the input needs none.
+STEP = 48
+
+
+def linear() -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(4, 3)
+
+
+def sgd(model: nn.Module, **options: Any) -> torch.optim.SGD:
+    return torch.optim.SGD(model.parameters(), lr=0.1, **options)
+
+
 def toy_batches(samples: int = 10, batch_size: int = 4) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Consecutive batches of noise in three classes; the last one is what is left."""
     generator = torch.Generator().manual_seed(1)

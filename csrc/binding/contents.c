@@ -21,8 +21,10 @@ pyft_entries_operand(pyft_made *made, PyObject *value, ft_operand *operand)
 {
     const pyft_torch *torch = &made->state->counting->torch;
     int64_t entries = PYFT_DENSE, bytes;
-    if (value == NULL || !pyft_is_tensor(torch, value) || pyft_is_strided(torch, value)) {
-        return PyErr_Occurred() ? -1 : 0;
+    int strided =
+        value == NULL || !pyft_is_tensor(torch, value) ? 1 : pyft_is_strided(torch, value);
+    if (strided != 0) {
+        return strided < 0 ? -1 : 0;
     }
     if (pyft_read_stored(value, &entries, &bytes) < 0) {
         return -1;

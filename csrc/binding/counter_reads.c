@@ -90,11 +90,17 @@ pyft_counter_dir(PyObject *object, PyObject *unused)
 {
     (void)unused;
     PyObject *own = PyObject_CallMethod((PyObject *)&PyBaseObject_Type, "__dir__", "O", object);
-    PyObject *counts = own == NULL ? NULL : pyft_counter_counts(object, NULL);
-    PyObject *names = counts == NULL ? NULL : PyObject_Dir(counts);
-    PyObject *all = names == NULL ? NULL : PySequence_Concat(own, names);
+    PyObject *names = own == NULL ? NULL : PySet_New(own);
+    PyObject *module = names == NULL ? NULL : PyImport_ImportModule("flops_tracker._counts");
+    PyObject *type = module == NULL ? NULL : PyObject_GetAttrString(module, "FlopCount");
+    PyObject *others = type == NULL ? NULL : PyObject_Dir(type);
+    PyObject *done = others == NULL ? NULL : PyObject_CallMethod(names, "update", "O", others);
+    PyObject *list = done == NULL ? NULL : PySequence_List(names);
     Py_XDECREF(own);
-    Py_XDECREF(counts);
     Py_XDECREF(names);
-    return all;
+    Py_XDECREF(module);
+    Py_XDECREF(type);
+    Py_XDECREF(others);
+    Py_XDECREF(done);
+    return list;
 }

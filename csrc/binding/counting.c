@@ -13,74 +13,6 @@ pyft_formula_of(const pyft_counter *counter, const pyft_op *op)
                                      : PyDict_GetItemWithError(counter->formulas, op->packet);
 }
 
-/* What a user's rule raised says whose rule it was. */
-static void
-note_rule(PyObject *name)
-{
-    PyObject *type, *error, *traceback;
-    PyErr_Fetch(&type, &error, &traceback);
-    PyErr_NormalizeException(&type, &error, &traceback);
-    PyObject *note = PyUnicode_FromFormat("in the rule of %U", name);
-    PyObject *noted = note == NULL ? NULL : PyObject_CallMethod(error, "add_note", "O", note);
-    PyErr_Clear(); /* what was raised matters more */
-    Py_XDECREF(noted);
-    Py_XDECREF(note);
-    PyErr_Restore(type, error, traceback);
-}
-
-static PyObject *
-call_rule(const pyft_made *made, PyObject *rule)
-{
-    PyObject *kwargs = made->kwargs == NULL ? PyDict_New() : Py_NewRef(made->kwargs);
-    Py_INCREF(rule); /* it may be replaced while it runs */
-    PyObject *result =
-        kwargs == NULL ? NULL
-                       : PyObject_CallFunctionObjArgs(rule, made->args, kwargs, made->result, NULL);
-    Py_DECREF(rule);
-    Py_XDECREF(kwargs);
-    return result;
-}
-
-/* A user's rule returns FLOPs, or a dict of counts by kind. Steals what it returned. */
-static int
-user_cost(const pyft_op *op, PyObject *result, ft_cost *cost, ft_class *op_class)
-{
-    *op_class = FT_CLASS_POINTWISE;
-    if (result == NULL) {
-        note_rule(op->name);
-        return -1;
-    }
-    int status = 0;
-    if (PyDict_Check(result)) {
-        Py_ssize_t known = 0;
-        for (int kind = 0; kind < FT_BYTES && status == 0; kind++) {
-            PyObject *count = PyDict_GetItemString(result, ft_kind_name((ft_kind)kind));
-            if (count != NULL) {
-                known++;
-                status = pyft_to_u128(count, ft_kind_name((ft_kind)kind), &cost->by_kind[kind]);
-            }
-        }
-        if (status == 0 && known != PyDict_GET_SIZE(result)) {
-            PyErr_Format(PyExc_ValueError,
-                         "the rule of %U gave %R: the kinds of a cost are mac, dot, bias, arith, "
-                         "compare and special",
-                         op->name, result);
-            status = -1;
-        }
-        if (!ft_u128_is_zero(cost->by_kind[FT_MAC])) {
-            *op_class = FT_CLASS_MATMUL;
-        }
-    }
-    else {
-        status = pyft_to_u128(result, "result of the rule", &cost->by_kind[FT_ARITH]);
-    }
-    if (status < 0) {
-        note_rule(op->name);
-    }
-    Py_DECREF(result);
-    return status;
-}
-
 /* Integers and booleans are no floating point numbers; a complex multiplication is four, and two
  * additions. */
 static int
@@ -105,6 +37,26 @@ fit_to_numbers(ft_cost *cost, pyft_made *made, pyft_number_kind numbers, unsigne
     return 0;
 }
 
+/* In place of a shape, how many values are stored, where the role takes that. */
+static ft_status
+use_stored(const pyft_made *made, ft_role_kind role, ft_source_kind source, ft_operand *operand)
+{
+    bool of_result = source == FT_FROM_OUTPUT, of_argument = source == FT_FROM_INPUT;
+    if (!operand->present || !(of_result || of_argument) ||
+        (role != FT_STORED && role != FT_ELEMENTS)) {
+        return FT_OK;
+    }
+    int64_t entries = of_result ? made->result_entries : made->argument_entries;
+    if (of_result && entries == PYFT_DENSE && role == FT_ELEMENTS) {
+        entries = made->argument_entries;
+    }
+    if (entries != PYFT_DENSE) {
+        operand->is_number = true;
+        operand->number = (uint64_t)entries;
+    }
+    return entries == PYFT_UNREADABLE ? FT_BAD_SHAPE : FT_OK;
+}
+
 static ft_status
 row_cost(pyft_made *made, int row, ft_cost *cost)
 {
@@ -122,11 +74,9 @@ row_cost(pyft_made *made, int row, ft_cost *cost)
                 PyErr_Clear();
             }
         }
-        if (formula->roles[read].kind == FT_ELEMENTS && made->entries != PYFT_DENSE &&
-            operands[read].present) {
-            operands[read].is_number = true;
-            operands[read].number = (uint64_t)made->entries;
-            status = made->entries == PYFT_UNREADABLE ? FT_BAD_SHAPE : status;
+        if (status == FT_OK && made->is_sparse) {
+            status = use_stored(made, formula->roles[read].kind,
+                                made->op->rows[row]->sources[read].kind, &operands[read]);
         }
         read++;
     }
@@ -188,7 +138,7 @@ count_rows(const pyft_thread *thread, pyft_made *made, ft_work_key key, pyft_num
     if (fits < 0 || pyft_made_bytes(made) < 0) {
         return -1;
     }
-    if (fits && made->entries != PYFT_DENSE) {
+    if (fits && made->is_sparse) {
         fits = row_costs(made, costs); /* some of its tensors turned out to be sparse */
     }
     if (fits <= 0) {
@@ -230,7 +180,8 @@ count_element(const pyft_thread *thread, pyft_made *made, ft_work_key key)
     ft_cost cost = {0};
     ft_class op_class = FT_CLASS_DATA;
     if (made->op->user_rule != NULL) {
-        if (user_cost(made->op, call_rule(made, made->op->user_rule), &cost, &op_class) < 0) {
+        if (pyft_user_cost(made->op, pyft_call_rule(made, made->op->user_rule), &cost, &op_class) <
+            0) {
             return -1;
         }
     }
@@ -253,7 +204,7 @@ count_stated(const pyft_thread *thread, pyft_made *made, ft_work_key key, PyObje
     if (dtype < 0 || pyft_made_bytes(made) < 0) {
         return -1;
     }
-    PyObject *flops = call_rule(made, formula);
+    PyObject *flops = pyft_call_rule(made, formula);
     int status =
         flops == NULL ? -1 : pyft_to_u128(flops, "result of the formula", &cost.by_kind[FT_ARITH]);
     Py_XDECREF(flops);
@@ -353,7 +304,7 @@ unit_cost(pyft_counter *counter, const pyft_op *op, uint32_t module, PyObject *a
     PyObject *rule = Py_NewRef(op->user_rule); /* it may be replaced while it runs */
     PyObject *result = PyObject_Call(rule, arguments, NULL);
     Py_DECREF(rule);
-    if (user_cost(op, result, cost, op_class) < 0) {
+    if (pyft_user_cost(op, result, cost, op_class) < 0) {
         return -1;
     }
     counter->modules.items[module].unit = *cost;

@@ -195,6 +195,13 @@ size_t pyft_calls_append(pyft_calls *calls, uint32_t op, double start, double en
 void pyft_calls_place(pyft_calls *calls, size_t call, const pyft_place *place);
 int pyft_calls_add(pyft_calls *calls, size_t call, uint8_t op_class, const ft_cost *cost);
 
+/* ---- rule_calls.c: rules that users wrote ---- */
+
+/* What the rule gives for a call; a new reference. */
+PyObject *pyft_call_rule(const pyft_made *made, PyObject *rule);
+/* Reads that: FLOPs, or a dict of counts by kind. Steals it; NULL is an error of the rule. */
+int pyft_user_cost(const pyft_op *op, PyObject *result, ft_cost *cost, ft_class *op_class);
+
 /* ---- counting.c: adds a call to the tally of its counter ---- */
 
 /* What a module of a class that has a rule cost in one call. */

@@ -224,7 +224,7 @@ pyft_made_operand(pyft_made *made, int row, int role, int64_t *dims, ft_operand 
     case FT_FROM_AXES:
         return axes_operand(made, value, operand);
     case FT_FROM_ENTRIES:
-        return pyft_entries_operand(made, source->name == NULL ? made->result : value, operand);
+        return pyft_entries_operand(made, value, operand);
     case FT_FROM_LENGTHS:
         return pyft_lengths_operand(made, value, dims, operand);
     case FT_FROM_BLOCKS:

@@ -136,9 +136,8 @@ typedef struct {
     int first_result;                 /* in `tensors`; -1 where the result has none */
     pyft_tensor tensors[PYFT_MAX_TENSORS];
     ft_u128 bytes; /* of those beyond PYFT_MAX_TENSORS; of all, once pyft_made_bytes was called */
-    bool has_bytes;
-    /* Known then too: what sparse tensors store, of the result or else of the arguments. */
-    int64_t entries, result_entries;
+    bool has_bytes, is_sparse; /* then it is known whether one of its tensors is, and what these */
+    int64_t argument_entries, result_entries; /* store; the arguments all together */
 } pyft_made;
 
 /* In place of a number of entries. */
@@ -158,7 +157,7 @@ pyft_tensor *pyft_made_tensor(pyft_made *made, PyObject *object, pyft_tensor *be
 /* The dtype of the first tensor of the result, or else of the arguments; -1 with an exception. */
 int pyft_made_dtype(pyft_made *made);
 int pyft_made_argument_dtype(pyft_made *made);
-/* Adds up `bytes`, and finds `entries`. */
+/* Adds up `bytes`, and finds what sparse tensors store. */
 int pyft_made_bytes(pyft_made *made);
 /* Reads the operand of a role; dims has room for FT_MAX_DIMS. A longer list stands in memory that
  * pyft_operand_free gives back. */
@@ -168,7 +167,8 @@ void pyft_operand_free(const int64_t *dims, ft_operand *operand);
 /* contents.c: operands that are read from what a tensor holds; -1 with an exception. */
 /* What a sparse tensor stores; PYFT_DENSE for any other. */
 int pyft_read_stored(PyObject *tensor, int64_t *entries, int64_t *bytes);
-bool pyft_is_strided(const pyft_torch *torch, PyObject *tensor);
+/* tensors.c: -1 with an exception. */
+int pyft_is_strided(const pyft_torch *torch, PyObject *tensor);
 int pyft_entries_operand(pyft_made *made, PyObject *value, ft_operand *operand);
 int pyft_lengths_operand(pyft_made *made, PyObject *value, int64_t *dims, ft_operand *operand);
 int pyft_blocks_operand(pyft_made *made, PyObject *mask, int64_t *dims, ft_operand *operand);

@@ -45,12 +45,20 @@ pyft_has_rows(const ft_registry *registry, const char *name)
 {
     char packet[NAME_SIZE];
     size_t found = 0, length = strlen(name);
-    const char *library = strchr(name, '.');
-    const char *overload = library == NULL ? NULL : strchr(library + 1, '.');
     ft_registry_find(registry, name, &found);
-    if (found == 0 && overload != NULL && length < NAME_SIZE) {
-        memcpy(packet, name, length + 1);
-        packet[overload - name] = '\0';
+    if (found > 0 || length >= NAME_SIZE) {
+        return found > 0;
+    }
+    memcpy(packet, name, length + 1);
+    char *library = strchr(packet, '.');
+    char *overload = library == NULL ? NULL : strchr(library + 1, '.');
+    if (overload != NULL) {
+        *overload = '\0';
+        ft_registry_find(registry, packet, &found);
+    }
+    length = strlen(packet);
+    if (found == 0 && length > 0 && packet[length - 1] == '_') { /* the same, in place */
+        packet[length - 1] = '\0';
         ft_registry_find(registry, packet, &found);
     }
     return found > 0;

@@ -60,8 +60,7 @@ source_text(const ft_source *source)
     case FT_FROM_NONZERO:
         return PyUnicode_FromFormat("%s other than 0", source->name);
     case FT_FROM_ENTRIES:
-        return PyUnicode_FromFormat("entries of %s",
-                                    source->name == NULL ? "output" : source->name);
+        return PyUnicode_FromFormat("entries of %s", source->name);
     case FT_FROM_LENGTH:
         return PyUnicode_FromFormat("length of %s", source->name);
     case FT_FROM_OPTION:

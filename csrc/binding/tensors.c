@@ -144,34 +144,56 @@ read_tensor_dtype(pyft_state *state, pyft_tensor *tensor)
     return tensor->dtype < 0 ? -1 : 0;
 }
 
-bool
+int
 pyft_is_strided(const pyft_torch *torch, PyObject *tensor)
 {
     PyObject *layout = attribute_of(torch, tensor, torch->layout_name, torch->layout_getter);
     Py_XDECREF(layout);
-    return layout == torch->strided;
+    return layout == NULL ? -1 : layout == torch->strided;
 }
 
-/* Bytes of a tensor that is not strided, and what it stores; -1 where it does not say. */
+/* Tensors that do not say, and the like; 0 but for an interrupt, which stays. */
 static int
-sparse_bytes(pyft_made *made, const pyft_tensor *tensor, int64_t *bytes)
+forgive(void)
 {
-    int64_t entries = PYFT_DENSE;
-    *bytes = -1;
-    if (pyft_read_stored(tensor->object, &entries, bytes) < 0) {
-        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
-            return -1; /* an interrupt */
+    if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_Exception)) {
+        return -1;
+    }
+    PyErr_Clear();
+    return 0;
+}
+
+static void
+add_stored(int64_t *sum, int64_t stored)
+{
+    if (stored == PYFT_UNREADABLE || *sum == PYFT_DENSE) {
+        *sum = stored;
+    }
+    else if (stored != PYFT_DENSE && *sum != PYFT_UNREADABLE) {
+        *sum += stored;
+    }
+}
+
+/* Bytes of a tensor that is not strided, and what it stores; -1 bytes where it does not say. */
+static int
+read_sparse(pyft_made *made, const pyft_tensor *tensor, int64_t *bytes)
+{
+    int64_t stored = PYFT_DENSE;
+    if (pyft_read_stored(tensor->object, &stored, bytes) < 0) {
+        *bytes = -1;
+        stored = PYFT_UNREADABLE;
+        if (forgive() < 0) {
+            return -1;
         }
-        PyErr_Clear();
-        made->entries = PYFT_UNREADABLE;
     }
-    else if (entries != PYFT_DENSE && made->first_result >= 0 &&
-             tensor == &made->tensors[made->first_result]) {
-        made->result_entries = entries;
+    bool is_result = made->first_result >= 0 && tensor == &made->tensors[made->first_result];
+    if (is_result) {
+        add_stored(&made->result_entries, stored);
     }
-    else if (entries != PYFT_DENSE && made->entries != PYFT_UNREADABLE) {
-        made->entries = (made->entries == PYFT_DENSE ? 0 : made->entries) + entries;
+    if (!is_result || made->first_result < made->argument_count) { /* in place it is both */
+        add_stored(&made->argument_entries, stored);
     }
+    made->is_sparse = made->is_sparse || stored != PYFT_DENSE;
     return 0;
 }
 
@@ -181,19 +203,23 @@ add_bytes(pyft_made *made, pyft_tensor *tensor)
 {
     const pyft_torch *torch = &made->state->counting->torch;
     int64_t given = -1;
-    if (tensor->ndim < 0) {
+    int strided = pyft_is_strided(torch, tensor->object);
+    if (strided < 0 && forgive() < 0) {
+        return -1;
+    }
+    if (strided == 0 && read_sparse(made, tensor, &given) < 0) {
+        return -1;
+    }
+    if (given < 0 && tensor->ndim < 0) {
         PyObject *value =
             attribute_of(torch, tensor->object, torch->nbytes_name, torch->nbytes_getter);
         if (value == NULL || !pyft_read_size(value, &given)) {
-            given = -1; /* a sparse tensor, say */
+            given = -1;
         }
-        PyErr_Clear();
         Py_XDECREF(value);
-    }
-    bool strided = given >= 0 || pyft_is_strided(torch, tensor->object) || PyErr_Occurred();
-    PyErr_Clear(); /* a subclass that has no layout */
-    if (!strided && sparse_bytes(made, tensor, &given) < 0) {
-        return -1;
+        if (forgive() < 0) {
+            return -1;
+        }
     }
     ft_u128 bytes = ft_u128_of(given < 0 ? 0 : (uint64_t)given);
     if (given < 0 && read_shape(made->state, tensor) < 0) {
@@ -284,8 +310,8 @@ pyft_made_read(pyft_made *made)
     made->tensor_count = 0;
     made->argument_count = made->first_result = -1;
     made->bytes = FT_U128_ZERO;
-    made->has_bytes = false;
-    made->entries = made->result_entries = PYFT_DENSE;
+    made->has_bytes = made->is_sparse = false;
+    made->argument_entries = made->result_entries = PYFT_DENSE;
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(made->args); i++) {
         if (add_tensors(made, PyTuple_GET_ITEM(made->args, i)) < 0) {
             return -1;
@@ -329,9 +355,6 @@ pyft_made_bytes(pyft_made *made)
         }
     }
     made->has_bytes = true;
-    if (made->result_entries != PYFT_DENSE && made->entries != PYFT_UNREADABLE) {
-        made->entries = made->result_entries;
-    }
     return 0;
 }
 

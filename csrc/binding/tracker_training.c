@@ -76,6 +76,22 @@ add_estimate(pyft_tracker *self, PyObject *pair, uint64_t epochs, ft_u128 *total
     return 0;
 }
 
+/* The same of a pair of FLOPs and how often a step costs them. */
+static int
+add_steps(PyObject *pair, uint64_t epochs, ft_u128 *total)
+{
+    PyObject *given;
+    unsigned long long times;
+    ft_u128 flops;
+    if (!PyArg_ParseTuple(pair, "OK", &given, &times) ||
+        pyft_to_u128(given, "FLOPs of a step", &flops) < 0) {
+        return -1;
+    }
+    flops = ft_u128_multiply(ft_u128_multiply(flops, ft_u128_of(times)), ft_u128_of(epochs));
+    *total = ft_u128_add(*total, flops);
+    return 0;
+}
+
 /* A number, or whatever else run takes that has a length. */
 static int
 count_epochs(PyObject *epochs, uint64_t *count)
@@ -114,13 +130,18 @@ pyft_tracker_estimate(PyObject *object, PyObject *args, PyObject *kwargs)
     if (count_epochs(argument, &epochs) < 0) {
         return NULL;
     }
-    PyObject *sizes = PyObject_CallMethod(self->training, "batch_sizes", NULL);
-    PyObject *list = sizes == NULL ? NULL : PySequence_Fast(sizes, "batch_sizes");
+    PyObject *steps = PyObject_CallMethod(self->training, "batch_costs", NULL);
+    bool known = steps != Py_None; /* else the estimator knows by the size of a batch */
+    if (!known) {
+        Py_SETREF(steps, PyObject_CallMethod(self->training, "batch_sizes", NULL));
+    }
+    PyObject *list = steps == NULL ? NULL : PySequence_Fast(steps, "batch_sizes");
     int result = list == NULL ? -1 : 0;
     for (Py_ssize_t i = 0; result == 0 && i < PySequence_Fast_GET_SIZE(list); i++) {
-        result = add_estimate(self, PySequence_Fast_GET_ITEM(list, i), epochs, &total);
+        PyObject *pair = PySequence_Fast_GET_ITEM(list, i);
+        result = known ? add_steps(pair, epochs, &total) : add_estimate(self, pair, epochs, &total);
     }
-    Py_XDECREF(sizes);
+    Py_XDECREF(steps);
     Py_XDECREF(list);
     return result < 0 ? NULL : pyft_from_u128(total);
 }

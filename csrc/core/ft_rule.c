@@ -69,7 +69,6 @@ static const ft_formula *const formulas[] = {
     &ft_sampled_matmul,
     &ft_sparse_reduce,
     &ft_sparse_reduce_backward,
-    &ft_sparse_sum,
     &ft_pair_distance,
     &ft_pair_distance_backward,
     &ft_euclidean_products,
@@ -174,6 +173,7 @@ operand_fits(const ft_operand *operand, ft_role_kind kind)
     switch (kind) {
     case FT_TENSOR:
         return shape_ok;
+    case FT_STORED:
     case FT_ELEMENTS:
     case FT_SIZES:
     case FT_OPTIONAL:

@@ -25,7 +25,9 @@ typedef struct {
 typedef enum {
     FT_ROLE_END, /* terminates a list of roles */
     FT_TENSOR,   /* a shape */
-    FT_ELEMENTS, /* a shape, or how many elements: those that a sparse tensor stores */
+    FT_STORED,   /* a shape, or how many elements: those that a sparse tensor stores */
+    FT_ELEMENTS, /* the same of what is worked on element by element: with a sparse argument, what
+                    that stores, even where the result is dense */
     FT_SIZES,    /* one integer per spatial dimension, or one that stands for all */
     FT_NUMBER,   /* an integer, 0 or more */
     FT_FLAG,     /* a number that is 0 or 1; a flag that is not there is 0 */
@@ -75,7 +77,7 @@ typedef enum {
                           is the largest number there is */
     FT_FROM_SCALE,     /* 1 if argument `name` is a number other than 1 */
     FT_FROM_NONZERO,   /* 1 if argument `name` is a number other than 0 */
-    FT_FROM_ENTRIES,   /* how many values the sparse tensor `name`, or the result, holds */
+    FT_FROM_ENTRIES,   /* how many values the sparse tensor `name` holds */
     FT_FROM_LENGTH,    /* how many elements the list `name` has */
     FT_FROM_OPTION,    /* 1 if the counter's option `name` is on */
     FT_FROM_EQUALS,    /* 1 if argument `name` is the number `index` */

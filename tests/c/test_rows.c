@@ -242,8 +242,7 @@ test_overflow_everywhere(void)
 static bool
 takes_name(ft_source_kind kind)
 {
-    return kind != FT_FROM_OUTPUT && kind != FT_FROM_CONSTANT && kind != FT_FROM_AXES &&
-           kind != FT_FROM_ENTRIES;
+    return kind != FT_FROM_OUTPUT && kind != FT_FROM_CONSTANT && kind != FT_FROM_AXES;
 }
 
 static bool
@@ -266,9 +265,9 @@ check_source(const ft_source *source, ft_role_kind role)
     }
     CHECK(!takes_name(source->kind) || has_text(source->name));
     CHECK(source->index >= 0);
-    bool wants_shape = role == FT_TENSOR || role == FT_ELEMENTS;
-    CHECK(is_shape == wants_shape || role == FT_OPTIONAL); /* only tensors have shapes */
-    CHECK(source->kind != FT_FROM_ENTRIES || has_text(source->name) || role == FT_OPTIONAL);
+    bool wants_shape = role == FT_TENSOR || role == FT_ELEMENTS || role == FT_STORED;
+    bool entries = role == FT_ELEMENTS && source->kind == FT_FROM_ENTRIES;
+    CHECK(is_shape == wants_shape || role == FT_OPTIONAL || entries); /* only tensors have them */
     CHECK(!is_yes_or_no(source->kind) || may_be_absent || role == FT_NUMBER);
     if (role == FT_FLAG && source->kind == FT_FROM_CONSTANT) {
         CHECK(source->index == 0 || source->index == 1);

@@ -24,8 +24,8 @@ extern const ft_formula ft_truth_free, ft_random_free, ft_resample_free, ft_coll
 /* products.c, sparse.c, distance.c, embedding.c */
 extern const ft_formula ft_outer, ft_matmul_summed, ft_matmul_grouped, ft_linear_backward,
     ft_linear_weights_backward, ft_relu_or_gelu, ft_trilinear, ft_sampled_matmul, ft_sparse_reduce,
-    ft_sparse_reduce_backward, ft_sparse_sum, ft_pair_distance, ft_pair_distance_backward,
-    ft_euclidean_products, ft_euclidean_rest, ft_embedding_bag, ft_embedding_bag_backward,
+    ft_sparse_reduce_backward, ft_pair_distance, ft_pair_distance_backward, ft_euclidean_products,
+    ft_euclidean_rest, ft_embedding_bag, ft_embedding_bag_backward,
     ft_embedding_bag_weights_backward, ft_embedding_backward;
 /* convolution.c, convolution_backward.c */
 extern const ft_formula ft_convolution, ft_convolution_backward, ft_conv_tbc;

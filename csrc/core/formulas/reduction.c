@@ -7,7 +7,7 @@ enum { INPUT, OUTPUT, FOLD_ARITH, FOLD_COMPARE, ARITH, COMPARE, SPECIAL, END_ARI
 static ft_status
 reduction(const ft_operand *operands, ft_cost *cost)
 {
-    ft_u128 inputs = ft_numel(&operands[INPUT]), outputs = ft_numel(&operands[OUTPUT]);
+    ft_u128 inputs = ft_elements(&operands[INPUT]), outputs = ft_elements(&operands[OUTPUT]);
     /* k elements are folded by k - 1 steps; of none, the neutral element comes for nothing. */
     ft_u128 folds = ft_less(inputs, outputs);
     ft_add_kind(cost, FT_ARITH, ft_times(folds, ft_number(&operands[FOLD_ARITH])));
@@ -27,8 +27,8 @@ const ft_formula ft_reduction = {
     .source = "k elements are folded in k - 1 steps",
     .op_class = FT_CLASS_REDUCTION,
     .evaluate = reduction,
-    .roles = {{"input", FT_TENSOR},
-              {"output", FT_TENSOR},
+    .roles = {{"input", FT_STORED},
+              {"output", FT_STORED},
               {"fold_arith", FT_NUMBER},
               {"fold_compare", FT_NUMBER},
               {"arith", FT_NUMBER},
@@ -44,6 +44,13 @@ const ft_formula ft_reduction = {
                              FT_NUMBER_OF(0), FT_NUMBER_OF(0), FT_NUMBER_OF(0), FT_NUMBER_OF(1),
                              FT_NUMBER_OF(0)},
                 .cost = {{[FT_ARITH] = FT_COUNT(12)}},
+            },
+            {
+                .text = "sum of 7 entries in 5 places of a sparse tensor: 2 additions",
+                .operands = {FT_NUMBER_OF(7), FT_NUMBER_OF(5), FT_NUMBER_OF(1), FT_NUMBER_OF(0),
+                             FT_NUMBER_OF(0), FT_NUMBER_OF(0), FT_NUMBER_OF(0), FT_NUMBER_OF(0),
+                             FT_NUMBER_OF(0)},
+                .cost = {{[FT_ARITH] = FT_COUNT(2)}},
             },
         },
 };
@@ -69,7 +76,7 @@ add_norm(ft_cost *cost, ft_u128 n, ft_u128 m, const ft_operand *orders)
 static ft_status
 vector_norm(const ft_operand *operands, ft_cost *cost)
 {
-    add_norm(cost, ft_numel(&operands[0]), ft_numel(&operands[1]), &operands[2]);
+    add_norm(cost, ft_elements(&operands[0]), ft_elements(&operands[1]), &operands[2]);
     return FT_OK;
 }
 
@@ -87,7 +94,7 @@ const ft_formula ft_vector_norm = {
     .source = "definition of the p-norm",
     .op_class = FT_CLASS_REDUCTION,
     .evaluate = vector_norm,
-    .roles = {{"input", FT_TENSOR}, {"output", FT_TENSOR}, ORDER_ROLES},
+    .roles = {{"input", FT_STORED}, {"output", FT_STORED}, ORDER_ROLES},
     .examples =
         {
             {.text = "Euclidean norm of (2, 3), whole: 6 squares, 5 additions, 1 root",

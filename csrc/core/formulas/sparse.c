@@ -1,4 +1,4 @@
-/* Sparse matrices: products whose result or reduction is not that of a plain one, and sums. */
+/* Products with sparse matrices whose result or reduction is not that of a plain product. */
 /* SPDX-License-Identifier: MIT */
 #include "formulas.h"
 
@@ -89,39 +89,6 @@ const ft_formula ft_sparse_reduce_backward = {
                 .text = "7 entries, (5,2): 7 dots of 2, then 14 products into 10: mac 28, dot 17",
                 .operands = {FT_NUMBER_OF(7), FT_SHAPE_OF(5, 2)},
                 .cost = {{[FT_MAC] = FT_COUNT(28), [FT_DOT] = FT_COUNT(17)}},
-            },
-        },
-};
-
-static ft_status
-sparse_sum(const ft_operand *operands, ft_cost *cost)
-{
-    const ft_operand *stored = &operands[2];
-    ft_u128 results = stored->present ? ft_number(stored) : ft_numel(&operands[1]);
-    ft_add_kind(cost, FT_ARITH, ft_less(ft_number(&operands[0]), results));
-    return FT_OK;
-}
-
-const ft_formula ft_sparse_sum = {
-    .name = "sparse_sum",
-    .equation = "arith = entries - results, of a sparse result those that it stores",
-    .source =
-        "k entries become one in k - 1 additions; in which of a dense result's elements there "
-        "is none depends on where they are, and is left out",
-    .op_class = FT_CLASS_REDUCTION,
-    .evaluate = sparse_sum,
-    .roles = {{"entries", FT_NUMBER}, {"output", FT_TENSOR}, {"output_entries", FT_OPTIONAL}},
-    .examples =
-        {
-            {
-                .text = "7 entries that lie in 5 places: 2 additions",
-                .operands = {FT_NUMBER_OF(7), FT_SHAPE_OF(4, 4), FT_NUMBER_OF(5)},
-                .cost = {{[FT_ARITH] = FT_COUNT(2)}},
-            },
-            {
-                .text = "the sum of 7 entries: 6",
-                .operands = {FT_NUMBER_OF(7), FT_SHAPE_OF(1)},
-                .cost = {{[FT_ARITH] = FT_COUNT(6)}},
             },
         },
 };

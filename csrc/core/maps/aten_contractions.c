@@ -128,6 +128,8 @@ const ft_map_row ft_map_aten_contractions[] = {
      &ft_matmul,
      0,
      {OUT, TENSOR("mat1"), IS(0), IS(0), IS(0), ENTRIES("mat1"), NOTHING}},
+    PER(ft_pointwise, "sspaddmm", 0, ENTRIES("mat1"), 0, 0, 0, SCALED("alpha")),
+    PER(ft_pointwise, "sspaddmm", 0, ENTRIES("self"), 0, 0, 0, SCALED("beta")),
     /* Sums of terms of a polynomial of matrices. */
     {"aten._compute_linear_combination", &ft_matmul, 0, {OUT, TENSOR("coefficients")}},
 

@@ -23,14 +23,6 @@
         }                                                       \
     }
 
-#define SPARSE_SUM(op)                        \
-    {                                         \
-        "aten." op, &ft_sparse_sum, 0,        \
-        {                                     \
-            ENTRIES("self"), OUT, ENTRIES_OUT \
-        }                                     \
-    }
-
 const ft_map_row ft_map_aten_reductions[] = {
     FOLD("sum", "self", 1, 0, 0, 0, 0, 0, 0),
     FOLD("nansum", "self", 1, 0, 0, 1, 0, 0, 0),
@@ -52,10 +44,10 @@ const ft_map_row ft_map_aten_reductions[] = {
     FOLD("std_mean", "self", 2, 0, 2, 0, 0, 2, 1),
     /* m + log(sum(exp(x - m))), m the maximum */
     FOLD("logsumexp", "self", 1, 1, 1, 0, 1, 1, 1),
-    SPARSE_SUM("_coalesce"),
-    SPARSE_SUM("_sparse_sum"),
-    SPARSE_SUM("_sparse_csr_sum"),
-    SPARSE_SUM("_sparse_csr_prod"),
+    FOLD("_coalesce", "self", 1, 0, 0, 0, 0, 0, 0),
+    FOLD("_sparse_sum", "self", 1, 0, 0, 0, 0, 0, 0),
+    FOLD("_sparse_csr_sum", "self", 1, 0, 0, 0, 0, 0, 0),
+    FOLD("_sparse_csr_prod", "self", 1, 0, 0, 0, 0, 0, 0),
     {"aten.trace", &ft_trace, 0, {TENSOR("self")}},
 
     {"aten.linalg_vector_norm", &ft_vector_norm, 0, {TENSOR("self"), OUT, ORDER("ord"), IS(0)}},

@@ -18,7 +18,6 @@
 #define SCALED(argument) {FT_FROM_SCALE, 0, argument}
 #define NONZERO(argument) {FT_FROM_NONZERO, 0, argument}
 #define ENTRIES(argument) {FT_FROM_ENTRIES, 0, argument}
-#define ENTRIES_OUT {FT_FROM_ENTRIES, 0, NULL}
 #define LENGTH(argument) {FT_FROM_LENGTH, 0, argument}
 #define LENGTHS(argument) {FT_FROM_LENGTHS, 0, argument}
 #define BLOCKS(argument) {FT_FROM_BLOCKS, 0, argument}
