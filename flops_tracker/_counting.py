@@ -202,6 +202,19 @@ def _leave(mode: Any) -> None:
         _process.flags = [True] * len(_FLAGS)
 
 
+def compiled_calls() -> int:
+    """How often compiled code was called while something was counted, and ran uncompiled."""
+    return Eager.calls
+
+
+def lower(counter: Any) -> None:
+    """Put a counter's mode below all others of this thread, which may leave before it."""
+    stack = _stack()
+    own = [mode for mode in stack if counter._owns(mode)]
+    if stack[: len(own)] != own:
+        _set_stack(own + [mode for mode in stack if mode not in own])
+
+
 # ---- threads ----
 
 

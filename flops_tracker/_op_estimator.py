@@ -72,7 +72,7 @@ class TorchOpEstimator(FlopsEstimator):
         trained, self._just_trained = self._just_trained, None
         if trained is not None and trained[0] == batch_size:
             return trained[1]
-        key = (batch_size, _model_state(self.model))
+        key = (batch_size, model_state(self.model))
         if key not in self._totals:
             self._keep_total(key, self.counts_for_batch(batch_size).total)
         elif key in self._counts:
@@ -87,7 +87,7 @@ class TorchOpEstimator(FlopsEstimator):
                 "trains it, or by its estimate. For a loop of your own: "
                 "FlopsTracker(TorchOpEstimator(model, input_example=(1, ...)))"
             )
-        key = (batch_size, _model_state(self.model))
+        key = (batch_size, model_state(self.model))
         if key not in self._counts:
             _keep(self._counts, key, self._count_on_copies(batch_size), _COUNTS_KEPT)
         self._last = self._counts[key]
@@ -187,21 +187,28 @@ def step_key(model: Any, optimizer: Any, batch: Any, device: str) -> Hashable:
     """
     import torch
 
-    kind = type(optimizer)
-    steady = kind.__module__.startswith("torch.optim.") and kind.__name__ in _STEADY
-    if not steady or optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+    update = optimizer_state(optimizer)
+    if update is None:
         return None
     try:
         data = described(batch)
     except UnknownContent:
         return None
+    autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
+    return data, update, autocast, model_state(model, gradients=True)
+
+
+def optimizer_state(optimizer: Any) -> Hashable:
+    """What decides which work a step of it does; None where that can't be told."""
+    kind = type(optimizer)
+    steady = kind.__module__.startswith("torch.optim.") and kind.__name__ in _STEADY
+    if not steady or optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+        return None
     groups = tuple(
         (len(group["params"]), *((k, _switch(v)) for k, v in group.items() if k not in _RATES))
         for group in optimizer.param_groups
     )
-    state = len(optimizer.state), sum(map(bool, optimizer.state.values()))
-    autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
-    return data, groups, state, autocast, _model_state(model, gradients=True)
+    return groups, len(optimizer.state), sum(map(bool, optimizer.state.values()))
 
 
 def _switch(value: Any) -> Hashable:
@@ -217,7 +224,7 @@ def _switch(value: Any) -> Hashable:
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
 
-def _model_state(model: Any, gradients: bool = False) -> Hashable:
+def model_state(model: Any, gradients: bool = False) -> Hashable:
     """Its modules with modes and hooks, the shapes of their tensors, the flags of parameters.
 
     And, where asked for, which parameters have a gradient.
@@ -225,14 +232,14 @@ def _model_state(model: Any, gradients: bool = False) -> Hashable:
     state: list[int] = []
     for module in model.modules():
         held = module.__dict__
-        state += _serial(module), module.training
+        state += serial(module), module.training
         for kind, name in enumerate(_HOOKS):
             hooks = held.get(name)
             if hooks:
                 state += ~kind, *hooks  # their numbers, which no two have
         for parameter in module._parameters.values():
             if parameter is not None:
-                state += _serial(parameter), parameter.requires_grad
+                state += serial(parameter), parameter.requires_grad
                 state += parameter._backward_hooks or ()
                 _add_shape(state, parameter)
                 if gradients:
@@ -256,7 +263,7 @@ _met: dict[int, tuple[weakref.ref[Any], int]] = {}  # by address
 _serials = itertools.count(1)
 
 
-def _serial(thing: Any) -> int:
+def serial(thing: Any) -> int:
     """A number of its own: an address may have been that of something else before."""
     met = _met.get(id(thing))
     if met is not None and met[0]() is thing:

@@ -51,6 +51,7 @@ AFTER_TORCH = {
     "_dtensor.py",
     "_fx_nodes.py",
     "_operations.py",
+    "_steps.py",
 }
 
 

@@ -74,3 +74,10 @@ def test_quickstart_notebook(tmp_path):
     ).execute()
     last = notebook.cells[-1].outputs
     assert "total 380,906,496 FLOPs" in "".join(o.get("text", "") for o in last)
+
+
+def test_own_loop(tmp_path):
+    # A row forward: 2 * (64*128 + 128*10) and 138 biases are 19,082 FLOPs; 297 rows, three epochs.
+    printed = run_example("own_loop.py", tmp_path)
+    assert f"validate: {3 * 297 * 19_082:,} FLOPs" in printed
+    assert "steps were counted, " in printed

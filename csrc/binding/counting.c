@@ -113,7 +113,7 @@ add_unknown(const pyft_thread *thread, pyft_made *made, ft_work_key key)
     }
     cost.by_kind[FT_BYTES] = made->bytes;
     key.op_class = FT_CLASS_UNKNOWN;
-    thread->counter->unknown_operations++;
+    thread->counter->tally.unknown_operations++;
     return pyft_note_shapes(thread->counter->unknown, made) < 0
                ? -1
                : add(thread, key, &cost, made->element <= 0);
@@ -262,7 +262,7 @@ pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *
     if (thread->units > 0 && place.phase != FT_PHASE_BACKWARD) {
         return 0; /* the rule of the module's class stands for it */
     }
-    counter->operations++;
+    counter->tally.operations++;
     PyObject *formula = pyft_formula_of(counter, op);
     if (formula == NULL && PyErr_Occurred()) {
         return -1;
@@ -341,7 +341,7 @@ pyft_count_unit(pyft_thread *thread, PyObject *module, PyObject *args, PyObject 
                        .module = place.module,
                        .phase = (uint8_t)place.phase,
                        .op_class = (uint8_t)op_class};
-    counter->operations++;
+    counter->tally.operations++;
     thread->call = 0;
     if (counter->calls != NULL) {
         double now = pyft_now(); /* what ran inside has its own times */

@@ -12,7 +12,6 @@ typedef struct {
     PyObject *name, *class_name; /* its path below the root */
     PyObject *aliases;           /* list of further paths, or NULL */
     uint32_t parent;
-    uint64_t calls;
     ft_cost unit; /* of the last call, where a rule for its class counts it */
     bool own_parameters, has_forward;
 } pyft_module_entry;
@@ -110,7 +109,6 @@ typedef struct pyft_counter {
     PyObject *observer;        /* told before and after each call that is recorded; or NULL */
     PyObject *formulas;        /* packet name: a formula of this counter alone; or NULL */
     bool strict, causal, active;
-    uint64_t operations, unknown_operations;
 } pyft_counter;
 
 /* ---- counter.c, counter_reads.c ---- */
@@ -162,6 +160,8 @@ uint64_t pyft_scope_last(const pyft_thread *thread);
 PyObject *pyft_counter_new_mode(PyObject *counter, PyObject *unused);
 /* Its hooks, called for every module of the process. */
 PyObject *pyft_counter_enter_module(PyObject *counter, PyObject *const *args, Py_ssize_t count);
+/* Counting began inside of an optimizer's step, whose beginning it has not seen. */
+PyObject *pyft_counter_enter_step(PyObject *counter, PyObject *unused);
 PyObject *pyft_counter_leave_module(PyObject *counter, PyObject *const *args, Py_ssize_t count);
 /* The block is over. What a thread is counting then is counted to its end. */
 void pyft_threads_end(pyft_counter *counter);
@@ -179,6 +179,8 @@ typedef struct {
 } pyft_place;
 
 int pyft_record_enter(pyft_thread *thread, PyObject *args, const pyft_torch *torch);
+/* An optimizer's step, to the end of the record_function block that is open. */
+int pyft_step_enter(pyft_thread *thread, const pyft_torch *torch);
 void pyft_record_exit(pyft_thread *thread);
 /* `args`: what the operation was given. */
 int pyft_place_of(pyft_thread *thread, const pyft_op *op, PyObject *args, pyft_place *place);
@@ -234,7 +236,6 @@ typedef struct {
     PyObject *modules; /* list of tuples, see modules_list */
     PyObject *unknown; /* dict: name of an operation without a rule: shapes of its first call */
     PyObject *bounded; /* dict: the same of those of which a bound is counted */
-    uint64_t operations, unknown_operations;
     bool causal;       /* attention counts what its mask leaves */
     pyft_calls *calls; /* of which the first ones are these counts' */
     size_t call_count, work_count;
@@ -262,5 +263,6 @@ PyObject *pyft_counts_calls_sum(PyObject *counts, PyObject *numbers);
 PyObject *pyft_counts_new(pyft_counter *counter, PyObject *type);
 int pyft_add_counts(PyObject *module, pyft_state *state);
 int pyft_add_counter(PyObject *module, pyft_state *state);
+int pyft_add_replay(PyObject *module); /* replay.c */
 
 #endif

@@ -6,14 +6,14 @@
 
 /* (name, class, parent, calls, other names, has parameters, has a forward) by number. */
 static PyObject *
-modules_list(const pyft_modules *modules)
+modules_list(const pyft_modules *modules, const ft_tally *tally)
 {
     PyObject *list = PyList_New(modules->count);
     for (uint32_t i = 0; list != NULL && i < modules->count; i++) {
         const pyft_module_entry *entry = &modules->items[i];
         PyObject *row = Py_BuildValue(
             "(OOIKNOO)", entry->name, entry->class_name, entry->parent,
-            (unsigned long long)entry->calls, PyList_AsTuple(entry->aliases),
+            (unsigned long long)ft_tally_visits(tally, i), PyList_AsTuple(entry->aliases),
             entry->own_parameters ? Py_True : Py_False, entry->has_forward ? Py_True : Py_False);
         if (row == NULL) {
             Py_CLEAR(list);
@@ -62,11 +62,9 @@ pyft_counts_new(pyft_counter *counter, PyObject *type)
     if (self == NULL) {
         return NULL;
     }
-    self->operations = counter->operations;
-    self->unknown_operations = counter->unknown_operations;
     self->causal = counter->causal;
     share_calls(self, counter->calls);
-    self->modules = modules_list(&counter->modules);
+    self->modules = modules_list(&counter->modules, &counter->tally);
     self->unknown = PyDict_Copy(counter->unknown);
     self->bounded = PyDict_Copy(counter->bounded);
     if (self->modules == NULL || self->unknown == NULL || self->bounded == NULL ||
@@ -87,8 +85,6 @@ counts_under(PyObject *object, PyObject *argument)
     if (other == NULL) {
         return NULL;
     }
-    other->operations = self->operations;
-    other->unknown_operations = self->unknown_operations;
     other->causal = self->causal;
     share_calls(other, self->calls);
     other->call_count = self->call_count;
@@ -146,14 +142,14 @@ static PyObject *
 counts_operations(PyObject *object, void *unused)
 {
     (void)unused;
-    return PyLong_FromUnsignedLongLong(((pyft_counts *)object)->operations);
+    return PyLong_FromUnsignedLongLong(((pyft_counts *)object)->tally.operations);
 }
 
 static PyObject *
 counts_unknown_operations(PyObject *object, void *unused)
 {
     (void)unused;
-    return PyLong_FromUnsignedLongLong(((pyft_counts *)object)->unknown_operations);
+    return PyLong_FromUnsignedLongLong(((pyft_counts *)object)->tally.unknown_operations);
 }
 
 static PyObject *

@@ -110,10 +110,10 @@ pyft_counts_state(PyObject *object, PyObject *unused)
         Py_SETREF(works, list_of(self, self->work_count, work_data));
     }
     return Py_BuildValue(
-        "(sKKONNNNNN)", self->convention->name, (unsigned long long)self->operations,
-        (unsigned long long)self->unknown_operations, self->modules, PyDict_Copy(self->unknown),
-        PyDict_Copy(self->bounded), list_of(self, self->tally.count, row_data), calls, works,
-        PyBool_FromLong(self->causal));
+        "(sKKONNNNNN)", self->convention->name, (unsigned long long)self->tally.operations,
+        (unsigned long long)self->tally.unknown_operations, self->modules,
+        PyDict_Copy(self->unknown), PyDict_Copy(self->bounded),
+        list_of(self, self->tally.count, row_data), calls, works, PyBool_FromLong(self->causal));
 }
 
 /* ---- and back; data may have been made by anything, so all of it is checked ---- */
@@ -395,8 +395,8 @@ pyft_counts_from_state(PyObject *type, PyObject *data)
     if (loader.counts == NULL) {
         return NULL;
     }
-    loader.counts->operations = operations;
-    loader.counts->unknown_operations = unknown_operations;
+    loader.counts->tally.operations = operations;
+    loader.counts->tally.unknown_operations = unknown_operations;
     loader.counts->causal = causal;
     loader.counts->modules = PyList_GetSlice(modules, 0, PyList_GET_SIZE(modules));
     loader.counts->unknown = PyDict_Copy(unknown);

@@ -101,7 +101,6 @@ fill_entry(pyft_modules *modules, uint32_t number, const tree_row *row, uint32_t
         return -1;
     }
     if (number < modules->count) {
-        entry.calls = modules->items[number].calls;
         clear_entry(&modules->items[number]);
     }
     else {

@@ -101,6 +101,8 @@ typedef struct {
     PyObject *training; /* what torch_bind or sklearn_bind made; NULL before */
     PyObject *written;  /* dict: the CSV files that are its own, as it left them */
     PyObject *iterator; /* borrowed: the EpochIterator that has not ended yet */
+    PyObject *loops;    /* epochs, steps and phases of loops that the user writes; NULL before */
+    PyObject *trace_options; /* tuple (trace, verify_every); NULL where none was given */
     PyObject *weak_references;
     ft_epochs run;
     bool estimator_in_c; /* it answers without a call into Python */
@@ -124,6 +126,22 @@ PyObject *pyft_tracker_sklearn_bind(PyObject *tracker, PyObject *args, PyObject 
 PyObject *pyft_tracker_call(PyObject *tracker, PyObject *args, PyObject *kwargs);
 PyObject *pyft_tracker_run(PyObject *tracker, PyObject *args, PyObject *kwargs);
 PyObject *pyft_tracker_estimate(PyObject *tracker, PyObject *args, PyObject *kwargs);
+
+/* tracker_loops.c */
+PyObject *pyft_tracker_on_epoch_start(PyObject *tracker, PyObject *unused);
+PyObject *pyft_tracker_update_batch(PyObject *tracker, PyObject *const *args, Py_ssize_t count,
+                                    PyObject *names);
+PyObject *pyft_tracker_on_epoch_end(PyObject *tracker, PyObject *unused);
+PyObject *pyft_tracker_enter(PyObject *tracker, PyObject *unused);
+PyObject *pyft_tracker_exit(PyObject *tracker, PyObject *args);
+PyObject *pyft_tracker_epochs(PyObject *tracker, PyObject *args, PyObject *kwargs);
+PyObject *pyft_tracker_steps(PyObject *tracker, PyObject *args, PyObject *kwargs);
+PyObject *pyft_tracker_step(PyObject *tracker, PyObject *args, PyObject *kwargs);
+PyObject *pyft_tracker_phase(PyObject *tracker, PyObject *args, PyObject *kwargs);
+PyObject *pyft_tracker_loops_attribute(PyObject *tracker, void *name);
+PyObject *pyft_tracker_add_step(PyObject *tracker, PyObject *args);
+PyObject *pyft_tracker_end_epoch(PyObject *tracker, PyObject *complete);
+PyObject *pyft_tracker_now_method(PyObject *tracker, PyObject *unused);
 
 /* records.c */
 int pyft_add_records(PyObject *module, pyft_state *state);

@@ -185,6 +185,10 @@ pyft_scope_enter(pyft_thread *thread, PyObject *module)
     bool unit = pyft_ruled_class(&thread->counter->state->counting->ops, module) != NULL;
     long long task = pyft_torch_number(torch->graph_task);
     long long sequence = pyft_torch_number(torch->sequence);
+    if (ft_tally_visit(&thread->counter->tally, number) != FT_OK) {
+        PyErr_NoMemory();
+        return -1;
+    }
     if (task == -2 || sequence == -2 || reserve_scope(thread) < 0 ||
         pyft_scope_note(thread, (uint64_t)sequence, number) < 0) {
         return -1;
@@ -201,7 +205,6 @@ pyft_scope_enter(pyft_thread *thread, PyObject *module)
     };
     thread->depth++;
     thread->units += unit;
-    modules->items[number].calls++;
     thread->after_backward = false;
     return 0;
 }

@@ -55,18 +55,6 @@ pyft_tracker_add_batch(pyft_tracker *tracker, uint64_t batch_size, ft_step *step
     return 0;
 }
 
-/* By hand is for loops that the user writes; a loop of ours counts for itself. */
-static int
-check_by_hand(pyft_tracker *self, const char *doing)
-{
-    if (self->training_now) {
-        PyErr_Format(PyExc_RuntimeError,
-                     "%s: this tracker is training by itself and counts its own batches", doing);
-        return -1;
-    }
-    return self->iterator == NULL ? 0 : pyft_epochs_displace(self->iterator);
-}
-
 int
 pyft_tracker_check(pyft_tracker *self)
 {
@@ -91,78 +79,6 @@ pyft_tracker_prepare(pyft_tracker *self)
     PyObject *done = PyObject_CallMethod(self->estimator, "prepare", NULL);
     Py_XDECREF(done);
     return done == NULL ? -1 : 0;
-}
-
-static PyObject *
-tracker_on_epoch_start(PyObject *object, PyObject *unused)
-{
-    (void)unused;
-    pyft_tracker *self = (pyft_tracker *)object;
-    if (check_by_hand(self, "on_epoch_start") < 0 || pyft_tracker_prepare(self) < 0) {
-        return NULL;
-    }
-    ft_status status = ft_epochs_begin(&self->run, pyft_tracker_now(self));
-    return status == FT_OK ? Py_NewRef(Py_None) : pyft_raise(status, "on_epoch_start");
-}
-
-static PyObject *
-tracker_update_batch(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *names)
-{
-    pyft_tracker *self = (pyft_tracker *)object;
-    Py_ssize_t keywords = names == NULL ? 0 : PyTuple_GET_SIZE(names);
-    ft_step step;
-    uint64_t batch_size;
-    bool named_right =
-        keywords == 0 || (keywords == 1 && PyUnicode_CompareWithASCIIString(
-                                               PyTuple_GET_ITEM(names, 0), "batch_size") == 0);
-    if (count + keywords != 1 || !named_right) {
-        PyErr_SetString(PyExc_TypeError, "update_batch takes one argument, batch_size");
-        return NULL;
-    }
-    if ((self->training_now || self->iterator != NULL) && check_by_hand(self, "update_batch") < 0) {
-        return NULL;
-    }
-    if (pyft_to_u64(args[0], "batch_size", &batch_size) < 0 ||
-        pyft_tracker_add_batch(self, batch_size, &step) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-tracker_on_epoch_end(PyObject *object, PyObject *unused)
-{
-    (void)unused;
-    pyft_tracker *self = (pyft_tracker *)object;
-    ft_epoch epoch;
-    if (check_by_hand(self, "on_epoch_end") < 0) {
-        return NULL;
-    }
-    ft_status status = ft_epochs_end(&self->run, true, NULL, pyft_tracker_now(self), &epoch);
-    return status == FT_OK ? Py_NewRef(Py_None) : pyft_raise(status, "on_epoch_end");
-}
-
-static PyObject *
-tracker_enter(PyObject *object, PyObject *unused)
-{
-    (void)unused;
-    return pyft_tracker_prepare((pyft_tracker *)object) < 0 ? NULL : Py_NewRef(object);
-}
-
-/* An epoch that is still open was broken off; its batches stay counted. */
-static PyObject *
-tracker_exit(PyObject *object, PyObject *args)
-{
-    (void)args;
-    pyft_tracker *self = (pyft_tracker *)object;
-    ft_epoch epoch;
-    if (check_by_hand(self, "leaving the block") < 0) {
-        return NULL;
-    }
-    if (self->run.open) {
-        ft_epochs_end(&self->run, false, NULL, pyft_tracker_now(self), &epoch);
-    }
-    Py_RETURN_FALSE;
 }
 
 /* ---- reading ---- */
@@ -199,19 +115,19 @@ tracker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 static int
 tracker_init(PyObject *object, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {
-        "estimator",  "run_name", "log_wall_time", "keep_batch_logs", "keep_epoch_logs",
-        "convention", NULL};
+    static char *names[] = {"estimator",       "run_name",        "log_wall_time",
+                            "keep_batch_logs", "keep_epoch_logs", "convention",
+                            "trace",           "verify_every",    NULL};
     pyft_tracker *self = (pyft_tracker *)object;
     pyft_state *state = pyft_state_of(Py_TYPE(object));
-    PyObject *estimator, *run_name = NULL;
+    PyObject *estimator, *run_name = NULL, *trace = NULL, *verify_every = NULL;
     const char *convention = NULL;
     pyft_switch log_wall_time = {"log_wall_time", 1}, keep_steps = {"keep_batch_logs", 1},
                 keep_epochs = {"keep_epoch_logs", 1};
-    if (state == NULL ||
-        !PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO&O&O&$s:FlopsTracker", names, &estimator,
-                                     &run_name, pyft_to_switch, &log_wall_time, pyft_to_switch,
-                                     &keep_steps, pyft_to_switch, &keep_epochs, &convention)) {
+    if (state == NULL || !PyArg_ParseTupleAndKeywords(
+                             args, kwargs, "O|OO&O&O&$sOO:FlopsTracker", names, &estimator,
+                             &run_name, pyft_to_switch, &log_wall_time, pyft_to_switch, &keep_steps,
+                             pyft_to_switch, &keep_epochs, &convention, &trace, &verify_every)) {
         return -1;
     }
     if (run_name != NULL && !PyUnicode_Check(run_name)) {
@@ -227,6 +143,15 @@ tracker_init(PyObject *object, PyObject *args, PyObject *kwargs)
             return -1;
         }
         Py_SETREF(self->run_name, run_name);
+    }
+    if (trace != NULL || verify_every != NULL) {
+        Py_XSETREF(self->trace_options,
+                   pyft_call_helper("flops_tracker._options", "trace", "(OO)",
+                                    trace == NULL ? Py_None : trace,
+                                    verify_every == NULL ? Py_None : verify_every));
+        if (self->trace_options == NULL) {
+            return -1;
+        }
     }
     if ((estimator = pyft_take_estimator(estimator, convention, state)) == NULL) {
         return -1;
@@ -259,6 +184,8 @@ tracker_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->estimator);
     Py_VISIT(self->training);
+    Py_VISIT(self->loops);
+    Py_VISIT(self->trace_options);
     Py_VISIT(self->written);
     return 0;
 }
@@ -268,6 +195,8 @@ tracker_clear(PyObject *object)
 {
     pyft_tracker *self = (pyft_tracker *)object;
     Py_CLEAR(self->training);
+    Py_CLEAR(self->loops);
+    Py_CLEAR(self->trace_options);
     self->estimator_in_c = false;
     Py_XSETREF(self->estimator, Py_NewRef(Py_None)); /* may be used on, by a finalizer */
     return 0;
@@ -294,13 +223,16 @@ tracker_dealloc(PyObject *object)
 PyDoc_STRVAR(
     tracker_doc,
     "FlopsTracker(estimator, run_name='run', log_wall_time=True, keep_batch_logs=True,\n"
-    "             keep_epoch_logs=True, *, convention='standard')\n--\n\n"
+    "             keep_epoch_logs=True, *, convention='standard', trace='auto',\n"
+    "             verify_every=None)\n--\n\n"
     "Counts the FLOPs of a training run per batch and epoch, exactly, and writes them to CSV.\n\n"
     "estimator: what says what a batch costs, or a PyTorch model, whose operations are counted\n"
     "under that convention.\n"
     "It trains:   for _ in FlopsTracker(est).torch_bind(model, optimizer, train_loader=loader)(\n"
     "                 range(EPOCHS)): ...      or  .run(EPOCHS) -> int\n"
-    "You train:   with ft: ft.on_epoch_start(); ft.update_batch(batch_size=n); ft.on_epoch_end()\n\n"
+    "You train:   for epoch in ft.epochs(EPOCHS):\n"
+    "                 for batch in ft.steps(loader): ...    with ft.phase('validate'): ...\n"
+    "             or  with ft: ft.on_epoch_start(); ft.update_batch(batch_size=n); ft.on_epoch_end()\n\n"
     "ft(epochs, *, print_level='epoch', export='none', export_prefix=None, overwrite='rename',\n"
     "   progress=False, on_epoch_end=None, wandb=False, ...) -> iterator\n"
     "epochs: an int or any iterable; each item is one epoch, trained before the loop's body.\n"
@@ -340,12 +272,28 @@ static PyMethodDef tracker_methods[] = {
      "estimate($self, epochs)\n--\n\n"
      "The exact FLOPs of that many epochs (an int, or what has a length), an int, from the sizes\n"
      "of the batches; nothing is trained and no batch is drawn."},
-    {"on_epoch_start", tracker_on_epoch_start, METH_NOARGS,
+    {"on_epoch_start", pyft_tracker_on_epoch_start, METH_NOARGS,
      "on_epoch_start($self, /)\n--\n\nOpens the next epoch of a loop that you write yourself."},
-    {"update_batch", PYFT_METHOD(tracker_update_batch), METH_FASTCALL | METH_KEYWORDS,
+    {"update_batch", PYFT_METHOD(pyft_tracker_update_batch), METH_FASTCALL | METH_KEYWORDS,
      "update_batch($self, batch_size)\n--\n\nCounts one batch of that many samples."},
-    {"on_epoch_end", tracker_on_epoch_end, METH_NOARGS,
+    {"on_epoch_end", pyft_tracker_on_epoch_end, METH_NOARGS,
      "on_epoch_end($self, /)\n--\n\nCloses the epoch."},
+    {"epochs", PYFT_METHOD(pyft_tracker_epochs), METH_VARARGS | METH_KEYWORDS,
+     "epochs($self, epochs)\n--\n\n"
+     "for epoch in ft.epochs(10): an epoch of a loop that you write yourself; an int or iterable."},
+    {"steps", PYFT_METHOD(pyft_tracker_steps), METH_VARARGS | METH_KEYWORDS,
+     "steps($self, loader)\n--\n\n"
+     "for batch in ft.steps(loader): a step of your own loop, whatever its body does. The first\n"
+     "of each kind is counted operation by operation, the others cost what it had cost."},
+    {"step", PYFT_METHOD(pyft_tracker_step), METH_VARARGS | METH_KEYWORDS,
+     "step($self, batch=None, *, batch_size=None)\n--\n\n"
+     "with ft.step(batch): the same for one step."},
+    {"phase", PYFT_METHOD(pyft_tracker_phase), METH_VARARGS | METH_KEYWORDS,
+     "phase($self, name)\n--\n\n"
+     "with ft.phase('validate'): what runs inside is counted apart, under that name."},
+    {"_add_step", pyft_tracker_add_step, METH_VARARGS, NULL},
+    {"_end_epoch", pyft_tracker_end_epoch, METH_O, NULL},
+    {"_now", pyft_tracker_now_method, METH_NOARGS, NULL},
     {"print_total_flops", pyft_tracker_print_total, METH_NOARGS,
      "print_total_flops($self, /)\n--\n\nPrints the total and what it is made of, in one line."},
     {"save_batch_csv", PYFT_METHOD(pyft_tracker_save_batch_csv), METH_VARARGS | METH_KEYWORDS,
@@ -353,8 +301,8 @@ static PyMethodDef tracker_methods[] = {
     {"save_epoch_csv", PYFT_METHOD(pyft_tracker_save_epoch_csv), METH_VARARGS | METH_KEYWORDS,
      "save_epoch_csv($self, path)\n--\n\nWrites all epochs so far, replacing the file."},
     {"_step_block", pyft_tracker_step_block, METH_NOARGS, "Internal: the records, for _numpy."},
-    {"__enter__", tracker_enter, METH_NOARGS, NULL},
-    {"__exit__", tracker_exit, METH_VARARGS, NULL},
+    {"__enter__", pyft_tracker_enter, METH_NOARGS, NULL},
+    {"__exit__", pyft_tracker_exit, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -366,10 +314,17 @@ static PyGetSetDef tracker_getset[] = {
      "All batches so far as a NumPy structured array over the records themselves; counts are\n"
      "64-bit, with their upper halves in the columns ending in _hi.",
      NULL},
+#define OF_LOOPS(name, text) {#name, pyft_tracker_loops_attribute, NULL, text, #name}
+    OF_LOOPS(counts, "All steps so far as a FlopCount, every phase."),
+    OF_LOOPS(phase_counts, "The same apart, a dict: \"train\", and the names given to phase()."),
+    OF_LOOPS(traced_steps, "Steps that were counted operation by operation."),
+    OF_LOOPS(replayed_steps, "Steps that cost what one like them had cost."),
+    OF_LOOPS(unattributed_steps, "Steps of which nothing is known, and that are in no total."),
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyMemberDef tracker_members[] = {
+    {"_epoch_is_open", T_BOOL, offsetof(pyft_tracker, run.open), READONLY, NULL},
     {"estimator", T_OBJECT, offsetof(pyft_tracker, estimator), READONLY, "The estimator."},
     {"run_name", T_OBJECT, offsetof(pyft_tracker, run_name), READONLY, "Default of export_prefix."},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(pyft_tracker, weak_references), READONLY, NULL},

@@ -96,16 +96,13 @@ drop_oldest(ft_replay *replay)
         oldest = replay->groups[i].used < replay->groups[oldest].used ? i : oldest;
     }
     ft_step_group *group = &replay->groups[oldest];
-    size_t rows = 0;
     for (size_t i = 0; i < group->kind_count; i++) {
-        rows += group->kinds[i].profile.count;
-    }
-    ft_status status = ft_tally_reserve(&replay->settled, rows);
-    for (size_t i = 0; i < group->kind_count && status == FT_OK; i++) {
-        ft_tally_merge(&replay->settled, &group->kinds[i].profile, group->kinds[i].taken);
-    }
-    if (status != FT_OK) {
-        return status;
+        ft_step_kind *kind = &group->kinds[i];
+        ft_status status = ft_tally_merge(&replay->settled, &kind->profile, kind->taken);
+        if (status != FT_OK) {
+            return status;
+        }
+        kind->taken = 0; /* a second try does not add it again */
     }
     clear_group(replay->allocator, group);
     *group = replay->groups[--replay->group_count];
@@ -178,16 +175,20 @@ counted_kind(const ft_step_group *group, uint64_t advance)
 /* The kind of a step that was not counted. Compiled code makes other nodes than the same code did
  * when it was counted: the first such step stands for the kind that was counted just before. */
 static ft_step_kind *
-unseen_kind(ft_step_group *group, uint64_t advance, bool compiled)
+unseen_kind(ft_step_group *group, uint64_t advance)
 {
-    if (!compiled) {
+    if (!group->compiled) {
         return counted_kind(group, advance);
     }
     for (size_t i = 0; i < group->kind_count; i++) {
         ft_step_kind *kind = &group->kinds[i];
-        if (kind->known ? kind->has_unseen && kind->advance_unseen == advance
-                        : kind->advance == advance) {
+        if (kind->known && kind->has_unseen && kind->advance_unseen == advance) {
             return kind;
+        }
+    }
+    for (size_t i = 0; i < group->kind_count; i++) {
+        if (!group->kinds[i].known && group->kinds[i].advance == advance) {
+            return &group->kinds[i];
         }
     }
     if (group->streak >= STREAK_OF_COMPILED && !group->kinds[group->last_counted].has_unseen) {
@@ -202,16 +203,16 @@ unseen_kind(ft_step_group *group, uint64_t advance, bool compiled)
 /* ---- steps ---- */
 
 bool
-ft_replay_wants(const ft_replay *replay, ft_step_key key, bool compiled)
+ft_replay_wants(const ft_replay *replay, ft_step_key key)
 {
     const ft_step_group *group = find_group(replay, key);
     if (replay->trace == FT_TRACE_ALWAYS || group == NULL || group->streak == 0 || group->varies) {
         return true;
     }
-    if (group->waiting > 0 && !(compiled && group->futile >= MAX_FUTILE)) {
+    if (group->waiting > 0 && !(group->compiled && group->futile >= MAX_FUTILE)) {
         return true;
     }
-    if (compiled && group->streak < STREAK_OF_COMPILED) {
+    if (group->compiled && group->streak < STREAK_OF_COMPILED) {
         return true;
     }
     return replay->trace == FT_TRACE_AUTO && group->until_audit == 0;
@@ -224,7 +225,28 @@ note_counted(ft_replay *replay, ft_step_group *group, size_t kind)
     group->streak = again ? group->streak + 1 : 1;
     group->last_counted = kind;
     group->until_audit = draw_audit(replay);
-    group->used = ++replay->counted + replay->taken + replay->waiting;
+    group->used = ++replay->counted + replay->taken + replay->waiting + replay->lost;
+}
+
+/* Where steps are counted as of one kind again and again, and run compiled in between, the only
+ * kind that waits is what that one looks like when it is not counted. */
+static void
+explain_waiting(ft_step_group *group, ft_step_kind *kind)
+{
+    ft_step_kind *waits = NULL;
+    for (size_t i = 0; i < group->kind_count; i++) {
+        ft_step_kind *other = &group->kinds[i];
+        if (other != kind && (other->known || (other->waiting > 0 && waits != NULL))) {
+            return;
+        }
+        waits = other != kind && other->waiting > 0 ? other : waits;
+    }
+    if (waits != NULL) { /* also another one than before: the step that compiles makes more nodes */
+        kind->has_unseen = true;
+        kind->advance_unseen = waits->advance;
+        kind->waiting += waits->waiting;
+        waits->waiting = 0;
+    }
 }
 
 /* Room has been made for all rows. */
@@ -240,7 +262,7 @@ replace_profile(ft_replay *replay, ft_step_kind *kind, ft_tally *work)
 }
 
 ft_status
-ft_replay_count(ft_replay *replay, ft_step_key key, uint64_t advance, ft_tally *work,
+ft_replay_count(ft_replay *replay, ft_step_key key, uint64_t advance, bool compiled, ft_tally *work,
                 ft_counted_step *result)
 {
     ft_step_group *group = NULL;
@@ -250,7 +272,12 @@ ft_replay_count(ft_replay *replay, ft_step_key key, uint64_t advance, ft_tally *
         status = add_kind(replay, group, advance, &kind);
     }
     if (status == FT_OK) {
-        status = ft_tally_reserve(&replay->settled, work->count + kind->profile.count);
+        status = ft_tally_reserve_for(&replay->settled, &kind->profile);
+    }
+    if (status == FT_OK) { /* the profile's rows too, where it is replaced */
+        ft_tally both = *work;
+        both.count += kind->profile.count;
+        status = ft_tally_reserve_for(&replay->settled, &both);
     }
     if (status != FT_OK) {
         return status;
@@ -267,6 +294,11 @@ ft_replay_count(ft_replay *replay, ft_step_key key, uint64_t advance, ft_tally *
     if (result->differs && ++group->differing == FT_MAX_DIFFERING) {
         group->varies = result->began_to_vary = true;
     }
+    note_counted(replay, group, (size_t)(kind - group->kinds));
+    group->compiled = group->compiled || compiled;
+    if (group->compiled && group->streak >= STREAK_OF_COMPILED) {
+        explain_waiting(group, kind);
+    }
     group->futile = group->waiting > 0 && kind->waiting == 0 ? group->futile + 1 : 0;
     result->resolved = kind->waiting;
     kind->taken += kind->waiting;
@@ -274,17 +306,15 @@ ft_replay_count(ft_replay *replay, ft_step_key key, uint64_t advance, ft_tally *
     replay->waiting -= kind->waiting;
     replay->taken += kind->waiting;
     kind->waiting = 0;
-    note_counted(replay, group, (size_t)(kind - group->kinds));
     return FT_OK;
 }
 
 ft_status
-ft_replay_take(ft_replay *replay, ft_step_key key, uint64_t advance, bool compiled, bool *known,
-               ft_u128 *flops)
+ft_replay_take(ft_replay *replay, ft_step_key key, uint64_t advance, bool *known, ft_u128 *flops)
 {
     ft_step_group *group = NULL;
     ft_status status = find_or_add_group(replay, key, &group);
-    ft_step_kind *kind = status == FT_OK ? unseen_kind(group, advance, compiled) : NULL;
+    ft_step_kind *kind = status == FT_OK ? unseen_kind(group, advance) : NULL;
     if (status == FT_OK && kind == NULL) {
         status = add_kind(replay, group, advance, &kind);
     }
@@ -303,8 +333,38 @@ ft_replay_take(ft_replay *replay, ft_step_key key, uint64_t advance, bool compil
         replay->waiting++;
     }
     group->until_audit -= group->until_audit > 0;
-    group->used = replay->counted + replay->taken + replay->waiting;
+    group->used = replay->counted + replay->taken + replay->waiting + replay->lost;
     return FT_OK;
+}
+
+bool
+ft_replay_known(const ft_replay *replay, ft_step_key key, uint64_t advance, ft_u128 *flops)
+{
+    const ft_step_group *group = find_group(replay, key);
+    for (size_t i = 0; group != NULL && i < group->kind_count; i++) {
+        const ft_step_kind *kind = &group->kinds[i];
+        bool same =
+            kind->advance == advance || (kind->has_unseen && kind->advance_unseen == advance);
+        if (kind->known && same) {
+            *flops = kind->flops;
+            return true;
+        }
+    }
+    return false;
+}
+
+void
+ft_replay_abandon(ft_replay *replay)
+{
+    for (size_t i = 0; i < replay->group_count; i++) {
+        ft_step_group *group = &replay->groups[i];
+        for (size_t j = 0; j < group->kind_count; j++) {
+            group->kinds[j].waiting = 0;
+        }
+        group->waiting = group->futile = 0;
+    }
+    replay->lost += replay->waiting;
+    replay->waiting = 0;
 }
 
 ft_status

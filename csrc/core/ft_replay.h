@@ -23,7 +23,7 @@ typedef enum {
 
 typedef struct {
     uint64_t advance;
-    uint64_t advance_unseen; /* where compiled code runs in steps that are not counted */
+    uint64_t advance_unseen; /* of steps that are not counted, where compiled code runs */
     bool known, has_unseen;  /* whether there is a profile, and an advance_unseen */
     ft_tally profile;
     ft_u128 flops;    /* of the profile, under the convention of the run */
@@ -41,7 +41,8 @@ typedef struct {
     uint64_t waiting, futile;    /* steps that wait; counted ones since then, of other kinds */
     uint64_t used;               /* the number of the last step that had it */
     uint32_t differing;
-    bool varies; /* steps of one kind did different work: all are counted */
+    bool compiled; /* counted steps call code of torch.compile */
+    bool varies;   /* steps of one kind did different work: all are counted */
 } ft_step_group;
 
 enum { FT_MAX_GROUPS = 1024, FT_MAX_DIFFERING = 2 };
@@ -56,7 +57,7 @@ typedef struct {
     ft_step_group *groups;
     size_t group_count, group_capacity;
     uint32_t slots[2 * FT_MAX_GROUPS]; /* by key, open addressing: 0 is free, else number + 1 */
-    uint64_t counted, taken, waiting;  /* steps; their sum is the number of all */
+    uint64_t counted, taken, waiting, lost; /* steps; their sum is the number of all */
 } ft_replay;
 
 /* verify_every is at least 1; the seed decides which steps are audited. */
@@ -64,9 +65,8 @@ void ft_replay_init(ft_replay *replay, ft_allocator allocator, const ft_conventi
                     ft_trace_mode trace, uint64_t verify_every, uint64_t seed);
 void ft_replay_clear(ft_replay *replay);
 
-/* Whether the step that comes, with this key, is to be counted. `compiled`: code of torch.compile
- * may run in it, which makes other nodes when it is not counted. */
-bool ft_replay_wants(const ft_replay *replay, ft_step_key key, bool compiled);
+/* Whether the step that comes, with this key, is to be counted. */
+bool ft_replay_wants(const ft_replay *replay, ft_step_key key);
 
 typedef struct {
     ft_u128 flops;      /* of the step, under the convention */
@@ -76,12 +76,17 @@ typedef struct {
     uint64_t resolved;  /* steps that had waited for this kind, and cost as much each */
 } ft_counted_step;
 
-/* A step was counted. Takes the rows out of `work`. All or nothing. */
-ft_status ft_replay_count(ft_replay *replay, ft_step_key key, uint64_t advance, ft_tally *work,
-                          ft_counted_step *result);
+/* A step was counted. Takes the rows out of `work`. All or nothing. `compiled`: it called code of
+ * torch.compile, which makes other nodes where it is not counted. */
+ft_status ft_replay_count(ft_replay *replay, ft_step_key key, uint64_t advance, bool compiled,
+                          ft_tally *work, ft_counted_step *result);
 /* A step was not counted. *known says whether it has its kind's profile, of *flops, or waits. */
-ft_status ft_replay_take(ft_replay *replay, ft_step_key key, uint64_t advance, bool compiled,
-                         bool *known, ft_u128 *flops);
+ft_status ft_replay_take(ft_replay *replay, ft_step_key key, uint64_t advance, bool *known,
+                         ft_u128 *flops);
+/* Whether a step of this kind, which was not counted, has a profile by now, of *flops. */
+bool ft_replay_known(const ft_replay *replay, ft_step_key key, uint64_t advance, ft_u128 *flops);
+/* Steps that wait are never to have a profile: they are in `lost`, and in no sum. */
+void ft_replay_abandon(ft_replay *replay);
 /* Adds the work of all steps but those that wait. On a failure some rows may have been added. */
 ft_status ft_replay_sum(const ft_replay *replay, ft_tally *sum);
 

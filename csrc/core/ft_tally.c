@@ -33,6 +33,9 @@ ft_tally_clear(ft_tally *tally)
     if (tally->slots != NULL) {
         allocator.resize(allocator.context, tally->slots, 0);
     }
+    if (tally->visits != NULL) {
+        allocator.resize(allocator.context, tally->visits, 0);
+    }
     ft_tally_init(tally, allocator);
 }
 
@@ -134,24 +137,81 @@ ft_tally_add(ft_tally *tally, ft_work_key key, const ft_cost *cost, uint64_t cal
     return FT_OK;
 }
 
+static ft_status
+reserve_visits(ft_tally *tally, size_t count)
+{
+    if (count <= tally->visit_count) {
+        return FT_OK;
+    }
+    size_t size = tally->visit_count == 0 ? 16 : tally->visit_count;
+    while (size < count) {
+        size *= 2;
+    }
+    uint64_t *visits =
+        tally->allocator.resize(tally->allocator.context, tally->visits, size * sizeof *visits);
+    if (visits == NULL) {
+        return FT_NO_MEMORY;
+    }
+    memset(visits + tally->visit_count, 0, (size - tally->visit_count) * sizeof *visits);
+    tally->visits = visits;
+    tally->visit_count = size;
+    return FT_OK;
+}
+
+ft_status
+ft_tally_visit(ft_tally *tally, uint32_t module)
+{
+    ft_status status = reserve_visits(tally, (size_t)module + 1);
+    if (status == FT_OK) {
+        tally->visits[module]++;
+    }
+    return status;
+}
+
+uint64_t
+ft_tally_visits(const ft_tally *tally, uint32_t module)
+{
+    return module < tally->visit_count ? tally->visits[module] : 0;
+}
+
+ft_status
+ft_tally_reserve_for(ft_tally *tally, const ft_tally *from)
+{
+    ft_status status = ft_tally_reserve(tally, from->count);
+    return status == FT_OK ? reserve_visits(tally, from->visit_count) : status;
+}
+
 ft_status
 ft_tally_merge(ft_tally *tally, const ft_tally *from, uint64_t times)
 {
-    ft_status status = times == 0 ? FT_OK : ft_tally_reserve(tally, from->count);
-    for (size_t i = 0; i < from->count && times > 0 && status == FT_OK; i++) {
+    ft_status status = times == 0 ? FT_OK : ft_tally_reserve_for(tally, from);
+    if (times == 0 || status != FT_OK) {
+        return status;
+    }
+    for (size_t i = 0; i < from->count; i++) {
         ft_cost cost = from->rows[i].cost;
         for (int kind = 0; kind < FT_KIND_COUNT; kind++) {
             cost.by_kind[kind] = ft_u128_multiply(cost.by_kind[kind], ft_u128_of(times));
         }
-        status = ft_tally_add(tally, from->rows[i].key, &cost, times * from->rows[i].calls);
+        ft_tally_add(tally, from->rows[i].key, &cost, times * from->rows[i].calls);
     }
-    return status;
+    for (size_t i = 0; i < from->visit_count; i++) {
+        tally->visits[i] += times * from->visits[i];
+    }
+    tally->operations += times * from->operations;
+    tally->unknown_operations += times * from->unknown_operations;
+    return FT_OK;
 }
 
 bool
 ft_tally_equal(const ft_tally *a, const ft_tally *b)
 {
-    bool equal = a->count == b->count;
+    bool equal = a->count == b->count && a->operations == b->operations &&
+                 a->unknown_operations == b->unknown_operations;
+    size_t most = a->visit_count > b->visit_count ? a->visit_count : b->visit_count;
+    for (size_t i = 0; i < most && equal; i++) {
+        equal = ft_tally_visits(a, (uint32_t)i) == ft_tally_visits(b, (uint32_t)i);
+    }
     for (size_t i = 0; i < a->count && equal; i++) {
         const ft_work *row = &a->rows[i];
         uint32_t at = *slot_of(b, row->key);

@@ -40,17 +40,25 @@ typedef struct {
     size_t count, capacity;
     uint32_t *slots; /* 0 is free, else the number of a row plus 1 */
     size_t slot_count;
+    uint64_t operations, unknown_operations; /* that ran; of which there is no rule */
+    uint64_t *visits;                        /* calls of each module, by its number */
+    size_t visit_count;
 } ft_tally;
 
 void ft_tally_init(ft_tally *tally, ft_allocator allocator);
 void ft_tally_clear(ft_tally *tally);
 /* Adds to the row of that key, or makes it. All or nothing. */
 ft_status ft_tally_add(ft_tally *tally, ft_work_key key, const ft_cost *cost, uint64_t calls);
+/* A module was called. */
+ft_status ft_tally_visit(ft_tally *tally, uint32_t module);
+uint64_t ft_tally_visits(const ft_tally *tally, uint32_t module);
 /* Makes room, after which so many rows more can be added without a failure. */
 ft_status ft_tally_reserve(ft_tally *tally, size_t rows);
-/* Adds every row of `from`, so many times. All or nothing. */
+/* Makes room for all of `from`. */
+ft_status ft_tally_reserve_for(ft_tally *tally, const ft_tally *from);
+/* Adds everything in `from`, so many times. All or nothing. */
 ft_status ft_tally_merge(ft_tally *tally, const ft_tally *from, uint64_t times);
-/* Whether both have the same rows, in whatever order. */
+/* Whether both have the same rows, in whatever order, operations and visits. */
 bool ft_tally_equal(const ft_tally *a, const ft_tally *b);
 
 /* What rows are grouped by. */

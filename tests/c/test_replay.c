@@ -29,23 +29,29 @@ begin(ft_replay *replay, ft_trace_mode trace, uint64_t verify_every)
 }
 
 static ft_counted_step
-count(ft_replay *replay, ft_step_key key, uint64_t advance, uint64_t mac)
+count_compiled(ft_replay *replay, ft_step_key key, uint64_t advance, bool compiled, uint64_t mac)
 {
     ft_tally work = work_of(mac);
     ft_counted_step step = {0};
-    CHECK_STATUS(ft_replay_count(replay, key, advance, &work, &step), FT_OK);
+    CHECK_STATUS(ft_replay_count(replay, key, advance, compiled, &work, &step), FT_OK);
     CHECK_U64(work.count, 0);
     CHECK_U128(step.flops, ft_u128_of(mac));
     return step;
 }
 
+static ft_counted_step
+count(ft_replay *replay, ft_step_key key, uint64_t advance, uint64_t mac)
+{
+    return count_compiled(replay, key, advance, false, mac);
+}
+
 /* What the step cost; UINT64_MAX where that is not known yet. */
 static uint64_t
-take(ft_replay *replay, ft_step_key key, uint64_t advance, bool compiled)
+take(ft_replay *replay, ft_step_key key, uint64_t advance)
 {
     bool known = false;
     ft_u128 flops = FT_U128_ZERO;
-    CHECK_STATUS(ft_replay_take(replay, key, advance, compiled, &known, &flops), FT_OK);
+    CHECK_STATUS(ft_replay_take(replay, key, advance, &known, &flops), FT_OK);
     CHECK(flops.hi == 0 && (known || flops.lo == 0));
     return known ? flops.lo : UINT64_MAX;
 }
@@ -71,12 +77,12 @@ test_one_kind(void)
 {
     ft_replay replay;
     begin(&replay, FT_TRACE_FIRST, 1);
-    CHECK(ft_replay_wants(&replay, A, false));
+    CHECK(ft_replay_wants(&replay, A));
     CHECK(!count(&replay, A, 8, 101).differs);
-    CHECK(!ft_replay_wants(&replay, A, false));
-    CHECK(ft_replay_wants(&replay, B, false));
+    CHECK(!ft_replay_wants(&replay, A));
+    CHECK(ft_replay_wants(&replay, B));
     for (int i = 0; i < 999; i++) {
-        CHECK_U64(take(&replay, A, 8, false), 101);
+        CHECK_U64(take(&replay, A, 8), 101);
     }
     CHECK_U64(total(&replay), 101000); /* 1000 steps */
     CHECK_U64(replay.counted, 1);
@@ -90,7 +96,7 @@ test_always(void)
     ft_replay replay;
     begin(&replay, FT_TRACE_ALWAYS, 1);
     for (uint64_t i = 1; i <= 10; i++) {
-        CHECK(ft_replay_wants(&replay, A, false));
+        CHECK(ft_replay_wants(&replay, A));
         count(&replay, A, 8, i);
     }
     CHECK_U64(total(&replay), 55);
@@ -104,18 +110,18 @@ test_a_step_waits_until_its_kind_is_counted(void)
     ft_replay replay;
     begin(&replay, FT_TRACE_FIRST, 1);
     count(&replay, A, 8, 10);
-    CHECK_U64(take(&replay, A, 11, false), UINT64_MAX);
+    CHECK_U64(take(&replay, A, 11), UINT64_MAX);
     CHECK_U64(replay.waiting, 1);
     CHECK_U64(total(&replay), 10); /* what is not known is not added */
-    CHECK(ft_replay_wants(&replay, A, false));
+    CHECK(ft_replay_wants(&replay, A));
     CHECK_U64(count(&replay, A, 8, 10).resolved, 0);
-    CHECK(ft_replay_wants(&replay, A, false));
+    CHECK(ft_replay_wants(&replay, A));
     CHECK_U64(count(&replay, A, 11, 30).resolved, 1);
     CHECK_U64(replay.waiting, 0);
     CHECK_U64(total(&replay), 10 + 30 + 10 + 30);
-    CHECK(!ft_replay_wants(&replay, A, false));
-    CHECK_U64(take(&replay, A, 8, false), 10);
-    CHECK_U64(take(&replay, A, 11, false), 30);
+    CHECK(!ft_replay_wants(&replay, A));
+    CHECK_U64(take(&replay, A, 8), 10);
+    CHECK_U64(take(&replay, A, 11), 30);
     CHECK_U64(total(&replay), 120);
     ft_replay_clear(&replay);
 }
@@ -127,7 +133,7 @@ test_a_difference(void)
     ft_replay replay;
     begin(&replay, FT_TRACE_AUTO, 1); /* every step is an audit */
     count(&replay, A, 8, 10);
-    CHECK(ft_replay_wants(&replay, A, false));
+    CHECK(ft_replay_wants(&replay, A));
     ft_counted_step step = count(&replay, A, 8, 12);
     CHECK(step.differs && !step.began_to_vary);
     CHECK_U128(step.before, ft_u128_of(10));
@@ -135,15 +141,15 @@ test_a_difference(void)
     step = count(&replay, A, 8, 10);
     CHECK(step.differs && step.began_to_vary);
     CHECK_U64(total(&replay), 44);
-    CHECK(ft_replay_wants(&replay, A, false));
+    CHECK(ft_replay_wants(&replay, A));
     ft_replay_clear(&replay);
 
     begin(&replay, FT_TRACE_FIRST, 1);
     count(&replay, A, 8, 10);
-    take(&replay, A, 8, false);
+    take(&replay, A, 8);
     step = count(&replay, A, 8, 12); /* what was taken before stays what it was */
     CHECK(step.differs);
-    CHECK_U64(take(&replay, A, 8, false), 12);
+    CHECK_U64(take(&replay, A, 8), 12);
     CHECK_U64(total(&replay), 10 + 10 + 12 + 12);
     ft_replay_clear(&replay);
 }
@@ -156,14 +162,14 @@ test_audits(void)
     begin(&replay, FT_TRACE_AUTO, 20);
     uint64_t between = 0, most = 0;
     for (int i = 0; i < 10000; i++) {
-        if (ft_replay_wants(&replay, A, false)) {
+        if (ft_replay_wants(&replay, A)) {
             most = between > most ? between : most;
             between = 0;
             count(&replay, A, 8, 7);
         }
         else {
             between++;
-            take(&replay, A, 8, false);
+            take(&replay, A, 8);
         }
     }
     CHECK(replay.counted > 400 && replay.counted < 600);
@@ -172,27 +178,66 @@ test_audits(void)
     ft_replay_clear(&replay);
 }
 
-/* Counted, a compiled step makes 6 nodes, and runs as one of 2. */
+/* Counted, a compiled step makes 6 nodes, and runs as one of 2; the step that compiles makes 50. */
 static void
 test_compiled(void)
 {
     ft_replay replay;
+    ft_u128 flops;
     begin(&replay, FT_TRACE_FIRST, 1);
-    count(&replay, A, 6, 10);
-    CHECK(ft_replay_wants(&replay, A, true)); /* once may have been the first of a pair */
-    count(&replay, A, 6, 10);
-    CHECK(!ft_replay_wants(&replay, A, true));
-    CHECK_U64(take(&replay, A, 2, true), 10);
-    CHECK_U64(take(&replay, A, 2, true), 10);
-    CHECK_U64(total(&replay), 40);
-    CHECK_U64(take(&replay, A, 3, true), UINT64_MAX); /* another one */
-    for (int i = 0; i < 64; i++) {
-        CHECK(ft_replay_wants(&replay, A, true));
-        count(&replay, A, 6, 10);
+    count_compiled(&replay, A, 6, true, 10);
+    CHECK(ft_replay_wants(&replay, A)); /* once may have been the first of a pair */
+    count_compiled(&replay, A, 6, true, 10);
+    CHECK(!ft_replay_wants(&replay, A));
+    CHECK_U64(take(&replay, A, 50), 10);
+    CHECK_U64(take(&replay, A, 2), UINT64_MAX);
+    CHECK(ft_replay_wants(&replay, A));
+    CHECK_U64(count_compiled(&replay, A, 6, true, 10).resolved, 1);
+    CHECK(ft_replay_known(&replay, A, 2, &flops) && flops.lo == 10);
+    CHECK(!ft_replay_wants(&replay, A));
+    CHECK_U64(take(&replay, A, 2), 10);
+    CHECK_U64(total(&replay), 60);
+    ft_replay_clear(&replay);
+}
+
+/* Two kinds take turns, and compiled neither can be told from the other. */
+static void
+test_compiled_kinds_that_take_turns(void)
+{
+    ft_replay replay;
+    begin(&replay, FT_TRACE_FIRST, 1);
+    for (uint64_t i = 0; i < 200; i++) {
+        CHECK(ft_replay_wants(&replay, A));
+        count_compiled(&replay, A, 6 + i % 2, true, 10 + i % 2);
     }
-    CHECK(!ft_replay_wants(&replay, A, true)); /* counted, it never has 3 */
+    CHECK_U64(total(&replay), 100 * 10 + 100 * 11);
+    count_compiled(&replay, A, 7, true, 11); /* twice the same in a row */
+    CHECK(!ft_replay_wants(&replay, A));
+    CHECK_U64(take(&replay, A, 2), 11);
+    CHECK_U64(take(&replay, A, 3), UINT64_MAX);
+    for (int i = 0; i < 64; i++) {
+        CHECK(ft_replay_wants(&replay, A));
+        count_compiled(&replay, A, 7, true, 11);
+    }
+    CHECK(!ft_replay_wants(&replay, A)); /* counted, it never has 3 */
     CHECK_U64(replay.waiting, 1);
-    CHECK_U64(total(&replay), 40 + 640);
+    ft_replay_clear(&replay);
+}
+
+static void
+test_steps_that_are_given_up(void)
+{
+    ft_replay replay;
+    ft_u128 flops;
+    begin(&replay, FT_TRACE_FIRST, 1);
+    count(&replay, A, 8, 10);
+    CHECK_U64(take(&replay, A, 11), UINT64_MAX);
+    CHECK(!ft_replay_known(&replay, A, 11, &flops) && !ft_replay_known(&replay, B, 8, &flops));
+    ft_replay_abandon(&replay);
+    CHECK(replay.waiting == 0 && replay.lost == 1);
+    CHECK(!ft_replay_wants(&replay, A));
+    CHECK_U64(count(&replay, A, 11, 30).resolved, 0);
+    CHECK_U64(total(&replay), 40);
     ft_replay_clear(&replay);
 }
 
@@ -206,19 +251,19 @@ test_more_keys_than_are_kept(void)
     for (uint64_t i = 0; i < 3000; i++) {
         ft_step_key key = {i, i << 32};
         count(&replay, key, 8, i);
-        CHECK_U64(take(&replay, key, 8, false), i);
+        CHECK_U64(take(&replay, key, 8), i);
         expected += 2 * i;
-        if (ft_replay_wants(&replay, A, false)) {
+        if (ft_replay_wants(&replay, A)) {
             count(&replay, A, 8, 5);
         }
         else {
-            take(&replay, A, 8, false);
+            take(&replay, A, 8);
         }
         expected += 5;
     }
     CHECK(replay.group_count <= FT_MAX_GROUPS);
-    CHECK(!ft_replay_wants(&replay, A, false)); /* it was in use all the time */
-    CHECK(ft_replay_wants(&replay, (ft_step_key){3, 3ull << 32}, false));
+    CHECK(!ft_replay_wants(&replay, A)); /* it was in use all the time */
+    CHECK(ft_replay_wants(&replay, (ft_step_key){3, 3ull << 32}));
     CHECK_U64(total(&replay), expected);
     ft_replay_clear(&replay);
 }
@@ -238,11 +283,11 @@ test_any_program_that_can_be_told_apart(void)
             uint64_t mac = 100 * which + 10 * advance + 1;
             ft_step_key key = which ? A : B;
             expected += mac;
-            if (ft_replay_wants(&replay, key, false)) {
+            if (ft_replay_wants(&replay, key)) {
                 CHECK(!count(&replay, key, advance, mac).differs);
                 unknown[which][advance] = 0;
             }
-            else if (take(&replay, key, advance, false) == UINT64_MAX) {
+            else if (take(&replay, key, advance) == UINT64_MAX) {
                 unknown[which][advance] += mac;
             }
         }
@@ -280,12 +325,12 @@ test_without_memory(void)
                 CHECK_STATUS(ft_tally_merge(&own, &work, 1), FT_OK);
             }
             ft_tally_clear(&work);
-            if (ft_replay_count(&replay, key, 8, &own, &step) != FT_OK) {
+            if (ft_replay_count(&replay, key, 8, false, &own, &step) != FT_OK) {
                 CHECK_U64(own.count, 2);
-                CHECK_STATUS(ft_replay_count(&replay, key, 8, &own, &step), FT_OK);
+                CHECK_STATUS(ft_replay_count(&replay, key, 8, false, &own, &step), FT_OK);
             }
-            if (ft_replay_take(&replay, key, 8, false, &known, &flops) != FT_OK) {
-                CHECK_STATUS(ft_replay_take(&replay, key, 8, false, &known, &flops), FT_OK);
+            if (ft_replay_take(&replay, key, 8, &known, &flops) != FT_OK) {
+                CHECK_STATUS(ft_replay_take(&replay, key, 8, &known, &flops), FT_OK);
             }
         }
         CHECK_U64(total(&replay), 1100 * 1099);
@@ -297,5 +342,6 @@ test_without_memory(void)
 }
 
 TEST_MAIN(test_one_kind, test_always, test_a_step_waits_until_its_kind_is_counted,
-          test_a_difference, test_audits, test_compiled, test_more_keys_than_are_kept,
+          test_a_difference, test_audits, test_compiled, test_compiled_kinds_that_take_turns,
+          test_steps_that_are_given_up, test_more_keys_than_are_kept,
           test_any_program_that_can_be_told_apart, test_without_memory)

@@ -1,0 +1,194 @@
+/* For loops that the user writes: batches told by hand; epochs, steps, phases (see _steps.py). */
+/* SPDX-License-Identifier: MIT */
+#include "pyft.h"
+
+/* ---- batch by batch ---- */
+
+/* By hand is for loops that the user writes; a loop of ours counts for itself. */
+static int
+check_by_hand(pyft_tracker *self, const char *doing)
+{
+    if (self->training_now) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "%s: this tracker is training by itself and counts its own batches", doing);
+        return -1;
+    }
+    return self->iterator == NULL ? 0 : pyft_epochs_displace(self->iterator);
+}
+
+PyObject *
+pyft_tracker_on_epoch_start(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    pyft_tracker *self = (pyft_tracker *)object;
+    if (check_by_hand(self, "on_epoch_start") < 0 || pyft_tracker_prepare(self) < 0) {
+        return NULL;
+    }
+    ft_status status = ft_epochs_begin(&self->run, pyft_tracker_now(self));
+    return status == FT_OK ? Py_NewRef(Py_None) : pyft_raise(status, "on_epoch_start");
+}
+
+PyObject *
+pyft_tracker_update_batch(PyObject *object, PyObject *const *args, Py_ssize_t count,
+                          PyObject *names)
+{
+    pyft_tracker *self = (pyft_tracker *)object;
+    Py_ssize_t keywords = names == NULL ? 0 : PyTuple_GET_SIZE(names);
+    ft_step step;
+    uint64_t batch_size;
+    bool named_right =
+        keywords == 0 || (keywords == 1 && PyUnicode_CompareWithASCIIString(
+                                               PyTuple_GET_ITEM(names, 0), "batch_size") == 0);
+    if (count + keywords != 1 || !named_right) {
+        PyErr_SetString(PyExc_TypeError, "update_batch takes one argument, batch_size");
+        return NULL;
+    }
+    if ((self->training_now || self->iterator != NULL) && check_by_hand(self, "update_batch") < 0) {
+        return NULL;
+    }
+    if (pyft_to_u64(args[0], "batch_size", &batch_size) < 0 ||
+        pyft_tracker_add_batch(self, batch_size, &step) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject *
+pyft_tracker_on_epoch_end(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    pyft_tracker *self = (pyft_tracker *)object;
+    ft_epoch epoch;
+    if (check_by_hand(self, "on_epoch_end") < 0) {
+        return NULL;
+    }
+    ft_status status = ft_epochs_end(&self->run, true, NULL, pyft_tracker_now(self), &epoch);
+    return status == FT_OK ? Py_NewRef(Py_None) : pyft_raise(status, "on_epoch_end");
+}
+
+PyObject *
+pyft_tracker_enter(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    return pyft_tracker_prepare((pyft_tracker *)object) < 0 ? NULL : Py_NewRef(object);
+}
+
+/* An epoch that is still open was broken off; its batches stay counted. */
+PyObject *
+pyft_tracker_exit(PyObject *object, PyObject *args)
+{
+    (void)args;
+    pyft_tracker *self = (pyft_tracker *)object;
+    ft_epoch epoch;
+    if (check_by_hand(self, "leaving the block") < 0) {
+        return NULL;
+    }
+    if (self->run.open) {
+        ft_epochs_end(&self->run, false, NULL, pyft_tracker_now(self), &epoch);
+    }
+    Py_RETURN_FALSE;
+}
+
+/* ---- epochs, steps, phases ---- */
+
+/* The loops of a tracker, made when they are first asked for; borrowed. */
+static PyObject *
+loops_of(PyObject *object)
+{
+    pyft_tracker *self = (pyft_tracker *)object;
+    if (self->loops == NULL && pyft_tracker_check(self) == 0) {
+        PyObject *options =
+            self->trace_options == NULL ? PyTuple_New(0) : Py_NewRef(self->trace_options);
+        self->loops = options == NULL ? NULL
+                                      : pyft_call_helper("flops_tracker._steps", "Loops", "(OO)",
+                                                         object, options);
+        Py_XDECREF(options);
+    }
+    return self->loops;
+}
+
+static PyObject *
+call_loops(PyObject *object, const char *name, PyObject *args, PyObject *kwargs)
+{
+    PyObject *loops = loops_of(object);
+    PyObject *method = loops == NULL ? NULL : PyObject_GetAttrString(loops, name);
+    PyObject *result = method == NULL ? NULL : PyObject_Call(method, args, kwargs);
+    Py_XDECREF(method);
+    return result;
+}
+
+PyObject *
+pyft_tracker_epochs(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+    return call_loops(object, "epochs", args, kwargs);
+}
+
+PyObject *
+pyft_tracker_steps(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+    return call_loops(object, "steps", args, kwargs);
+}
+
+PyObject *
+pyft_tracker_step(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+    return call_loops(object, "step", args, kwargs);
+}
+
+PyObject *
+pyft_tracker_phase(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+    return call_loops(object, "phase", args, kwargs);
+}
+
+PyObject *
+pyft_tracker_loops_attribute(PyObject *object, void *name)
+{
+    PyObject *loops = loops_of(object);
+    return loops == NULL ? NULL : PyObject_GetAttrString(loops, name);
+}
+
+/* _add_step(batch_size, parts, now): a step that cost so many FLOPs in all its parts. */
+PyObject *
+pyft_tracker_add_step(PyObject *object, PyObject *args)
+{
+    pyft_tracker *self = (pyft_tracker *)object;
+    PyObject *size, *parts;
+    double now;
+    uint64_t batch_size;
+    ft_u128 flops = FT_U128_ZERO, part;
+    ft_step step;
+    if (!PyArg_ParseTuple(args, "OO!d:_add_step", &size, &PyList_Type, &parts, &now) ||
+        pyft_to_u64(size, "batch_size", &batch_size) < 0) {
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(parts); i++) {
+        if (pyft_to_u128(PyList_GET_ITEM(parts, i), "FLOPs of a step", &part) < 0) {
+            return NULL;
+        }
+        flops = ft_u128_add(flops, part);
+    }
+    ft_status status = ft_epochs_batch(&self->run, batch_size, flops, now, &step);
+    return status == FT_OK ? Py_NewRef(Py_None) : pyft_raise(status, "counting a step");
+}
+
+PyObject *
+pyft_tracker_now_method(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    return PyFloat_FromDouble(pyft_tracker_now((pyft_tracker *)object));
+}
+
+/* _end_epoch(complete) */
+PyObject *
+pyft_tracker_end_epoch(PyObject *object, PyObject *complete)
+{
+    pyft_tracker *self = (pyft_tracker *)object;
+    ft_epoch epoch;
+    int whole = PyObject_IsTrue(complete);
+    if (whole < 0 || !self->run.open) {
+        return whole < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    ft_status status = ft_epochs_end(&self->run, whole != 0, NULL, pyft_tracker_now(self), &epoch);
+    return status == FT_OK ? Py_NewRef(Py_None) : pyft_raise(status, "ending the epoch");
+}
