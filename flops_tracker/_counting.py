@@ -117,7 +117,10 @@ class _Process:
             self.counters = [c for c in self.counters if c is not counter]
             if not self.counters:
                 if self.flags:
-                    _set_flags(self.flags)
+                    # A mode that was there before the counter, and was left meanwhile, has put back
+                    # what it had found.
+                    now = [getattr(_python_dispatch, name) for name, _ in _FLAGS]
+                    _set_flags([was and is_on for was, is_on in zip(self.flags, now, strict=True)])
                     self.flags = []
                 self.undo.close()
 

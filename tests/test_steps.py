@@ -343,6 +343,7 @@ def test_a_step_with_a_mode_that_stays_on():
         if i == 2:
             other.__exit__(None, None, None)
     assert torch._C._len_torch_dispatch_stack() == 0
+    assert not torch.utils._python_dispatch.is_in_torch_dispatch_mode()
     assert ft.total_flops == 4 * 680
 
 
