@@ -15,7 +15,7 @@ from ._core import FlopCounter, StepReplay, UncountedWarning
 from ._counting import compiled_calls, lower
 from ._counts import FlopCount
 from ._op_estimator import TorchOpEstimator
-from ._step_keys import follow_optimizers, optimizer_digest, step_digest
+from ._step_keys import StepKeys, follow_optimizers
 from ._untouched import root_of
 
 
@@ -65,6 +65,7 @@ class Loops:
         )
         self._batch_dim = estimator.batch_dim
         self._new_replay = functools.partial(StepReplay, self._counter, trace, verify_every)
+        self._keys = StepKeys()
         self._replays: dict[str, Any] = {}  # by phase
         self._optimizers: dict[str, Any] = {}
         self.traced_steps = self.replayed_steps = self.unattributed_steps = 0
@@ -199,7 +200,7 @@ class Loops:
         return self._replays[self._phase]
 
     def _key_of(self, batch: Any) -> bytes | None:
-        key = step_digest(self._model, batch)
+        key = self._keys.of_step(self._model, batch)
         if key is None:
             self._say(
                 f"a batch of {type(batch).__name__} says nothing of its contents: each step on "
@@ -303,7 +304,7 @@ class Loops:
         if not self._spans or self._spans[-1].thread != threading.get_ident():
             return
         span = self._spans[-1]
-        key = optimizer_digest(optimizer)
+        key = self._keys.of_optimizer(optimizer)
         replay = self._optimizers[self._phase]
         counted = key is None or replay.wants(key)
         if span.counted:
