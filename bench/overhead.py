@@ -1,7 +1,6 @@
 """What FlopCounter costs beside an empty dispatch mode and PyTorch's FlopCounterMode.
 
 All variants of a workload are interleaved in one run; overhead is the time above no mode at all.
-``--steps`` compares steps of a loop with ``ft.steps`` that are not counted to bare ones,
 ``--memory`` counts objects kept over 10,000 steps, ``--llama`` counts a step of 405B parameters.
 """
 
@@ -18,7 +17,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from flops_tracker import FlopCounter, FlopsTracker
+from flops_tracker import FlopCounter
 
 
 class EmptyMode(TorchDispatchMode):
@@ -52,7 +51,7 @@ def tiny_operations() -> Callable[[], None]:
     return step
 
 
-def training(model: nn.Module, x: torch.Tensor, **adamw: Any) -> Any:
+def training(model: nn.Module, x: torch.Tensor, **adamw: Any) -> Callable[[], None]:
     # Without a rate the weights stay: a step of numbers that vanish takes longer than others.
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, **adamw)
 
@@ -61,16 +60,15 @@ def training(model: nn.Module, x: torch.Tensor, **adamw: Any) -> Any:
         model(x).sum().backward()
         optimizer.step()
 
-    step.model = model  # type: ignore[attr-defined]
     return step
 
 
-def mlp(**adamw: Any) -> Any:
+def mlp(**adamw: Any) -> Callable[[], None]:
     layers = [layer for _ in range(5) for layer in (nn.Linear(32, 32), nn.ReLU())]
     return training(nn.Sequential(*layers), torch.randn(32, 32), **adamw)
 
 
-def resnet18() -> Any:
+def resnet18() -> Callable[[], None]:
     # Fused, since the loop makes temporary tensors whose pages cost more than what is compared.
     return training(models.resnet18(), torch.randn(2, 3, 32, 32), fused=True)
 
@@ -104,31 +102,6 @@ def overheads() -> None:
         print(
             f"{name:24} {(ours - base) / (best['empty mode'] - base):15.2f}   "
             f"{(ours - base) / (best['FlopCounterMode'] - base):20.2f}   {ours / base:8.2f}"
-        )
-
-
-def steps(rounds: int = 12) -> None:
-    """Processor time of a step of ft.steps that is not counted, over that of the bare step."""
-    workloads = {
-        "MLP, AdamW fused": (mlp(fused=True), 300),
-        "MLP, AdamW loop": (mlp(foreach=False), 300),
-        "ResNet-18 at 32x32": (resnet18(), 6),
-    }
-    for name, (step, count) in workloads.items():
-        best = {"bare": float("inf"), "steps": float("inf")}
-        tracker = FlopsTracker(step.model, trace="first")
-        batches = [torch.ones(1)] * count
-        for _ in range(rounds):
-            for variant, loop in (("bare", batches), ("steps", tracker.steps(batches))):
-                start = time.process_time()
-                for _ in loop:
-                    step()
-                best[variant] = min(best[variant], (time.process_time() - start) / count)
-        more = (best["steps"] - best["bare"]) * 1e6
-        ratio = best["steps"] / best["bare"]
-        print(
-            f"{name:24} {ratio:5.3f} x the bare step, {more:.0f} us more, "
-            f"{tracker.traced_steps} of {tracker.traced_steps + tracker.replayed_steps} counted"
         )
 
 
@@ -190,9 +163,7 @@ def llama() -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
-    if "--steps" in sys.argv:
-        steps()
-    elif "--memory" in sys.argv:
+    if "--memory" in sys.argv:
         memory()
     elif "--llama" in sys.argv:
         llama()

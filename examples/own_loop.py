@@ -1,7 +1,4 @@
-"""A loop of one's own with gradient accumulation and validation: few steps are counted, all add up.
-
-The first step of each kind is counted operation by operation; steps like it cost the same.
-"""
+"""A loop of one's own with gradient accumulation, and validation counted apart."""
 
 import torch
 from sklearn.datasets import load_digits
@@ -35,9 +32,6 @@ def main() -> None:
             right = sum(int((model(x).argmax(1) == y).sum()) for x, y in ft.steps(validation))
         print(f"epoch {epoch}: {right} of {len(data) - 1500} right, {ft.total_flops:,} FLOPs")
 
-    print(
-        f"{ft.traced_steps} steps were counted, {ft.replayed_steps} cost what one of them had cost"
-    )
     for name, counts in ft.phase_counts.items():
         print(f"{name}: {counts}")
     print(ft.phase_counts["train"].table())

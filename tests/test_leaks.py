@@ -211,7 +211,6 @@ check(uses, 40)
 
 import torch
 own, adam = FlopsTracker(model), torch.optim.Adam(model.parameters())
-always = FlopsTracker(model, trace="always")
 def steps(tracker, data=toy_batches()):
     for x, y in tracker.steps(data):
         adam.zero_grad()
@@ -220,14 +219,16 @@ def steps(tracker, data=toy_batches()):
 def validated(tracker):
     with tracker.step(), tracker.phase("validate"):
         model(torch.ones(2, 4))
+def raising(tracker):
+    for x, y in tracker.steps(toy_batches()):
+        raise KeyError
 loops = {
     "steps": lambda: steps(own),
-    "steps that are counted": lambda: steps(always),
     "phases": lambda: (validated(own), own._end_epoch(True)),
+    "a step that raises": lambda: refused(KeyError, raising, own),
     "a tracker": lambda: steps(FlopsTracker(model)),
     "counts of a run": lambda: (own.counts, own.phase_counts),
     "wrong steps": lambda: refused(TypeError, own.steps, 3),
-    "wrong trace": lambda: refused(ValueError, FlopsTracker, model, trace="no"),
 }
 check(loops, 20)
 check({"cycle": cycle, "estimator": lambda: TorchAutoEstimator(model, (1, 4)).prepare()}, 20)

@@ -281,7 +281,6 @@ static PyMethodDef counter_methods[] = {
     {"_record_calls", counter_record_calls, METH_O, NULL},
     {"_counts_as", pyft_counter_counts_as, METH_O, NULL},
     {"_set_formulas", counter_set_formulas, METH_O, NULL},
-    {"_enter_step", pyft_counter_enter_step, METH_NOARGS, NULL},
     {"_new_mode", pyft_counter_new_mode, METH_NOARGS, NULL},
     {"_owns", counter_owns, METH_O, NULL},
     {"_enter_module", PYFT_METHOD(pyft_counter_enter_module), METH_FASTCALL, NULL},

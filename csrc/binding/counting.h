@@ -160,9 +160,10 @@ uint64_t pyft_scope_last(const pyft_thread *thread);
 PyObject *pyft_counter_new_mode(PyObject *counter, PyObject *unused);
 /* Its hooks, called for every module of the process. */
 PyObject *pyft_counter_enter_module(PyObject *counter, PyObject *const *args, Py_ssize_t count);
-/* Counting began inside of an optimizer's step, whose beginning it has not seen. */
-PyObject *pyft_counter_enter_step(PyObject *counter, PyObject *unused);
 PyObject *pyft_counter_leave_module(PyObject *counter, PyObject *const *args, Py_ssize_t count);
+/* Whether this thread comes from a backward, which what it does next is an update after; sets it.
+ */
+bool pyft_counter_swap_after_backward(pyft_counter *counter, bool after);
 /* The block is over. What a thread is counting then is counted to its end. */
 void pyft_threads_end(pyft_counter *counter);
 bool pyft_threads_in_use(const pyft_counter *counter);
@@ -179,8 +180,6 @@ typedef struct {
 } pyft_place;
 
 int pyft_record_enter(pyft_thread *thread, PyObject *args, const pyft_torch *torch);
-/* An optimizer's step, to the end of the record_function block that is open. */
-int pyft_step_enter(pyft_thread *thread, const pyft_torch *torch);
 void pyft_record_exit(pyft_thread *thread);
 /* `args`: what the operation was given. */
 int pyft_place_of(pyft_thread *thread, const pyft_op *op, PyObject *args, pyft_place *place);
@@ -261,8 +260,10 @@ PyObject *pyft_counts_calls(PyObject *counts, void *unused);
 PyObject *pyft_counts_calls_sum(PyObject *counts, PyObject *numbers);
 /* A FlopCount, or an instance of a subclass of it. */
 PyObject *pyft_counts_new(pyft_counter *counter, PyObject *type);
+/* The same of a part of what it counted. */
+PyObject *pyft_counts_of(pyft_counter *counter, const ft_tally *tally, PyObject *type);
 int pyft_add_counts(PyObject *module, pyft_state *state);
 int pyft_add_counter(PyObject *module, pyft_state *state);
-int pyft_add_replay(PyObject *module); /* replay.c */
+int pyft_add_phase_tally(PyObject *module); /* phase_tally.c */
 
 #endif

@@ -57,6 +57,12 @@ share_calls(pyft_counts *self, pyft_calls *calls)
 PyObject *
 pyft_counts_new(pyft_counter *counter, PyObject *type)
 {
+    return pyft_counts_of(counter, &counter->tally, type);
+}
+
+PyObject *
+pyft_counts_of(pyft_counter *counter, const ft_tally *tally, PyObject *type)
+{
     pyft_counts *self =
         pyft_counts_empty((PyTypeObject *)type, counter->state, counter->convention);
     if (self == NULL) {
@@ -64,11 +70,11 @@ pyft_counts_new(pyft_counter *counter, PyObject *type)
     }
     self->causal = counter->causal;
     share_calls(self, counter->calls);
-    self->modules = modules_list(&counter->modules, &counter->tally);
+    self->modules = modules_list(&counter->modules, tally);
     self->unknown = PyDict_Copy(counter->unknown);
     self->bounded = PyDict_Copy(counter->bounded);
     if (self->modules == NULL || self->unknown == NULL || self->bounded == NULL ||
-        take_tally(self, &counter->tally) < 0) {
+        take_tally(self, tally) < 0) {
         Py_CLEAR(self);
     }
     return (PyObject *)self;

@@ -60,7 +60,7 @@ module_exec(PyObject *module)
         pyft_add_walk(module, state) < 0 || pyft_add_torch_estimators(module, state) < 0 ||
         pyft_add_records(module, state) < 0 || pyft_add_tracker(module, state) < 0 ||
         pyft_add_epochs(module, state) < 0 || pyft_add_counts(module, state) < 0 ||
-        pyft_add_counter(module, state) < 0 || pyft_add_replay(module) < 0) {
+        pyft_add_counter(module, state) < 0 || pyft_add_phase_tally(module) < 0) {
         return -1;
     }
     if (PyModule_AddStringConstant(module, "STEP_CSV_HEADER", FT_CSV_STEP_HEADER) < 0 ||

@@ -102,7 +102,6 @@ typedef struct {
     PyObject *written;  /* dict: the CSV files that are its own, as it left them */
     PyObject *iterator; /* borrowed: the EpochIterator that has not ended yet */
     PyObject *loops;    /* epochs, steps and phases of loops that the user writes; NULL before */
-    PyObject *trace_options; /* tuple (trace, verify_every); NULL where none was given */
     PyObject *weak_references;
     ft_epochs run;
     bool estimator_in_c; /* it answers without a call into Python */
@@ -141,7 +140,6 @@ PyObject *pyft_tracker_phase(PyObject *tracker, PyObject *args, PyObject *kwargs
 PyObject *pyft_tracker_loops_attribute(PyObject *tracker, void *name);
 PyObject *pyft_tracker_add_step(PyObject *tracker, PyObject *args);
 PyObject *pyft_tracker_end_epoch(PyObject *tracker, PyObject *complete);
-PyObject *pyft_tracker_now_method(PyObject *tracker, PyObject *unused);
 
 /* records.c */
 int pyft_add_records(PyObject *module, pyft_state *state);

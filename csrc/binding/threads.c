@@ -14,6 +14,17 @@ current_thread(const pyft_counter *self)
     return NULL;
 }
 
+bool
+pyft_counter_swap_after_backward(pyft_counter *self, bool after)
+{
+    pyft_thread *thread = current_thread(self);
+    bool before = thread != NULL && thread->after_backward;
+    if (thread != NULL) {
+        thread->after_backward = after;
+    }
+    return before;
+}
+
 /* On an accelerator autograd runs backward in threads of its own, and takes the modes along. */
 static pyft_thread *
 thread_of_mode(const pyft_counter *self)
@@ -199,19 +210,4 @@ pyft_counter_leave_module(PyObject *object, PyObject *const *args, Py_ssize_t co
         pyft_scope_leave(thread, args[0], args[1], raised ? Py_None : args[2], args[count - 1]);
     pyft_thread_release(thread);
     return left < 0 ? NULL : Py_NewRef(Py_None);
-}
-
-PyObject *
-pyft_counter_enter_step(PyObject *object, PyObject *unused)
-{
-    (void)unused;
-    pyft_counter *self = (pyft_counter *)object;
-    pyft_thread *thread = hold_counted(self);
-    if (thread == NULL) {
-        Py_RETURN_NONE;
-    }
-    thread->records++;
-    int entered = pyft_step_enter(thread, &self->state->counting->torch);
-    pyft_thread_release(thread);
-    return entered < 0 ? NULL : Py_NewRef(Py_None);
 }

@@ -115,19 +115,19 @@ tracker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 static int
 tracker_init(PyObject *object, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"estimator",       "run_name",        "log_wall_time",
-                            "keep_batch_logs", "keep_epoch_logs", "convention",
-                            "trace",           "verify_every",    NULL};
+    static char *names[] = {
+        "estimator",  "run_name", "log_wall_time", "keep_batch_logs", "keep_epoch_logs",
+        "convention", NULL};
     pyft_tracker *self = (pyft_tracker *)object;
     pyft_state *state = pyft_state_of(Py_TYPE(object));
-    PyObject *estimator, *run_name = NULL, *trace = NULL, *verify_every = NULL;
+    PyObject *estimator, *run_name = NULL;
     const char *convention = NULL;
     pyft_switch log_wall_time = {"log_wall_time", 1}, keep_steps = {"keep_batch_logs", 1},
                 keep_epochs = {"keep_epoch_logs", 1};
-    if (state == NULL || !PyArg_ParseTupleAndKeywords(
-                             args, kwargs, "O|OO&O&O&$sOO:FlopsTracker", names, &estimator,
-                             &run_name, pyft_to_switch, &log_wall_time, pyft_to_switch, &keep_steps,
-                             pyft_to_switch, &keep_epochs, &convention, &trace, &verify_every)) {
+    if (state == NULL ||
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO&O&O&$s:FlopsTracker", names, &estimator,
+                                     &run_name, pyft_to_switch, &log_wall_time, pyft_to_switch,
+                                     &keep_steps, pyft_to_switch, &keep_epochs, &convention)) {
         return -1;
     }
     if (run_name != NULL && !PyUnicode_Check(run_name)) {
@@ -143,15 +143,6 @@ tracker_init(PyObject *object, PyObject *args, PyObject *kwargs)
             return -1;
         }
         Py_SETREF(self->run_name, run_name);
-    }
-    if (trace != NULL || verify_every != NULL) {
-        Py_XSETREF(self->trace_options,
-                   pyft_call_helper("flops_tracker._options", "trace", "(OO)",
-                                    trace == NULL ? Py_None : trace,
-                                    verify_every == NULL ? Py_None : verify_every));
-        if (self->trace_options == NULL) {
-            return -1;
-        }
     }
     if ((estimator = pyft_take_estimator(estimator, convention, state)) == NULL) {
         return -1;
@@ -185,7 +176,6 @@ tracker_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->estimator);
     Py_VISIT(self->training);
     Py_VISIT(self->loops);
-    Py_VISIT(self->trace_options);
     Py_VISIT(self->written);
     return 0;
 }
@@ -196,7 +186,6 @@ tracker_clear(PyObject *object)
     pyft_tracker *self = (pyft_tracker *)object;
     Py_CLEAR(self->training);
     Py_CLEAR(self->loops);
-    Py_CLEAR(self->trace_options);
     self->estimator_in_c = false;
     Py_XSETREF(self->estimator, Py_NewRef(Py_None)); /* may be used on, by a finalizer */
     return 0;
@@ -223,8 +212,7 @@ tracker_dealloc(PyObject *object)
 PyDoc_STRVAR(
     tracker_doc,
     "FlopsTracker(estimator, run_name='run', log_wall_time=True, keep_batch_logs=True,\n"
-    "             keep_epoch_logs=True, *, convention='standard', trace='auto',\n"
-    "             verify_every=None)\n--\n\n"
+    "             keep_epoch_logs=True, *, convention='standard')\n--\n\n"
     "Counts the FLOPs of a training run per batch and epoch, exactly, and writes them to CSV.\n\n"
     "estimator: what says what a batch costs, or a PyTorch model, whose operations are counted\n"
     "under that convention.\n"
@@ -283,8 +271,8 @@ static PyMethodDef tracker_methods[] = {
      "for epoch in ft.epochs(10): an epoch of a loop that you write yourself; an int or iterable."},
     {"steps", PYFT_METHOD(pyft_tracker_steps), METH_VARARGS | METH_KEYWORDS,
      "steps($self, loader)\n--\n\n"
-     "for batch in ft.steps(loader): a step of your own loop, whatever its body does. The first\n"
-     "of each kind is counted operation by operation, the others cost what it had cost."},
+     "for batch in ft.steps(loader): a step of your own loop, whatever its body does, counted\n"
+     "operation by operation."},
     {"step", PYFT_METHOD(pyft_tracker_step), METH_VARARGS | METH_KEYWORDS,
      "step($self, batch=None, *, batch_size=None)\n--\n\n"
      "with ft.step(batch): the same for one step."},
@@ -293,7 +281,6 @@ static PyMethodDef tracker_methods[] = {
      "with ft.phase('validate'): what runs inside is counted apart, under that name."},
     {"_add_step", pyft_tracker_add_step, METH_VARARGS, NULL},
     {"_end_epoch", pyft_tracker_end_epoch, METH_O, NULL},
-    {"_now", pyft_tracker_now_method, METH_NOARGS, NULL},
     {"print_total_flops", pyft_tracker_print_total, METH_NOARGS,
      "print_total_flops($self, /)\n--\n\nPrints the total and what it is made of, in one line."},
     {"save_batch_csv", PYFT_METHOD(pyft_tracker_save_batch_csv), METH_VARARGS | METH_KEYWORDS,
@@ -317,9 +304,6 @@ static PyGetSetDef tracker_getset[] = {
 #define OF_LOOPS(name, text) {#name, pyft_tracker_loops_attribute, NULL, text, #name}
     OF_LOOPS(counts, "All steps so far as a FlopCount, every phase."),
     OF_LOOPS(phase_counts, "The same apart, a dict: \"train\", and the names given to phase()."),
-    OF_LOOPS(traced_steps, "Steps that were counted operation by operation."),
-    OF_LOOPS(replayed_steps, "Steps that cost what one like them had cost."),
-    OF_LOOPS(unattributed_steps, "Steps of which nothing is known, and that are in no total."),
     {NULL, NULL, NULL, NULL, NULL},
 };
 

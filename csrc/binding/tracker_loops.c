@@ -97,12 +97,7 @@ loops_of(PyObject *object)
 {
     pyft_tracker *self = (pyft_tracker *)object;
     if (self->loops == NULL && pyft_tracker_check(self) == 0) {
-        PyObject *options =
-            self->trace_options == NULL ? PyTuple_New(0) : Py_NewRef(self->trace_options);
-        self->loops = options == NULL ? NULL
-                                      : pyft_call_helper("flops_tracker._steps", "Loops", "(OO)",
-                                                         object, options);
-        Py_XDECREF(options);
+        self->loops = pyft_call_helper("flops_tracker._steps", "Loops", "(O)", object);
     }
     return self->loops;
 }
@@ -110,7 +105,7 @@ loops_of(PyObject *object)
 static PyObject *
 call_loops(PyObject *object, const char *name, PyObject *args, PyObject *kwargs)
 {
-    PyObject *loops = loops_of(object);
+    PyObject *loops = check_by_hand((pyft_tracker *)object, name) < 0 ? NULL : loops_of(object);
     PyObject *method = loops == NULL ? NULL : PyObject_GetAttrString(loops, name);
     PyObject *result = method == NULL ? NULL : PyObject_Call(method, args, kwargs);
     Py_XDECREF(method);
@@ -148,35 +143,23 @@ pyft_tracker_loops_attribute(PyObject *object, void *name)
     return loops == NULL ? NULL : PyObject_GetAttrString(loops, name);
 }
 
-/* _add_step(batch_size, parts, now): a step that cost so many FLOPs in all its parts. */
+/* _add_step(batch_size, flops): a step of which the loops know what it cost. */
 PyObject *
 pyft_tracker_add_step(PyObject *object, PyObject *args)
 {
     pyft_tracker *self = (pyft_tracker *)object;
-    PyObject *size, *parts;
-    double now;
+    PyObject *size, *given;
     uint64_t batch_size;
-    ft_u128 flops = FT_U128_ZERO, part;
+    ft_u128 flops;
     ft_step step;
-    if (!PyArg_ParseTuple(args, "OO!d:_add_step", &size, &PyList_Type, &parts, &now) ||
-        pyft_to_u64(size, "batch_size", &batch_size) < 0) {
+    if (!PyArg_ParseTuple(args, "OO:_add_step", &size, &given) ||
+        pyft_to_u64(size, "batch_size", &batch_size) < 0 ||
+        pyft_to_u128(given, "FLOPs of a step", &flops) < 0) {
         return NULL;
     }
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(parts); i++) {
-        if (pyft_to_u128(PyList_GET_ITEM(parts, i), "FLOPs of a step", &part) < 0) {
-            return NULL;
-        }
-        flops = ft_u128_add(flops, part);
-    }
-    ft_status status = ft_epochs_batch(&self->run, batch_size, flops, now, &step);
+    ft_status status =
+        ft_epochs_batch(&self->run, batch_size, flops, pyft_tracker_now(self), &step);
     return status == FT_OK ? Py_NewRef(Py_None) : pyft_raise(status, "counting a step");
-}
-
-PyObject *
-pyft_tracker_now_method(PyObject *object, PyObject *unused)
-{
-    (void)unused;
-    return PyFloat_FromDouble(pyft_tracker_now((pyft_tracker *)object));
 }
 
 /* _end_epoch(complete) */
