@@ -106,22 +106,30 @@ def _kind(overload: OpOverload, packet: str) -> str:
     return "operation"
 
 
-def describe(overload: Any) -> tuple[Any, Any, Any, str, str, str, dict[str, tuple[int, Any]]]:
+def _changes_first_list(arguments: Any) -> bool:
+    first = arguments[0] if arguments else None
+    written = getattr(getattr(first, "alias_info", None), "is_write", False)
+    return written and isinstance(getattr(first, "type", None), torch.ListType)
+
+
+def describe(
+    overload: Any,
+) -> tuple[Any, Any, Any, str, str, str, dict[str, tuple[int, Any]], bool]:
     """What it is called, what kind it is, and how to call it.
 
     Callable, the same by its parts or None, that of nested tensors or None, name, name without
-    overload, kind, and each argument's position and default.
+    overload, kind, each argument's position and default, whether it changes a list of tensors.
     """
     if isinstance(overload, type):  # a class of modules that a user's rule counts as a whole
         name = overload.__qualname__
-        return overload, None, None, name, name, "operation", {}
+        return overload, None, None, name, name, "operation", {}, False
     if not isinstance(overload, OpOverload):
         name = f"higher_order.{overload.name()}"
         call = inspect.signature(type(overload).__call__).parameters
         # Without the operator itself.
         arguments = {key: (at - 1, None) for at, key in enumerate(call)}
         kind = "operation" if name in _COUNTED_WHOLE else "control"
-        return overload, None, None, name, name, kind, arguments
+        return overload, None, None, name, name, kind, arguments, False
     name = str(overload)
     packet = name.rsplit(".", 1)[0]
     arguments = {
@@ -136,7 +144,8 @@ def describe(overload: Any) -> tuple[Any, Any, Any, str, str, str, dict[str, tup
     if parts or packet in _NESTED:
         key = next((key for key in _NESTED_KEYS if _has_kernel(overload, key.name)), None)
         nested_parts = key and functools.partial(overload._op_dk, key)
-    return overload._op, parts, nested_parts, name, packet, kind, arguments
+    changes_lists = _changes_first_list(overload._schema.arguments)
+    return overload._op, parts, nested_parts, name, packet, kind, arguments, changes_lists
 
 
 def stored(tensor: Any) -> tuple[int, int] | None:

@@ -4,6 +4,15 @@
 
 #include <string.h>
 
+static PyObject *
+flop_count_type(void)
+{
+    PyObject *module = PyImport_ImportModule("flops_tracker._counts");
+    PyObject *type = module == NULL ? NULL : PyObject_GetAttrString(module, "FlopCount");
+    Py_XDECREF(module);
+    return type;
+}
+
 PyObject *
 pyft_counter_counts(PyObject *object, void *unused)
 {
@@ -11,10 +20,8 @@ pyft_counter_counts(PyObject *object, void *unused)
     if (pyft_counter_check((pyft_counter *)object) < 0) {
         return NULL;
     }
-    PyObject *module = PyImport_ImportModule("flops_tracker._counts");
-    PyObject *type = module == NULL ? NULL : PyObject_GetAttrString(module, "FlopCount");
+    PyObject *type = flop_count_type();
     PyObject *counts = type == NULL ? NULL : pyft_counts_new((pyft_counter *)object, type);
-    Py_XDECREF(module);
     Py_XDECREF(type);
     PyObject *model = ((pyft_counter *)object)->model;
     if (counts != NULL && model != NULL) {
@@ -34,10 +41,6 @@ pyft_counter_counts_as(PyObject *object, PyObject *type)
     pyft_counter *self = (pyft_counter *)object;
     if (pyft_counter_check(self) < 0) {
         return NULL;
-    }
-    if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, self->state->counts_type)) {
-        return PyErr_Format(PyExc_TypeError, "counts are a subclass of OperationCounts, not %R",
-                            type);
     }
     return pyft_counts_new(self, type);
 }
@@ -91,14 +94,12 @@ pyft_counter_dir(PyObject *object, PyObject *unused)
     (void)unused;
     PyObject *own = PyObject_CallMethod((PyObject *)&PyBaseObject_Type, "__dir__", "O", object);
     PyObject *names = own == NULL ? NULL : PySet_New(own);
-    PyObject *module = names == NULL ? NULL : PyImport_ImportModule("flops_tracker._counts");
-    PyObject *type = module == NULL ? NULL : PyObject_GetAttrString(module, "FlopCount");
+    PyObject *type = names == NULL ? NULL : flop_count_type();
     PyObject *others = type == NULL ? NULL : PyObject_Dir(type);
     PyObject *done = others == NULL ? NULL : PyObject_CallMethod(names, "update", "O", others);
     PyObject *list = done == NULL ? NULL : PySequence_List(names);
     Py_XDECREF(own);
     Py_XDECREF(names);
-    Py_XDECREF(module);
     Py_XDECREF(type);
     Py_XDECREF(others);
     Py_XDECREF(done);

@@ -39,7 +39,7 @@ pyft_counts_empty(PyTypeObject *type, pyft_state *state, const ft_convention *co
 static int
 take_tally(pyft_counts *self, const ft_tally *tally)
 {
-    ft_status status = ft_tally_merge(&self->tally, tally, 1);
+    ft_status status = ft_tally_merge(&self->tally, tally);
     return status == FT_OK ? 0 : (pyft_raise(status, "copying counts"), -1);
 }
 
@@ -63,6 +63,11 @@ pyft_counts_new(pyft_counter *counter, PyObject *type)
 PyObject *
 pyft_counts_of(pyft_counter *counter, const ft_tally *tally, PyObject *type)
 {
+    if (!PyType_Check(type) ||
+        !PyType_IsSubtype((PyTypeObject *)type, counter->state->counts_type)) {
+        return PyErr_Format(PyExc_TypeError, "counts are a subclass of OperationCounts, not %R",
+                            type);
+    }
     pyft_counts *self =
         pyft_counts_empty((PyTypeObject *)type, counter->state, counter->convention);
     if (self == NULL) {

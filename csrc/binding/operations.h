@@ -34,7 +34,7 @@ typedef struct {
     int row_count, role_counts[FT_MAX_ROWS]; /* roles beyond have no source */
     PyObject *user_rule;                     /* a callable, or NULL */
     bool each;                               /* works on lists of tensors, element by element */
-    bool update; /* changes lists of tensors in place, as optimizers do */
+    bool update; /* of an optimizer, or changes lists of tensors in place as they do */
 } pyft_op;
 
 typedef struct {

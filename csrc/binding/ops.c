@@ -9,6 +9,7 @@ enum { NAME_SIZE = 160 };
 /* What flops_tracker._operations.describe says; all borrowed from its result. */
 typedef struct {
     PyObject *call, *parts, *nested_parts, *name, *packet, *kind, *arguments;
+    int changes_lists;
 } description;
 
 /* The names under which a map may have the operation, from the narrowest to the widest: the
@@ -133,9 +134,7 @@ resolve(pyft_state *state, const description *known, pyft_op *op)
     op->call = Py_NewRef(known->call);
     op->parts = known->parts == Py_None ? NULL : Py_NewRef(known->parts);
     op->nested_parts = known->nested_parts == Py_None ? NULL : Py_NewRef(known->nested_parts);
-    op->update =
-        packet[0] != '\0' && packet[strlen(packet) - 1] == '_' &&
-        (strncmp(packet, "aten._foreach_", 14) == 0 || strncmp(packet, "aten._amp_", 10) == 0);
+    op->update = known->changes_lists != 0;
     op->name = Py_NewRef(known->name);
     op->packet = Py_NewRef(known->packet);
     op->kind = kind_of(known->kind);
@@ -150,6 +149,7 @@ resolve(pyft_state *state, const description *known, pyft_op *op)
     if (found > 0 && op->kind == PYFT_OP_UNKNOWN) {
         op->kind = PYFT_OP_COUNTED;
     }
+    op->update |= found > 0 && rows[0]->formula->op_class == FT_CLASS_OPTIMIZER;
     return op->kind == PYFT_OP_COUNTED ? attach_rows(op, rows, found, known->arguments) : 0;
 }
 
@@ -199,9 +199,10 @@ new_op(pyft_state *state, PyObject *overload)
     PyObject *described =
         pyft_call_helper("flops_tracker._operations", "describe", "(O)", overload);
     description known;
-    if (described == NULL || !PyArg_ParseTuple(described, "OOOUUUO!", &known.call, &known.parts,
-                                               &known.nested_parts, &known.name, &known.packet,
-                                               &known.kind, &PyDict_Type, &known.arguments)) {
+    if (described == NULL ||
+        !PyArg_ParseTuple(described, "OOOUUUO!p", &known.call, &known.parts, &known.nested_parts,
+                          &known.name, &known.packet, &known.kind, &PyDict_Type, &known.arguments,
+                          &known.changes_lists)) {
         Py_XDECREF(described);
         return NULL;
     }

@@ -21,7 +21,7 @@ tally_settle(PyObject *object, PyObject *unused)
     phase_tally *self = (phase_tally *)object;
     ft_tally *tally = &self->counter->tally;
     ft_u128 flops = ft_tally_total(tally, self->counter->convention);
-    ft_status status = ft_tally_merge(&self->settled, tally, 1);
+    ft_status status = ft_tally_merge(&self->settled, tally);
     if (status != FT_OK) {
         return pyft_raise(status, "counting a step");
     }
@@ -71,20 +71,15 @@ tally_counts(PyObject *object, PyObject *args)
     if (!PyArg_ParseTuple(args, "OO!:counts", &type, &PyList_Type, &others)) {
         return NULL;
     }
-    if (!PyType_Check(type) ||
-        !PyType_IsSubtype((PyTypeObject *)type, self->counter->state->counts_type)) {
-        return PyErr_Format(PyExc_TypeError, "counts are a subclass of OperationCounts, not %R",
-                            type);
-    }
     ft_tally_init(&sum, ft_allocator_libc());
-    ft_status status = ft_tally_merge(&sum, &self->settled, 1);
+    ft_status status = ft_tally_merge(&sum, &self->settled);
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(others) && status == FT_OK; i++) {
         PyObject *other = PyList_GET_ITEM(others, i);
         if (Py_TYPE(other) != Py_TYPE(object) || ((phase_tally *)other)->counter != self->counter) {
             ft_tally_clear(&sum);
             return PyErr_Format(PyExc_TypeError, "%R is no tally of the same counter", other);
         }
-        status = ft_tally_merge(&sum, &((phase_tally *)other)->settled, 1);
+        status = ft_tally_merge(&sum, &((phase_tally *)other)->settled);
     }
     PyObject *counts = status == FT_OK ? pyft_counts_of(self->counter, &sum, type)
                                        : pyft_raise(status, "adding up steps");

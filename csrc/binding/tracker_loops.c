@@ -112,29 +112,15 @@ call_loops(PyObject *object, const char *name, PyObject *args, PyObject *kwargs)
     return result;
 }
 
-PyObject *
-pyft_tracker_epochs(PyObject *object, PyObject *args, PyObject *kwargs)
-{
-    return call_loops(object, "epochs", args, kwargs);
-}
-
-PyObject *
-pyft_tracker_steps(PyObject *object, PyObject *args, PyObject *kwargs)
-{
-    return call_loops(object, "steps", args, kwargs);
-}
-
-PyObject *
-pyft_tracker_step(PyObject *object, PyObject *args, PyObject *kwargs)
-{
-    return call_loops(object, "step", args, kwargs);
-}
-
-PyObject *
-pyft_tracker_phase(PyObject *object, PyObject *args, PyObject *kwargs)
-{
-    return call_loops(object, "phase", args, kwargs);
-}
+#define OF_LOOPS(name)                                                                \
+    PyObject *pyft_tracker_##name(PyObject *object, PyObject *args, PyObject *kwargs) \
+    {                                                                                 \
+        return call_loops(object, #name, args, kwargs);                               \
+    }
+OF_LOOPS(epochs)
+OF_LOOPS(steps)
+OF_LOOPS(step)
+OF_LOOPS(phase)
 
 PyObject *
 pyft_tracker_loops_attribute(PyObject *object, void *name)

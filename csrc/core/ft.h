@@ -9,7 +9,6 @@
 #include "ft_epochs.h"
 #include "ft_ledger.h"
 #include "ft_registry.h"
-#include "ft_replay.h"
 #include "ft_rule.h"
 #include "ft_shape.h"
 #include "ft_tally.h"
