@@ -119,7 +119,7 @@ def described(value: Any) -> Hashable:
 
     kind = type(value)
     if isinstance(value, torch.Tensor):
-        if value.is_nested:
+        if value.is_nested or value.layout is not torch.strided:  # work goes by what it stores
             raise UnknownContent
         return kind, value.shape, value.dtype, value.layout, value.requires_grad
     if value is None or kind in (bool, int, float, str, bytes):

@@ -200,12 +200,22 @@ def step_key(model: Any, optimizer: Any, batch: Any, device: str) -> Hashable:
 
 def optimizer_state(optimizer: Any) -> Hashable:
     """What decides which work a step of it does; None where that can't be told."""
+    import torch
+
     kind = type(optimizer)
     steady = kind.__module__.startswith("torch.optim.") and kind.__name__ in _STEADY
     if not steady or optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
         return None
+    gradients = (p.grad for group in optimizer.param_groups for p in group["params"])
+    if any(grad is not None and grad.layout is not torch.strided for grad in gradients):
+        return None  # how much a sparse one stores depends on the batch
     groups = tuple(
-        (len(group["params"]), *((k, _switch(v)) for k, v in group.items() if k not in _RATES))
+        # A rate of -1 scales nothing: alpha is 1.
+        (
+            group.get("lr") == -1,
+            len(group["params"]),
+            *((k, _switch(v)) for k, v in group.items() if k not in _RATES),
+        )
         for group in optimizer.param_groups
     )
     return groups, len(optimizer.state), sum(map(bool, optimizer.state.values()))

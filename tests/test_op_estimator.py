@@ -10,7 +10,13 @@ from torch import nn
 from torch.nn import functional as F
 from training_models import STEP, linear, same_state, sgd, state_of, toy_batches
 
-from flops_tracker import FlopsTracker, TorchAutoEstimator, TorchOpEstimator, _op_estimator
+from flops_tracker import (
+    FlopCounter,
+    FlopsTracker,
+    TorchAutoEstimator,
+    TorchOpEstimator,
+    _op_estimator,
+)
 from flops_tracker._op_estimator import step_key
 
 
@@ -80,6 +86,63 @@ def test_functional_work_is_seen():
     ft = bound(Attention(), loader, loss_fn=lambda output, target: output.sum())
     # x w: 2·10·16 = 320; (x w) x': 2·2·5·5·4 = 400; backward: to x w 400, to w 320.
     assert ft.run(1) == 320 + 400 + 400 + 320
+
+
+def counted_in_full(model, optimizer, batches):
+    with FlopCounter() as counter:
+        for data, target in batches:
+            optimizer.zero_grad()
+            F.cross_entropy(model(data), target).backward()
+            optimizer.step()
+    return counter.total
+
+
+@pytest.mark.filterwarnings("ignore:Sparse")
+def test_sparse_gradients_are_counted_each_time():
+    """Adagrad adds up the rows of an index that comes twice: 1, 4 and 2 rows are left."""
+    target = torch.zeros(4, dtype=torch.int64)
+    batches = [(torch.tensor(ids), target) for ids in ([1, 1, 1, 1], [1, 2, 3, 4], [1, 1, 2, 2])]
+
+    def parts():
+        torch.manual_seed(0)
+        model = nn.Embedding(10, 3, sparse=True)
+        return model, torch.optim.Adagrad(model.parameters())
+
+    model, optimizer = parts()
+    ft = FlopsTracker(model).torch_bind(model, optimizer, train_loader=batches)
+    assert ft.run(3) == counted_in_full(*parts(), batches * 3)
+
+
+def test_sparse_batches_are_counted_each_time():
+    class Table(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(4, 3))
+
+        def forward(self, x):
+            return torch.sparse.mm(x, self.weight)
+
+    target = torch.zeros(4, dtype=torch.int64)
+    batches = [
+        (torch.diag(torch.tensor(d)).to_sparse(), target) for d in ([1.0] * 4, [0.0, 0, 0, 1])
+    ]
+    model = Table()
+    ft = FlopsTracker(model, convention="matmul")
+    ft.torch_bind(model, sgd(model), train_loader=batches)
+    ft.run(2)
+    # 4 entries and 1, each times a row of 3, in forward and for the weights.
+    assert [log.flops_batch for log in ft.step_logs] == [2 * 2 * 4 * 3, 2 * 2 * 1 * 3] * 2
+
+
+def test_a_rate_of_minus_one_scales_nothing():
+    """SGD adds -lr times the gradient: 2 per parameter, and 1 where that is 1."""
+    model = linear()
+    optimizer = sgd(model)
+    ft = FlopsTracker(model).torch_bind(model, optimizer, train_loader=toy_batches(4))
+    first, second = ft.run(1), ft.run(1)  # the first has no gradients to begin with
+    optimizer.param_groups[0]["lr"] = -1.0
+    parameters = sum(p.numel() for p in model.parameters())
+    assert ft.run(1) - second == second - first - parameters
 
 
 # ---- without training ----
