@@ -1,5 +1,7 @@
-"""What tests of counts share: a stack of equal layers, its phases in forwards of one; all work."""
+"""What tests of counts share: equal layers and their phases in forwards of one; work; products."""
 
+import subprocess
+import sys
 from collections import Counter
 
 import torch
@@ -36,3 +38,15 @@ def work(counter, biases="bias"):
             if kind != "bytes" and count:
                 total[biases if kind == "bias" else kind] += count
     return dict(total)
+
+
+# mm (2,2) times (2,2): 2*2*2*2 under `matmul`.
+MM = 16
+
+
+def mm_total(counter):
+    return counter.under("matmul").total
+
+
+def run_apart(script):
+    subprocess.run([sys.executable, "-P", "-c", script], check=True)
