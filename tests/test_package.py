@@ -30,7 +30,7 @@ def without(missing, code, folder):
 def test_the_package_imports_no_framework(tmp_path):
     code = """
 import flops_tracker
-print(sorted({"torch", "numpy", "sklearn", "rich", "tqdm"} & set(sys.modules)))
+print(sorted({"torch", "numpy", "sklearn", "rich", "click", "tqdm"} & set(sys.modules)))
 """
     assert without((), code, tmp_path) == ("[]\n", [])
 

@@ -1,0 +1,37 @@
+"""The command `flops-tracker`; each command of it is a module here, imported when called."""
+
+import importlib
+from typing import Any
+
+import click
+
+from .. import __version__
+
+_COMMANDS = {  # the module of that name has it as `command`
+    "run": "Count the FLOPs of a training script.",
+    "ledger": "Sum a project's training compute over its runs.",
+    "peak": "Measure this machine's peak FLOP/s.",
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, _: Any) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, _: Any, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        command = importlib.import_module(f".{name}", __name__).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, _: Any, formatter: click.HelpFormatter) -> None:
+        """List them without importing what they need."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.command(cls=_Commands)
+@click.version_option(__version__, prog_name="flops-tracker")
+def main() -> None:
+    """Exact FLOPs of training runs."""
