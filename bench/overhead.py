@@ -1,7 +1,8 @@
 """What FlopCounter costs beside an empty dispatch mode and PyTorch's FlopCounterMode.
 
 All variants of a workload are interleaved in one run; overhead is the time above no mode at all.
-``--memory`` counts objects kept over 10,000 steps, ``--llama`` counts a step of 405B parameters.
+``--steps`` compares steps of ft.steps that are not counted to bare ones, ``--memory`` counts
+objects kept over 10,000 steps, ``--llama`` counts a step of 405B parameters.
 """
 
 import gc
@@ -17,7 +18,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from flops_tracker import FlopCounter
+from flops_tracker import FlopCounter, FlopsTracker
 
 
 class EmptyMode(TorchDispatchMode):
@@ -51,7 +52,7 @@ def tiny_operations() -> Callable[[], None]:
     return step
 
 
-def training(model: nn.Module, x: torch.Tensor, **adamw: Any) -> Callable[[], None]:
+def training(model: nn.Module, x: torch.Tensor, **adamw: Any) -> Any:
     # Without a rate the weights stay: a step of numbers that vanish takes longer than others.
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, **adamw)
 
@@ -60,15 +61,16 @@ def training(model: nn.Module, x: torch.Tensor, **adamw: Any) -> Callable[[], No
         model(x).sum().backward()
         optimizer.step()
 
+    step.model = model  # type: ignore[attr-defined]
     return step
 
 
-def mlp(**adamw: Any) -> Callable[[], None]:
+def mlp(**adamw: Any) -> Any:
     layers = [layer for _ in range(5) for layer in (nn.Linear(32, 32), nn.ReLU())]
     return training(nn.Sequential(*layers), torch.randn(32, 32), **adamw)
 
 
-def resnet18() -> Callable[[], None]:
+def resnet18() -> Any:
     # Fused, since the loop makes temporary tensors whose pages cost more than what is compared.
     return training(models.resnet18(), torch.randn(2, 3, 32, 32), fused=True)
 
@@ -103,6 +105,54 @@ def overheads() -> None:
             f"{name:24} {(ours - base) / (best['empty mode'] - base):15.2f}   "
             f"{(ours - base) / (best['FlopCounterMode'] - base):20.2f}   {ours / base:8.2f}"
         )
+
+
+# ---- steps that are not counted ----
+
+
+def time_steps(loop: Any, step: Callable[[], None]) -> float:
+    start = time.process_time()
+    for _ in loop:
+        step()
+    return time.process_time() - start
+
+
+def steps(rounds: int = 25) -> None:
+    """Steps of ft.steps that are not counted, and bare ones, by turns."""
+    workloads = {
+        "MLP, AdamW fused": (mlp(fused=True), 200),
+        "MLP, AdamW loop": (mlp(foreach=False), 200),
+        "ResNet-18 at 32x32": (resnet18(), 6),
+        "nothing": (training_of_nothing(), 2000),
+        "nothing, 1000 tensors": (training_of_nothing(1000), 200),
+    }
+    for name, (step, count) in workloads.items():
+        tracker = FlopsTracker(step.model, trace="first")
+        batches = [torch.ones(1)] * count
+        for _ in tracker.steps(batches):
+            step()
+        bare = counted = float("inf")
+        for _ in range(rounds):
+            bare = min(bare, time_steps(batches, step) / count)
+            counted = min(counted, time_steps(tracker.steps(batches), step) / count)
+        all_steps = tracker.traced_steps + tracker.replayed_steps
+        print(
+            f"{name:24} {counted / bare:6.3f} x the bare step, {(counted - bare) * 1e6:6.2f} us "
+            f"more, {tracker.traced_steps} of {all_steps} counted"
+        )
+
+
+def training_of_nothing(tensors: int = 0) -> Any:
+    """Steps without work, in which only the bookkeeping is left; its parameters have gradients."""
+    model = nn.ParameterList(torch.ones(1) for _ in range(tensors))
+    for parameter in model:
+        parameter.grad = torch.ones(1)
+
+    def step() -> None:
+        pass
+
+    step.model = model  # type: ignore[attr-defined]
+    return step
 
 
 def memory(steps: int = 10_000) -> None:
@@ -163,7 +213,9 @@ def llama() -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
-    if "--memory" in sys.argv:
+    if "--steps" in sys.argv:
+        steps()
+    elif "--memory" in sys.argv:
         memory()
     elif "--llama" in sys.argv:
         llama()

@@ -205,6 +205,11 @@ def _leave(mode: Any) -> None:
         _process.flags = [True] * len(_FLAGS)
 
 
+def compiled_calls() -> int:
+    """How often compiled code was called while something was counted, and ran uncompiled."""
+    return Eager.calls
+
+
 def lower(counter: Any) -> None:
     """Put a counter's mode below all others of this thread, which may leave before it."""
     stack = _stack()

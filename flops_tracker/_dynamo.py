@@ -13,10 +13,13 @@ _NAME = "torch._dynamo.decorators"  # has set_stance, and is imported after what
 class Eager:
     """The stance "force_eager"; a stance that the user sets meanwhile holds from the end on."""
 
+    calls = 0  # of compiled code, in any thread, that ran uncompiled
+
     def __init__(self) -> None:
         self._theirs: Any = None
         self._decorators: Any = None
         self._set_stance: Any = None
+        self._read_stance: Any = None
         self._finder = _Finder(self)
 
     def begin(self) -> None:
@@ -35,6 +38,13 @@ class Eager:
         self._decorators = decorators
         decorators._set_stance = self._keep
         frames._stance = frames.DynamoStance("force_eager")  # type: ignore[union-attr]
+        self._read_stance = getattr(frames, "_callback_from_stance", None)
+        if self._read_stance is not None:
+            frames._callback_from_stance = self._note  # type: ignore[union-attr]
+
+    def _note(self, callback: Any) -> Any:
+        Eager.calls += callable(callback)  # of compiled code; to run uncompiled code it is False
+        return self._read_stance(callback)
 
     def _keep(self, stance: Any) -> Any:
         before, self._theirs = self._theirs, stance
@@ -46,7 +56,10 @@ class Eager:
             sys.meta_path.remove(self._finder)
         if self._decorators is not None:
             self._decorators._set_stance = self._set_stance
-            sys.modules["torch._dynamo.eval_frame"]._stance = self._theirs  # type: ignore[attr-defined]
+            frames: Any = sys.modules["torch._dynamo.eval_frame"]
+            frames._stance = self._theirs
+            if self._read_stance is not None:
+                frames._callback_from_stance = self._read_stance
             self._decorators = None
 
 

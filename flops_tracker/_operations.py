@@ -114,22 +114,23 @@ def _changes_first_list(arguments: Any) -> bool:
 
 def describe(
     overload: Any,
-) -> tuple[Any, Any, Any, str, str, str, dict[str, tuple[int, Any]], bool]:
+) -> tuple[Any, Any, Any, str, str, str, dict[str, tuple[int, Any]], bool, bool]:
     """What it is called, what kind it is, and how to call it.
 
     Callable, the same by its parts or None, that of nested tensors or None, name, name without
-    overload, kind, each argument's position and default, whether it changes a list of tensors.
+    overload, kind, each argument's position and default, whether it changes a list of tensors,
+    whether the size of its result depends on data.
     """
     if isinstance(overload, type):  # a class of modules that a user's rule counts as a whole
         name = overload.__qualname__
-        return overload, None, None, name, name, "operation", {}, False
+        return overload, None, None, name, name, "operation", {}, False, False
     if not isinstance(overload, OpOverload):
         name = f"higher_order.{overload.name()}"
         call = inspect.signature(type(overload).__call__).parameters
         # Without the operator itself.
         arguments = {key: (at - 1, None) for at, key in enumerate(call)}
         kind = "operation" if name in _COUNTED_WHOLE else "control"
-        return overload, None, None, name, name, kind, arguments, False
+        return overload, None, None, name, name, kind, arguments, False, False
     name = str(overload)
     packet = name.rsplit(".", 1)[0]
     arguments = {
@@ -145,7 +146,8 @@ def describe(
         key = next((key for key in _NESTED_KEYS if _has_kernel(overload, key.name)), None)
         nested_parts = key and functools.partial(overload._op_dk, key)
     changes_lists = _changes_first_list(overload._schema.arguments)
-    return overload._op, parts, nested_parts, name, packet, kind, arguments, changes_lists
+    call, varies = overload._op, torch.Tag.dynamic_output_shape in overload.tags
+    return call, parts, nested_parts, name, packet, kind, arguments, changes_lists, varies
 
 
 def stored(tensor: Any) -> tuple[int, int] | None:

@@ -40,6 +40,16 @@ def choice(name: str, value: Any, choices: Iterable[str]) -> str:
     raise ValueError(problem) if isinstance(value, str) else TypeError(problem)
 
 
+_VERIFY_EVERY = 500
+
+
+def trace(mode: Any, verify_every: Any) -> tuple[str, int]:
+    """Read which steps of a loop are counted; None stands for the default."""
+    mode = "auto" if mode is None else choice("trace", mode, ("auto", "always", "first"))
+    every = _VERIFY_EVERY if verify_every is None else whole("verify_every", verify_every, 1)
+    return mode, every
+
+
 def function(name: str, value: Any) -> None:
     """Refuse what is given as a function and is none; None stands for the default."""
     if value is not None and not callable(value):

@@ -1,52 +1,37 @@
-"""Loops that the user writes: epochs, steps and phases, counted operation by operation."""
+"""Loops that the user writes: epochs, steps and phases. The core keeps what is open (StepLoops)."""
 
-import threading
+import random
+import sys
+import warnings
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from . import _options
-from ._batches import batch_size
-from ._core import FlopCounter, PhaseTally
-from ._counting import lower
+from ._batches import batch_size, describe
+from ._core import FlopCounter, StepLoops, UncountedWarning
 from ._counts import FlopCount
 from ._op_estimator import TorchOpEstimator
 from ._untouched import root_of
 
-_TRAIN = "train"
 
-
-class _Span:
-    """A step or a phase while it is open; what runs in an inner one is not its own."""
-
-    def __init__(self, tally: Any, size: int | None) -> None:
-        self.tally = tally
-        self.size = size  # of a step that is recorded; None: a phase
-        self.closed = False
-
-
-class Loops:
+class Loops(StepLoops):
     """Epochs, steps and phases of one tracker."""
 
-    def __init__(self, tracker: Any) -> None:
+    def __init__(self, tracker: Any, options: tuple[str, int] | None) -> None:
         estimator = tracker.estimator
         if not isinstance(estimator, TorchOpEstimator):
             raise TypeError(
                 "steps are counted operation by operation: make FlopsTracker(model), or with a "
                 f"{type(estimator).__name__} call on_epoch_start, update_batch and on_epoch_end"
             )
+        model = root_of(estimator.model)
+        counter = FlopCounter(model, convention=estimator.convention, strict=estimator.strict)
+        trace, verify_every = options or _options.trace(None, None)
+        dim, seed = estimator.batch_dim, random.getrandbits(60)
+        super().__init__(tracker, counter, model, dim, trace, verify_every, seed)
         self._tracker = weakref.ref(tracker)
-        self._counter = FlopCounter(
-            root_of(estimator.model), convention=estimator.convention, strict=estimator.strict
-        )
-        self._batch_dim = estimator.batch_dim
-        self._tallies: dict[str, Any] = {}  # by phase
-        self._phase = _TRAIN
-        self._spans: list[_Span] = []  # the innermost last; the counter's work is that one's
-        self._thread = 0
-
-    # ---- what users call ----
 
     def epochs(self, epochs: int | Iterable[Any]) -> Iterator[Any]:
         """Open an epoch for each item, as the loop comes to it."""
@@ -54,6 +39,20 @@ class Loops:
         if not isinstance(items, Iterable):
             raise TypeError(f"epochs must be an int or iterable, not {epochs!r}")
         return self._epochs(items)
+
+    def _epochs(self, items: Iterable[Any]) -> Iterator[Any]:
+        for item in items:
+            tracker = self._tracker()
+            if tracker is None:
+                raise RuntimeError("the FlopsTracker of this loop is gone: keep it in a variable")
+            tracker.on_epoch_start()
+            del tracker
+            whole = False
+            try:
+                yield item
+                whole = True
+            finally:
+                self._end_epoch(whole)
 
     def steps(self, loader: Iterable[Any]) -> "_Steps":
         """Give the loader's batches; the body of the loop is a step."""
@@ -64,139 +63,41 @@ class Loops:
     @contextmanager
     def step(self, batch: Any = None, *, batch_size: int | None = None) -> Iterator[None]:
         """Count what runs inside as one step."""
-        size = self._size_of(batch)
         if batch_size is not None:
-            size = _options.whole("batch_size", batch_size, 0)
-        span = self.begin(size)
-        try:
+            batch_size = _options.whole("batch_size", batch_size, 0)
+        with self._open(self._begin_step(batch, batch_size)):
             yield
-        finally:
-            self.end(span)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Count what runs inside apart, under that name."""
         if not isinstance(name, str) or not name:
             raise TypeError(f"a phase is named by a word such as 'validate', not {name!r}")
-        before = self._phase
-        span = self._open(_Span(self._tally(name), None))
-        self._phase = name
-        try:
+        with self._open(self._begin_phase(name)):
             yield
-        finally:
-            self._phase = before
-            self.end(span)
 
-    # ---- reading ----
-
-    @property
-    def counts(self) -> Any:
-        """All phases together."""
-        first, *others = self._tallies.values() or [self._tally(_TRAIN)]
-        return first.counts(FlopCount, others)
-
-    @property
-    def phase_counts(self) -> dict[str, Any]:
-        """Each phase by its name."""
-        return {name: tally.counts(FlopCount, []) for name, tally in self._tallies.items()}
-
-    # ---- epochs ----
-
-    def _record(self) -> Any:
-        tracker = self._tracker()
-        if tracker is None:
-            raise RuntimeError("the FlopsTracker of this loop is gone: keep it in a variable")
-        return tracker
-
-    def _epochs(self, items: Iterable[Any]) -> Iterator[Any]:
-        for item in items:
-            self._record().on_epoch_start()
-            whole = False
-            try:
-                yield item
-                whole = True
-            finally:
-                self._record()._end_epoch(whole)
-
-    def loop(self, loader: Iterable[Any]) -> Iterator[Any]:
-        """Give batches, each in a step; without an epoch that is open, the loop is one."""
-        if self._phase != _TRAIN:  # which counts everything in it
-            yield from loader
-            return
-        tracker = self._record()
-        opened = not tracker._epoch_is_open
-        if opened:
-            tracker.on_epoch_start()
+    @contextmanager
+    def _open(self, number: int) -> Iterator[None]:
         whole = False
         try:
-            for batch in loader:
-                span = self.begin(self._size_of(batch))
-                try:
-                    yield batch
-                finally:
-                    self.end(span)
+            yield
             whole = True
         finally:
-            if opened:
-                tracker._end_epoch(whole)
+            self._end(number, whole)
 
-    # ---- spans ----
+    @property
+    def counts(self) -> FlopCount:
+        """All phases together."""
+        return self._counts(FlopCount)
 
-    def _tally(self, phase: str) -> Any:
-        if phase not in self._tallies:
-            self._tallies[phase] = PhaseTally(self._counter)
-        return self._tallies[phase]
-
-    def begin(self, size: int) -> _Span:
-        """Open a step; in another phase than training it is the phase's."""
-        return self._open(_Span(self._tally(self._phase), size if self._phase == _TRAIN else None))
-
-    def _open(self, span: _Span) -> _Span:
-        if not self._spans:
-            self._thread = threading.get_ident()
-            self._counter.__enter__()
-            lower(self._counter)  # a body may leave a mode that it entered in an earlier step
-        elif self._thread != threading.get_ident():
-            raise RuntimeError(
-                "a step or phase of this tracker is open in another thread: what this thread does "
-                "is counted there, if it was started inside; else give it a tracker of its own"
-            )
-        else:
-            self._spans[-1].tally.push()
-        self._spans.append(span)
-        return span
-
-    def end(self, span: _Span) -> None:
-        """Close a span; one that others are open in, as its loop is gone, when these are closed."""
-        span.closed = True
-        while self._spans and self._spans[-1].closed:
-            done = self._spans[-1]
-            if len(self._spans) == 1:
-                self._counter.__exit__(None, None, None)
-            flops = done.tally.settle()
-            self._spans.pop()
-            if self._spans:
-                self._spans[-1].tally.pop()
-            if done.size is not None:
-                self._add_step(done.size, flops)
-
-    def _add_step(self, size: int, flops: int) -> None:
-        tracker = self._record()
-        if not tracker._epoch_is_open:
-            tracker.on_epoch_start()
-        tracker._add_step(size, flops)
-
-    def _size_of(self, batch: Any) -> int:
-        """Samples in a batch; 1 where that can't be told."""
-        data = batch[0] if isinstance(batch, tuple | list) and len(batch) > 0 else batch
-        try:
-            return batch_size(data, self._batch_dim)
-        except TypeError:
-            return 1
+    @property
+    def phase_counts(self) -> dict[str, FlopCount]:
+        """Each phase by its name."""
+        return self._phase_counts(FlopCount)
 
 
 class _Steps:
-    """What steps() gives: each loop over it has a generator of its own."""
+    """What steps() gives: each loop over it has an iterator of its own."""
 
     def __init__(self, loops: Loops, loader: Iterable[Any]) -> None:
         self._loops = loops
@@ -206,4 +107,74 @@ class _Steps:
         return len(self._loader)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[Any]:
-        return self._loops.loop(self._loader)
+        return self._loops._iterate(self._loader)
+
+
+# ---- called by the core ----
+
+
+def _warn(text: str) -> None:
+    """Warn at the line of the user's that led here."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in _NOT_THEIRS:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, UncountedWarning, stacklevel=level + 1)
+
+
+_NOT_THEIRS = ("flops_tracker", "contextlib")
+
+
+def size_of(data: Any, batch_dim: Any) -> int:
+    """Samples in a batch; 1 where that can't be told."""
+    try:
+        return batch_size(data, batch_dim)
+    except TypeError:
+        return 1
+
+
+def tell_of_unknown_batch(batch: Any) -> None:
+    """Say once why steps are counted each time."""
+    what = (
+        "ft.step() was not given its batch, so"
+        if batch is None
+        else f"{describe(batch)} in place of a batch does not say what it holds, so"
+    )
+    _warn(
+        f"{what} each such step is counted operation by operation, which takes longer than "
+        "to know it by its batch: ft.step(batch), of tensors, numbers, text, and lists and dicts "
+        "of them"
+    )
+
+
+def tell_of_difference(
+    phase: str, flops: int, before: int, differs: bool, varies: bool, operation: str | None
+) -> None:
+    """Say that a step did other work than the one like it that stood for it, or may do so."""
+    text = ""
+    if differs:
+        text = (
+            f"a step of the phase {phase!r} that was counted again cost {flops:,} FLOPs and not "
+            f"{before:,} as the one before it: what it does depends on more than can be seen "
+            "of it, and steps since then may have been taken for what they were not"
+        )
+    if varies:
+        why = f"{operation} gives as much as data decides" if operation else "their work differs"
+        more = f"all steps like this one of the phase {phase!r} are counted from now on: {why}"
+        text = f"{text}; {more}" if text else more
+    _warn(text)
+
+
+def tell_of_surprises(phase: str) -> None:
+    """Say that knowing steps by those before them is given up."""
+    _warn(
+        f"many steps of the phase {phase!r} turned out to be like none before them, as where a "
+        "model drops layers at random: all are counted from now on"
+    )
+
+
+def tell_of_lost_steps(steps: int) -> None:
+    """Say what is in no total."""
+    _warn(
+        f"{steps} of the steps of this epoch did work that was never counted: they are in "
+        "unattributed_steps and in no total; trace='always' counts every step"
+    )

@@ -217,14 +217,14 @@ def steps(tracker, data=toy_batches()):
         model(x).sum().backward()
         adam.step()
 def validated(tracker):
-    with tracker.step(), tracker.phase("validate"):
+    with tracker.step(torch.ones(2, 4)), tracker.phase("validate"):
         model(torch.ones(2, 4))
 def raising(tracker):
     for x, y in tracker.steps(toy_batches()):
         raise KeyError
 loops = {
     "steps": lambda: steps(own),
-    "phases": lambda: (validated(own), own._end_epoch(True)),
+    "phases": lambda: (validated(own), own.on_epoch_end()),
     "a step that raises": lambda: refused(KeyError, raising, own),
     "a tracker": lambda: steps(FlopsTracker(model)),
     "counts of a run": lambda: (own.counts, own.phase_counts),

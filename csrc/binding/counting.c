@@ -144,6 +144,9 @@ count_rows(const pyft_thread *thread, pyft_made *made, ft_work_key key, pyft_num
     if (fits <= 0) {
         return fits < 0 ? -1 : add_unknown(thread, made, key);
     }
+    if (made->varies || made->is_sparse) {
+        thread->counter->varying = made->op->name;
+    }
     if (made->bounded && pyft_note_shapes(thread->counter->bounded, made) < 0) {
         return -1;
     }
@@ -217,6 +220,26 @@ count_stated(const pyft_thread *thread, pyft_made *made, ft_work_key key, PyObje
     return add(thread, key, &cost, 1);
 }
 
+/* aten.index gives as many elements as a mask has, and else as many as it is given indices. */
+static bool
+depends_on_data(const pyft_torch *torch, const pyft_op *op, PyObject *args)
+{
+    PyObject *indices = PyTuple_GET_SIZE(args) > 1 ? PyTuple_GET_ITEM(args, 1) : NULL;
+    if (PyUnicode_CompareWithASCIIString(op->packet, "aten.index") != 0 || indices == NULL ||
+        !PyList_Check(indices)) {
+        return true;
+    }
+    bool masked = false;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(indices) && !masked; i++) {
+        PyObject *index = PyList_GET_ITEM(indices, i);
+        PyObject *dtype = index == Py_None ? NULL : PyObject_GetAttrString(index, "dtype");
+        masked = dtype != NULL && (dtype == torch->bool_dtype || dtype == torch->byte_dtype);
+        Py_XDECREF(dtype);
+        PyErr_Clear();
+    }
+    return masked;
+}
+
 /* A graph that is recorded from tensors without data is no work; -1 with an exception. */
 static int
 is_traced(const pyft_torch *torch, PyObject *result)
@@ -255,6 +278,9 @@ pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *
         return -1;
     }
     pyft_calls_place(counter->calls, thread->call, &place);
+    if (op->varies && depends_on_data(&counter->state->counting->torch, op, args)) {
+        counter->varying = op->name;
+    }
     ft_work_key key = {.op = number,
                        .module = place.module,
                        .phase = (uint8_t)place.phase,
@@ -279,7 +305,7 @@ pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *
     made.result = result;
     made.element = -1;
     made.causal = counter->causal;
-    made.bounded = false;
+    made.bounded = made.varies = false;
     if (formula != NULL) {
         return count_stated(thread, &made, key, formula);
     }

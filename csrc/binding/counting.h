@@ -108,6 +108,7 @@ typedef struct pyft_counter {
     pyft_calls *calls;         /* NULL where calls are not recorded */
     PyObject *observer;        /* told before and after each call that is recorded; or NULL */
     PyObject *formulas;        /* packet name: a formula of this counter alone; or NULL */
+    PyObject *varying;         /* borrowed: name of an operation whose work data decided; or NULL */
     bool strict, causal, active;
 } pyft_counter;
 
@@ -161,6 +162,8 @@ PyObject *pyft_counter_new_mode(PyObject *counter, PyObject *unused);
 /* Its hooks, called for every module of the process. */
 PyObject *pyft_counter_enter_module(PyObject *counter, PyObject *const *args, Py_ssize_t count);
 PyObject *pyft_counter_leave_module(PyObject *counter, PyObject *const *args, Py_ssize_t count);
+/* Counting began inside of an optimizer's step, whose beginning it has not seen. */
+PyObject *pyft_counter_enter_step(PyObject *counter, PyObject *unused);
 /* Whether this thread comes from a backward, which what it does next is an update after; sets it.
  */
 bool pyft_counter_swap_after_backward(pyft_counter *counter, bool after);
@@ -180,6 +183,8 @@ typedef struct {
 } pyft_place;
 
 int pyft_record_enter(pyft_thread *thread, PyObject *args, const pyft_torch *torch);
+/* An optimizer's step, to the end of the record_function block that is open. */
+int pyft_step_enter(pyft_thread *thread, const pyft_torch *torch);
 void pyft_record_exit(pyft_thread *thread);
 /* `args`: what the operation was given. */
 int pyft_place_of(pyft_thread *thread, const pyft_op *op, PyObject *args, pyft_place *place);
@@ -264,6 +269,6 @@ PyObject *pyft_counts_new(pyft_counter *counter, PyObject *type);
 PyObject *pyft_counts_of(pyft_counter *counter, const ft_tally *tally, PyObject *type);
 int pyft_add_counts(PyObject *module, pyft_state *state);
 int pyft_add_counter(PyObject *module, pyft_state *state);
-int pyft_add_phase_tally(PyObject *module); /* phase_tally.c */
+int pyft_add_loops(PyObject *module, pyft_state *state); /* loops_type.c */
 
 #endif

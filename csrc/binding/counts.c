@@ -39,7 +39,7 @@ pyft_counts_empty(PyTypeObject *type, pyft_state *state, const ft_convention *co
 static int
 take_tally(pyft_counts *self, const ft_tally *tally)
 {
-    ft_status status = ft_tally_merge(&self->tally, tally);
+    ft_status status = ft_tally_merge(&self->tally, tally, 1);
     return status == FT_OK ? 0 : (pyft_raise(status, "copying counts"), -1);
 }
 

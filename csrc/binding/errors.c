@@ -48,3 +48,9 @@ pyft_raise(ft_status status, const char *doing)
     PyErr_Format(type, "%s: %s", doing, ft_status_text(status));
     return NULL;
 }
+
+void
+pyft_put_exception(PyObject *error)
+{
+    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(error)), error, PyException_GetTraceback(error));
+}

@@ -60,7 +60,7 @@ module_exec(PyObject *module)
         pyft_add_walk(module, state) < 0 || pyft_add_torch_estimators(module, state) < 0 ||
         pyft_add_records(module, state) < 0 || pyft_add_tracker(module, state) < 0 ||
         pyft_add_epochs(module, state) < 0 || pyft_add_counts(module, state) < 0 ||
-        pyft_add_counter(module, state) < 0 || pyft_add_phase_tally(module) < 0) {
+        pyft_add_counter(module, state) < 0 || pyft_add_loops(module, state) < 0) {
         return -1;
     }
     if (PyModule_AddStringConstant(module, "STEP_CSV_HEADER", FT_CSV_STEP_HEADER) < 0 ||
@@ -79,6 +79,7 @@ module_exec(PyObject *module)
     DO((state)->walk_type);           \
     DO((state)->tracker_type);        \
     DO((state)->epoch_iterator_type); \
+    DO((state)->steps_iterator_type); \
     DO((state)->step_log_type);       \
     DO((state)->epoch_log_type);      \
     DO((state)->layer_type);          \

@@ -207,6 +207,20 @@ axes_operand(pyft_made *made, PyObject *value, ft_operand *operand)
     return 0;
 }
 
+/* An operand that is in what a tensor holds. */
+static int
+contents_operand(pyft_made *made, ft_source_kind kind, PyObject *value, int64_t *dims,
+                 ft_operand *operand)
+{
+    const pyft_torch *torch = &made->state->counting->torch;
+    int result = kind == FT_FROM_ENTRIES   ? pyft_entries_operand(made, value, operand)
+                 : kind == FT_FROM_LENGTHS ? pyft_lengths_operand(made, value, dims, operand)
+                 : kind == FT_FROM_BLOCKS  ? pyft_blocks_operand(made, value, dims, operand)
+                                           : pyft_nested_operand(torch, value, dims, operand);
+    made->varies = made->varies || operand->present;
+    return result;
+}
+
 int
 pyft_made_operand(pyft_made *made, int row, int role, int64_t *dims, ft_operand *operand)
 {
@@ -224,13 +238,10 @@ pyft_made_operand(pyft_made *made, int row, int role, int64_t *dims, ft_operand 
     case FT_FROM_AXES:
         return axes_operand(made, value, operand);
     case FT_FROM_ENTRIES:
-        return pyft_entries_operand(made, value, operand);
     case FT_FROM_LENGTHS:
-        return pyft_lengths_operand(made, value, dims, operand);
     case FT_FROM_BLOCKS:
-        return pyft_blocks_operand(made, value, dims, operand);
     case FT_FROM_NESTED:
-        return pyft_nested_operand(&made->state->counting->torch, value, dims, operand);
+        return contents_operand(made, source->kind, value, dims, operand);
     case FT_FROM_PACKED:
         if (pyft_packed_bias(value, &number) < 0) {
             return -1;

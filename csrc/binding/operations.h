@@ -35,6 +35,8 @@ typedef struct {
     PyObject *user_rule;                     /* a callable, or NULL */
     bool each;                               /* works on lists of tensors, element by element */
     bool update; /* of an optimizer, or changes lists of tensors in place as they do */
+    bool varies; /* the size of what it gives depends on data; of aten.index, where a mask is given
+                  */
 } pyft_op;
 
 typedef struct {
@@ -65,6 +67,8 @@ PyObject *pyft_explain_call(PyObject *module, PyObject *args);
     X(tensor_type, "torch", "Tensor")                                                   \
     X(parameter_type, "torch.nn", "Parameter")                                          \
     X(strided, "torch", "strided")                                                      \
+    X(bool_dtype, "torch", "bool")                                                      \
+    X(byte_dtype, "torch", "uint8")                                                     \
     X(graph_task, "torch._C", "_current_graph_task_id")                                 \
     X(grad_enabled, "torch", "is_grad_enabled")                                         \
     X(sequence, "torch._C._autograd", "_get_sequence_nr")                               \
@@ -132,6 +136,7 @@ typedef struct {
     Py_ssize_t element;               /* -1 where the operation does not work on lists */
     bool causal;                      /* the option causal="exact" */
     bool bounded; /* lengths that it has were not read: the most that they can be is counted */
+    bool varies;  /* what it cost was read from what tensors hold */
     int tensor_count, argument_count; /* each tensor once; those of the arguments come first */
     int first_result;                 /* in `tensors`; -1 where the result has none */
     pyft_tensor tensors[PYFT_MAX_TENSORS];

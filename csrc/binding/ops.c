@@ -9,7 +9,7 @@ enum { NAME_SIZE = 160 };
 /* What flops_tracker._operations.describe says; all borrowed from its result. */
 typedef struct {
     PyObject *call, *parts, *nested_parts, *name, *packet, *kind, *arguments;
-    int changes_lists;
+    int changes_lists, varies;
 } description;
 
 /* The names under which a map may have the operation, from the narrowest to the widest: the
@@ -135,6 +135,7 @@ resolve(pyft_state *state, const description *known, pyft_op *op)
     op->parts = known->parts == Py_None ? NULL : Py_NewRef(known->parts);
     op->nested_parts = known->nested_parts == Py_None ? NULL : Py_NewRef(known->nested_parts);
     op->update = known->changes_lists != 0;
+    op->varies = known->varies != 0;
     op->name = Py_NewRef(known->name);
     op->packet = Py_NewRef(known->packet);
     op->kind = kind_of(known->kind);
@@ -200,9 +201,9 @@ new_op(pyft_state *state, PyObject *overload)
         pyft_call_helper("flops_tracker._operations", "describe", "(O)", overload);
     description known;
     if (described == NULL ||
-        !PyArg_ParseTuple(described, "OOOUUUO!p", &known.call, &known.parts, &known.nested_parts,
+        !PyArg_ParseTuple(described, "OOOUUUO!pp", &known.call, &known.parts, &known.nested_parts,
                           &known.name, &known.packet, &known.kind, &PyDict_Type, &known.arguments,
-                          &known.changes_lists)) {
+                          &known.changes_lists, &known.varies)) {
         Py_XDECREF(described);
         return NULL;
     }

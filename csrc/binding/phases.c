@@ -7,16 +7,9 @@
 /* ---- optimizer steps: record_function blocks named "Optimizer.step#..." ---- */
 
 int
-pyft_record_enter(pyft_thread *thread, PyObject *args, const pyft_torch *torch)
+pyft_step_enter(pyft_thread *thread, const pyft_torch *torch)
 {
-    static const char step[] = "Optimizer.step#";
-    PyObject *name = PyTuple_GET_SIZE(args) > 0 ? PyTuple_GET_ITEM(args, 0) : Py_None;
-    const char *text = PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : "";
-    thread->records++;
-    if (text == NULL) {
-        return -1;
-    }
-    if (strncmp(text, step, sizeof step - 1) != 0 || thread->step_count == PYFT_MAX_STEPS) {
+    if (thread->step_count == PYFT_MAX_STEPS) {
         return 0;
     }
     pyft_scope_cut(thread); /* a step is outside of modules */
@@ -27,6 +20,19 @@ pyft_record_enter(pyft_thread *thread, PyObject *args, const pyft_torch *torch)
     thread->steps[thread->step_count].depth = thread->records;
     thread->steps[thread->step_count++].graph_task = (long)task;
     return 0;
+}
+
+int
+pyft_record_enter(pyft_thread *thread, PyObject *args, const pyft_torch *torch)
+{
+    static const char step[] = "Optimizer.step#";
+    PyObject *name = PyTuple_GET_SIZE(args) > 0 ? PyTuple_GET_ITEM(args, 0) : Py_None;
+    const char *text = PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : "";
+    thread->records++;
+    if (text == NULL) {
+        return -1;
+    }
+    return strncmp(text, step, sizeof step - 1) == 0 ? pyft_step_enter(thread, torch) : 0;
 }
 
 void

@@ -18,7 +18,7 @@ typedef struct pyft_state {
     ft_registry registry;
     struct pyft_counting *counting; /* NULL until operations are counted */
     PyTypeObject *estimator_type, *sgd_type, *torch_layer_type, *torch_auto_type, *torch_cnn_type;
-    PyTypeObject *walk_type, *tracker_type, *epoch_iterator_type;
+    PyTypeObject *walk_type, *tracker_type, *epoch_iterator_type, *steps_iterator_type;
     PyTypeObject *counter_type, *counts_type, *mode_type;
     PyTypeObject *step_log_type, *epoch_log_type, *layer_type, *rule_type, *convention_type,
         *operation_row_type;
@@ -34,6 +34,8 @@ pyft_state *pyft_state_of(PyTypeObject *type);
 PyObject *pyft_raise(ft_status status, const char *doing);
 /* The exception that is set, which is cleared; a new reference. */
 PyObject *pyft_take_exception(void);
+/* Sets it again; steals it. */
+void pyft_put_exception(PyObject *error);
 
 /* convert.c: 0, or -1 with an exception that names `what`. */
 PyObject *pyft_from_u128(ft_u128 count);
@@ -102,6 +104,7 @@ typedef struct {
     PyObject *written;  /* dict: the CSV files that are its own, as it left them */
     PyObject *iterator; /* borrowed: the EpochIterator that has not ended yet */
     PyObject *loops;    /* epochs, steps and phases of loops that the user writes; NULL before */
+    PyObject *trace_options; /* of these: (trace, verify_every), or NULL */
     PyObject *weak_references;
     ft_epochs run;
     bool estimator_in_c; /* it answers without a call into Python */
@@ -138,8 +141,6 @@ PyObject *pyft_tracker_steps(PyObject *tracker, PyObject *args, PyObject *kwargs
 PyObject *pyft_tracker_step(PyObject *tracker, PyObject *args, PyObject *kwargs);
 PyObject *pyft_tracker_phase(PyObject *tracker, PyObject *args, PyObject *kwargs);
 PyObject *pyft_tracker_loops_attribute(PyObject *tracker, void *name);
-PyObject *pyft_tracker_add_step(PyObject *tracker, PyObject *args);
-PyObject *pyft_tracker_end_epoch(PyObject *tracker, PyObject *complete);
 
 /* records.c */
 int pyft_add_records(PyObject *module, pyft_state *state);

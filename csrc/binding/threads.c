@@ -211,3 +211,18 @@ pyft_counter_leave_module(PyObject *object, PyObject *const *args, Py_ssize_t co
     pyft_thread_release(thread);
     return left < 0 ? NULL : Py_NewRef(Py_None);
 }
+
+PyObject *
+pyft_counter_enter_step(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    pyft_counter *self = (pyft_counter *)object;
+    pyft_thread *thread = hold_counted(self);
+    if (thread == NULL) {
+        Py_RETURN_NONE;
+    }
+    thread->records++;
+    int entered = pyft_step_enter(thread, &self->state->counting->torch);
+    pyft_thread_release(thread);
+    return entered < 0 ? NULL : Py_NewRef(Py_None);
+}

@@ -115,19 +115,19 @@ tracker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 static int
 tracker_init(PyObject *object, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {
-        "estimator",  "run_name", "log_wall_time", "keep_batch_logs", "keep_epoch_logs",
-        "convention", NULL};
+    static char *names[] = {"estimator",       "run_name",        "log_wall_time",
+                            "keep_batch_logs", "keep_epoch_logs", "convention",
+                            "trace",           "verify_every",    NULL};
     pyft_tracker *self = (pyft_tracker *)object;
     pyft_state *state = pyft_state_of(Py_TYPE(object));
-    PyObject *estimator, *run_name = NULL;
+    PyObject *estimator, *run_name = NULL, *trace = Py_None, *verify_every = Py_None;
     const char *convention = NULL;
     pyft_switch log_wall_time = {"log_wall_time", 1}, keep_steps = {"keep_batch_logs", 1},
                 keep_epochs = {"keep_epoch_logs", 1};
-    if (state == NULL ||
-        !PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO&O&O&$s:FlopsTracker", names, &estimator,
-                                     &run_name, pyft_to_switch, &log_wall_time, pyft_to_switch,
-                                     &keep_steps, pyft_to_switch, &keep_epochs, &convention)) {
+    if (state == NULL || !PyArg_ParseTupleAndKeywords(
+                             args, kwargs, "O|OO&O&O&$sOO:FlopsTracker", names, &estimator,
+                             &run_name, pyft_to_switch, &log_wall_time, pyft_to_switch, &keep_steps,
+                             pyft_to_switch, &keep_epochs, &convention, &trace, &verify_every)) {
         return -1;
     }
     if (run_name != NULL && !PyUnicode_Check(run_name)) {
@@ -143,6 +143,13 @@ tracker_init(PyObject *object, PyObject *args, PyObject *kwargs)
             return -1;
         }
         Py_SETREF(self->run_name, run_name);
+    }
+    if (trace != Py_None || verify_every != Py_None) {
+        Py_XSETREF(self->trace_options, pyft_call_helper("flops_tracker._options", "trace", "(OO)",
+                                                         trace, verify_every));
+        if (self->trace_options == NULL) {
+            return -1;
+        }
     }
     if ((estimator = pyft_take_estimator(estimator, convention, state)) == NULL) {
         return -1;
@@ -176,6 +183,7 @@ tracker_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->estimator);
     Py_VISIT(self->training);
     Py_VISIT(self->loops);
+    Py_VISIT(self->trace_options);
     Py_VISIT(self->written);
     return 0;
 }
@@ -186,6 +194,7 @@ tracker_clear(PyObject *object)
     pyft_tracker *self = (pyft_tracker *)object;
     Py_CLEAR(self->training);
     Py_CLEAR(self->loops);
+    Py_CLEAR(self->trace_options);
     self->estimator_in_c = false;
     Py_XSETREF(self->estimator, Py_NewRef(Py_None)); /* may be used on, by a finalizer */
     return 0;
@@ -212,10 +221,14 @@ tracker_dealloc(PyObject *object)
 PyDoc_STRVAR(
     tracker_doc,
     "FlopsTracker(estimator, run_name='run', log_wall_time=True, keep_batch_logs=True,\n"
-    "             keep_epoch_logs=True, *, convention='standard')\n--\n\n"
+    "             keep_epoch_logs=True, *, convention='standard', trace='auto',\n"
+    "             verify_every=None)\n--\n\n"
     "Counts the FLOPs of a training run per batch and epoch, exactly, and writes them to CSV.\n\n"
     "estimator: what says what a batch costs, or a PyTorch model, whose operations are counted\n"
     "under that convention.\n"
+    "trace: which steps of ft.steps are counted as they run: 'auto', the first of each kind and\n"
+    "now and then one more, about every verify_every-th in the long run; 'first', these alone;\n"
+    "'always', all. The others cost what one like them had cost.\n"
     "It trains:   for _ in FlopsTracker(est).torch_bind(model, optimizer, train_loader=loader)(\n"
     "                 range(EPOCHS)): ...      or  .run(EPOCHS) -> int\n"
     "You train:   for epoch in ft.epochs(EPOCHS):\n"
@@ -271,16 +284,14 @@ static PyMethodDef tracker_methods[] = {
      "for epoch in ft.epochs(10): an epoch of a loop that you write yourself; an int or iterable."},
     {"steps", PYFT_METHOD(pyft_tracker_steps), METH_VARARGS | METH_KEYWORDS,
      "steps($self, loader)\n--\n\n"
-     "for batch in ft.steps(loader): a step of your own loop, whatever its body does, counted\n"
-     "operation by operation."},
+     "for batch in ft.steps(loader): a step of your own loop, whatever its body does. The first\n"
+     "of each kind is counted operation by operation, the others cost what it had cost."},
     {"step", PYFT_METHOD(pyft_tracker_step), METH_VARARGS | METH_KEYWORDS,
      "step($self, batch=None, *, batch_size=None)\n--\n\n"
-     "with ft.step(batch): the same for one step."},
+     "with ft.step(batch): the same for one step; without its batch it is counted each time."},
     {"phase", PYFT_METHOD(pyft_tracker_phase), METH_VARARGS | METH_KEYWORDS,
      "phase($self, name)\n--\n\n"
      "with ft.phase('validate'): what runs inside is counted apart, under that name."},
-    {"_add_step", pyft_tracker_add_step, METH_VARARGS, NULL},
-    {"_end_epoch", pyft_tracker_end_epoch, METH_O, NULL},
     {"print_total_flops", pyft_tracker_print_total, METH_NOARGS,
      "print_total_flops($self, /)\n--\n\nPrints the total and what it is made of, in one line."},
     {"save_batch_csv", PYFT_METHOD(pyft_tracker_save_batch_csv), METH_VARARGS | METH_KEYWORDS,
@@ -304,11 +315,13 @@ static PyGetSetDef tracker_getset[] = {
 #define OF_LOOPS(name, text) {#name, pyft_tracker_loops_attribute, NULL, text, #name}
     OF_LOOPS(counts, "All steps so far as a FlopCount, every phase."),
     OF_LOOPS(phase_counts, "The same apart, a dict: \"train\", and the names given to phase()."),
+    OF_LOOPS(traced_steps, "Steps that were counted operation by operation."),
+    OF_LOOPS(replayed_steps, "Steps that cost what a counted one like them had cost."),
+    OF_LOOPS(unattributed_steps, "Steps of which nothing is known, and that are in no total."),
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyMemberDef tracker_members[] = {
-    {"_epoch_is_open", T_BOOL, offsetof(pyft_tracker, run.open), READONLY, NULL},
     {"estimator", T_OBJECT, offsetof(pyft_tracker, estimator), READONLY, "The estimator."},
     {"run_name", T_OBJECT, offsetof(pyft_tracker, run_name), READONLY, "Default of export_prefix."},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(pyft_tracker, weak_references), READONLY, NULL},

@@ -16,6 +16,16 @@ check_by_hand(pyft_tracker *self, const char *doing)
     return self->iterator == NULL ? 0 : pyft_epochs_displace(self->iterator);
 }
 
+/* Steps of loops that wait for what they cost are recorded as they are. */
+static int
+record_all(pyft_tracker *self)
+{
+    PyObject *done = self->loops == NULL ? Py_NewRef(Py_None)
+                                         : PyObject_CallMethod(self->loops, "_give_up", NULL);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
 PyObject *
 pyft_tracker_on_epoch_start(PyObject *object, PyObject *unused)
 {
@@ -59,7 +69,7 @@ pyft_tracker_on_epoch_end(PyObject *object, PyObject *unused)
     (void)unused;
     pyft_tracker *self = (pyft_tracker *)object;
     ft_epoch epoch;
-    if (check_by_hand(self, "on_epoch_end") < 0) {
+    if (check_by_hand(self, "on_epoch_end") < 0 || record_all(self) < 0) {
         return NULL;
     }
     ft_status status = ft_epochs_end(&self->run, true, NULL, pyft_tracker_now(self), &epoch);
@@ -80,7 +90,7 @@ pyft_tracker_exit(PyObject *object, PyObject *args)
     (void)args;
     pyft_tracker *self = (pyft_tracker *)object;
     ft_epoch epoch;
-    if (check_by_hand(self, "leaving the block") < 0) {
+    if (check_by_hand(self, "leaving the block") < 0 || record_all(self) < 0) {
         return NULL;
     }
     if (self->run.open) {
@@ -97,7 +107,8 @@ loops_of(PyObject *object)
 {
     pyft_tracker *self = (pyft_tracker *)object;
     if (self->loops == NULL && pyft_tracker_check(self) == 0) {
-        self->loops = pyft_call_helper("flops_tracker._steps", "Loops", "(O)", object);
+        PyObject *options = self->trace_options == NULL ? Py_None : self->trace_options;
+        self->loops = pyft_call_helper("flops_tracker._steps", "Loops", "(OO)", object, options);
     }
     return self->loops;
 }
@@ -127,37 +138,4 @@ pyft_tracker_loops_attribute(PyObject *object, void *name)
 {
     PyObject *loops = loops_of(object);
     return loops == NULL ? NULL : PyObject_GetAttrString(loops, name);
-}
-
-/* _add_step(batch_size, flops): a step of which the loops know what it cost. */
-PyObject *
-pyft_tracker_add_step(PyObject *object, PyObject *args)
-{
-    pyft_tracker *self = (pyft_tracker *)object;
-    PyObject *size, *given;
-    uint64_t batch_size;
-    ft_u128 flops;
-    ft_step step;
-    if (!PyArg_ParseTuple(args, "OO:_add_step", &size, &given) ||
-        pyft_to_u64(size, "batch_size", &batch_size) < 0 ||
-        pyft_to_u128(given, "FLOPs of a step", &flops) < 0) {
-        return NULL;
-    }
-    ft_status status =
-        ft_epochs_batch(&self->run, batch_size, flops, pyft_tracker_now(self), &step);
-    return status == FT_OK ? Py_NewRef(Py_None) : pyft_raise(status, "counting a step");
-}
-
-/* _end_epoch(complete) */
-PyObject *
-pyft_tracker_end_epoch(PyObject *object, PyObject *complete)
-{
-    pyft_tracker *self = (pyft_tracker *)object;
-    ft_epoch epoch;
-    int whole = PyObject_IsTrue(complete);
-    if (whole < 0 || !self->run.open) {
-        return whole < 0 ? NULL : Py_NewRef(Py_None);
-    }
-    ft_status status = ft_epochs_end(&self->run, whole != 0, NULL, pyft_tracker_now(self), &epoch);
-    return status == FT_OK ? Py_NewRef(Py_None) : pyft_raise(status, "ending the epoch");
 }

@@ -11,6 +11,7 @@
 #include "ft_registry.h"
 #include "ft_rule.h"
 #include "ft_shape.h"
+#include "ft_replay.h"
 #include "ft_tally.h"
 #include "ft_text.h"
 #include "ft_u128.h"

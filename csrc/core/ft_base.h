@@ -37,6 +37,14 @@ typedef struct {
 
 ft_allocator ft_allocator_libc(void);
 
+static inline void
+ft_free(ft_allocator allocator, void *block)
+{
+    if (block != NULL) {
+        allocator.resize(allocator.context, block, 0);
+    }
+}
+
 /* Where text goes; the core itself never writes anywhere. */
 typedef struct {
     ft_status (*write)(void *context, const char *bytes, size_t length);

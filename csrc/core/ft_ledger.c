@@ -21,9 +21,7 @@ ft_ledger_clear(ft_ledger *ledger)
     if (ledger->steps != NULL) {
         ft_step_block_release(ledger->steps);
     }
-    if (ledger->epochs != NULL) {
-        ledger->allocator.resize(ledger->allocator.context, ledger->epochs, 0);
-    }
+    ft_free(ledger->allocator, ledger->epochs);
     ft_ledger_init(ledger, ledger->allocator, ledger->keep_steps, ledger->keep_epochs);
 }
 
@@ -37,7 +35,7 @@ void
 ft_step_block_release(ft_step_block *block)
 {
     if (--block->references == 0) {
-        block->allocator.resize(block->allocator.context, block, 0);
+        ft_free(block->allocator, block);
     }
 }
 

@@ -56,9 +56,7 @@ ft_registry_init(ft_registry *registry, ft_allocator allocator)
 void
 ft_registry_clear(ft_registry *registry)
 {
-    if (registry->rows != NULL) {
-        registry->allocator.resize(registry->allocator.context, registry->rows, 0);
-    }
+    ft_free(registry->allocator, registry->rows);
     registry->rows = NULL;
     registry->count = 0;
 }

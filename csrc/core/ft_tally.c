@@ -27,15 +27,9 @@ void
 ft_tally_clear(ft_tally *tally)
 {
     ft_allocator allocator = tally->allocator;
-    if (tally->rows != NULL) {
-        allocator.resize(allocator.context, tally->rows, 0);
-    }
-    if (tally->slots != NULL) {
-        allocator.resize(allocator.context, tally->slots, 0);
-    }
-    if (tally->visits != NULL) {
-        allocator.resize(allocator.context, tally->visits, 0);
-    }
+    ft_free(allocator, tally->rows);
+    ft_free(allocator, tally->slots);
+    ft_free(allocator, tally->visits);
     ft_tally_init(tally, allocator);
 }
 
@@ -91,9 +85,7 @@ resize(ft_tally *tally, size_t capacity)
     if (slots == NULL) {
         return FT_NO_MEMORY; /* more rows than `capacity` says do no harm */
     }
-    if (tally->slots != NULL) {
-        allocator.resize(allocator.context, tally->slots, 0);
-    }
+    ft_free(allocator, tally->slots);
     memset(slots, 0, 2 * capacity * sizeof *slots);
     tally->slots = slots;
     tally->slot_count = 2 * capacity;
@@ -104,9 +96,8 @@ resize(ft_tally *tally, size_t capacity)
     return FT_OK;
 }
 
-/* After this so many rows more can be added without a failure. */
-static ft_status
-reserve_rows(ft_tally *tally, size_t rows)
+ft_status
+ft_tally_reserve(ft_tally *tally, size_t rows)
 {
     if (rows == 0) {
         return FT_OK;
@@ -122,7 +113,7 @@ ft_status
 ft_tally_add(ft_tally *tally, ft_work_key key, const ft_cost *cost, uint64_t calls)
 {
     if (tally->count == tally->capacity) {
-        ft_status status = reserve_rows(tally, 1);
+        ft_status status = ft_tally_reserve(tally, 1);
         if (status != FT_OK) {
             return status;
         }
@@ -176,25 +167,50 @@ ft_tally_visits(const ft_tally *tally, uint32_t module)
 }
 
 ft_status
-ft_tally_merge(ft_tally *tally, const ft_tally *from)
+ft_tally_reserve_for(ft_tally *tally, const ft_tally *from)
 {
-    ft_status status = reserve_rows(tally, from->count);
-    if (status == FT_OK) {
-        status = reserve_visits(tally, from->visit_count);
-    }
-    if (status != FT_OK) {
+    ft_status status = ft_tally_reserve(tally, from->count);
+    return status == FT_OK ? reserve_visits(tally, from->visit_count) : status;
+}
+
+ft_status
+ft_tally_merge(ft_tally *tally, const ft_tally *from, uint64_t times)
+{
+    ft_status status = times == 0 ? FT_OK : ft_tally_reserve_for(tally, from);
+    if (times == 0 || status != FT_OK) {
         return status;
     }
     for (size_t i = 0; i < from->count; i++) {
-        const ft_work *row = &from->rows[i];
-        ft_tally_add(tally, row->key, &row->cost, row->calls);
+        ft_cost cost = from->rows[i].cost;
+        for (int kind = 0; kind < FT_KIND_COUNT; kind++) {
+            cost.by_kind[kind] = ft_u128_multiply(cost.by_kind[kind], ft_u128_of(times));
+        }
+        ft_tally_add(tally, from->rows[i].key, &cost, times * from->rows[i].calls);
     }
     for (size_t i = 0; i < from->visit_count; i++) {
-        tally->visits[i] += from->visits[i];
+        tally->visits[i] += times * from->visits[i];
     }
-    tally->operations += from->operations;
-    tally->unknown_operations += from->unknown_operations;
+    tally->operations += times * from->operations;
+    tally->unknown_operations += times * from->unknown_operations;
     return FT_OK;
+}
+
+bool
+ft_tally_equal(const ft_tally *a, const ft_tally *b)
+{
+    bool equal = a->count == b->count && a->operations == b->operations &&
+                 a->unknown_operations == b->unknown_operations;
+    size_t most = a->visit_count > b->visit_count ? a->visit_count : b->visit_count;
+    for (size_t i = 0; i < most && equal; i++) {
+        equal = ft_tally_visits(a, (uint32_t)i) == ft_tally_visits(b, (uint32_t)i);
+    }
+    for (size_t i = 0; i < a->count && equal; i++) {
+        const ft_work *row = &a->rows[i];
+        uint32_t at = *slot_of(b, row->key);
+        equal = at != 0 && b->rows[at - 1].calls == row->calls &&
+                memcmp(&b->rows[at - 1].cost, &row->cost, sizeof row->cost) == 0;
+    }
+    return equal;
 }
 
 size_t

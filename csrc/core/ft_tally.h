@@ -52,8 +52,14 @@ ft_status ft_tally_add(ft_tally *tally, ft_work_key key, const ft_cost *cost, ui
 /* A module was called. */
 ft_status ft_tally_visit(ft_tally *tally, uint32_t module);
 uint64_t ft_tally_visits(const ft_tally *tally, uint32_t module);
-/* Adds everything in `from`. All or nothing. */
-ft_status ft_tally_merge(ft_tally *tally, const ft_tally *from);
+/* Makes room, after which so many rows more can be added without a failure. */
+ft_status ft_tally_reserve(ft_tally *tally, size_t rows);
+/* Makes room for all of `from`. */
+ft_status ft_tally_reserve_for(ft_tally *tally, const ft_tally *from);
+/* Adds everything in `from`, so many times. All or nothing. */
+ft_status ft_tally_merge(ft_tally *tally, const ft_tally *from, uint64_t times);
+/* Whether both have the same rows, in whatever order, operations and visits. */
+bool ft_tally_equal(const ft_tally *a, const ft_tally *b);
 
 /* What rows are grouped by. */
 typedef enum {

@@ -98,7 +98,8 @@ test_merge(void)
     other.operations = 5;
     other.unknown_operations = 1;
     CHECK_STATUS(ft_tally_visit(&other, 40), FT_OK);
-    CHECK_STATUS(ft_tally_merge(&one, &other), FT_OK);
+    CHECK(!ft_tally_equal(&one, &other));
+    CHECK_STATUS(ft_tally_merge(&one, &other, 1), FT_OK);
     CHECK_U64(one.count, 2);
     CHECK_U64(one.rows[0].calls, 5);
     CHECK_U128(one.rows[0].cost.by_kind[FT_MAC], ft_u128_of(4));
@@ -106,11 +107,38 @@ test_merge(void)
     CHECK(ft_tally_visits(&one, 40) == 1 && ft_tally_visits(&one, 3) == 0);
     CHECK_U64(ft_tally_visits(&one, 4000), 0);
 
-    CHECK_STATUS(ft_tally_merge(&one, &other), FT_OK); /* and once more */
-    CHECK_U64(one.rows[0].calls, 5 + 4);
-    CHECK_U128(one.rows[1].cost.by_kind[FT_MAC], ft_u128_of(2 + 2));
-    CHECK_U64(one.operations, 5 + 5);
-    CHECK_U64(ft_tally_visits(&one, 40), 2);
+    CHECK_STATUS(ft_tally_merge(&one, &other, 0), FT_OK); /* nothing */
+    CHECK_U64(one.operations, 5);
+    CHECK_STATUS(ft_tally_merge(&one, &other, 3), FT_OK);
+    CHECK_U64(one.rows[0].calls, 5 + 3 * 4);
+    CHECK_U128(one.rows[1].cost.by_kind[FT_MAC], ft_u128_of(2 + 3 * 2));
+    CHECK_U64(one.operations, 5 + 3 * 5);
+    CHECK_U64(ft_tally_visits(&one, 40), 4);
+    ft_tally_clear(&one);
+    ft_tally_clear(&other);
+}
+
+/* Equal are the same rows in any order, and what was called as often. */
+static void
+test_equal(void)
+{
+    ft_tally one, other;
+    ft_tally_init(&one, ft_allocator_libc());
+    ft_tally_init(&other, ft_allocator_libc());
+    ft_cost cost = cost_of(2, 0), more = cost_of(3, 0);
+    CHECK(ft_tally_equal(&one, &other));
+    for (uint32_t i = 0; i < 5; i++) {
+        ft_tally_add(&one, key_of(i), &cost, 1);
+        ft_tally_add(&other, key_of(4 - i), &cost, 1);
+    }
+    CHECK(ft_tally_equal(&one, &other));
+    ft_tally_visit(&one, 2);
+    CHECK(!ft_tally_equal(&one, &other));
+    ft_tally_visit(&other, 2);
+    CHECK(ft_tally_equal(&one, &other));
+    ft_tally_add(&one, key_of(3), &cost, 0);
+    ft_tally_add(&other, key_of(3), &more, 0);
+    CHECK(!ft_tally_equal(&one, &other));
     ft_tally_clear(&one);
     ft_tally_clear(&other);
 }
@@ -143,4 +171,4 @@ test_without_memory(void)
     CHECK(calls > 10);
 }
 
-TEST_MAIN(test_rows, test_sums, test_merge, test_without_memory)
+TEST_MAIN(test_rows, test_sums, test_merge, test_equal, test_without_memory)

@@ -1,0 +1,396 @@
+/* Digests of what is known before a step runs: its batch, flags of the process, optimizers. */
+/* SPDX-License-Identifier: MIT */
+#include "steps.h"
+
+#include <string.h>
+
+/* ---- what is read ---- */
+
+static PyGetSetDef *
+getter_of(PyObject *type, const char *name)
+{
+    PyObject *found = PyObject_GetAttrString(type, name);
+    PyGetSetDef *getter = found != NULL && Py_IS_TYPE(found, &PyGetSetDescr_Type)
+                              ? ((PyGetSetDescrObject *)found)->d_getset
+                              : NULL;
+    if (found != NULL && getter == NULL) {
+        PyErr_Format(PyExc_RuntimeError, "torch.Tensor.%s is %R, and no attribute of the class",
+                     name, found);
+    }
+    Py_XDECREF(found); /* the class keeps it */
+    return getter;
+}
+
+#define NAMES(X)                                 \
+    X(training, "training")                      \
+    X(parameters, "_parameters")                 \
+    X(modules, "_modules")                       \
+    X(hooks, "_forward_hooks")                   \
+    X(pre_hooks, "_forward_pre_hooks")           \
+    X(backward_hooks, "_backward_hooks")         \
+    X(backward_pre_hooks, "_backward_pre_hooks") \
+    X(is_contiguous, "is_contiguous")            \
+    X(stride, "stride")                          \
+    X(param_groups, "param_groups")              \
+    X(params, "params")                          \
+    X(state, "state")                            \
+    X(lr, "lr")                                  \
+    X(initial_lr, "initial_lr")
+#define GETTERS(X)                    \
+    X(grad, "grad")                   \
+    X(requires_grad, "requires_grad") \
+    X(version, "_version")            \
+    X(shape, "shape")                 \
+    X(dtype, "dtype")                 \
+    X(device, "device")               \
+    X(layout, "layout")               \
+    X(is_nested, "is_nested")
+
+int
+pyft_known_load(pyft_known *known, const pyft_torch *torch)
+{
+#define LOAD_NAME(member, text)                                       \
+    if ((known->member = PyUnicode_InternFromString(text)) == NULL) { \
+        return -1;                                                    \
+    }
+    NAMES(LOAD_NAME)
+#define LOAD_GETTER(member, text)                                        \
+    if ((known->member = getter_of(torch->tensor_type, text)) == NULL) { \
+        return -1;                                                       \
+    }
+    GETTERS(LOAD_GETTER)
+    known->tensor_type = Py_NewRef(torch->tensor_type);
+    known->parameter_type = Py_NewRef(torch->parameter_type);
+    known->strided = Py_NewRef(torch->strided);
+    PyObject *found = pyft_call_helper("flops_tracker._step_keys", "what_steps_depend_on", "()");
+    if (found == NULL || !PyArg_ParseTuple(found, "O!O!", &PyTuple_Type, &known->flags,
+                                           &PyTuple_Type, &known->steady)) {
+        Py_XDECREF(found);
+        known->flags = known->steady = NULL;
+        return -1;
+    }
+    Py_INCREF(known->flags);
+    Py_INCREF(known->steady);
+    Py_DECREF(found);
+    return 0;
+}
+
+int
+pyft_known_visit(const pyft_known *known, visitproc visit, void *arg)
+{
+    Py_VISIT(known->tensor_type);
+    Py_VISIT(known->parameter_type);
+    Py_VISIT(known->strided);
+    Py_VISIT(known->flags);
+    Py_VISIT(known->steady);
+    return 0;
+}
+
+void
+pyft_known_clear(pyft_known *known)
+{
+#define CLEAR_NAME(member, text) Py_CLEAR(known->member);
+    NAMES(CLEAR_NAME)
+    Py_CLEAR(known->tensor_type);
+    Py_CLEAR(known->parameter_type);
+    Py_CLEAR(known->strided);
+    Py_CLEAR(known->flags);
+    Py_CLEAR(known->steady);
+}
+
+/* ---- batches ---- */
+
+enum { MAX_DEPTH = 32 };
+
+static int
+add_hash(pyft_digest *digest, PyObject *value)
+{
+    Py_hash_t hash = value == NULL ? -1 : PyObject_Hash(value);
+    if (hash == -1) {
+        return -1;
+    }
+    pyft_digest_add(digest, (uint64_t)hash);
+    return 0;
+}
+
+/* What a getter of tensors gives, by its address (types and layouts are never freed). */
+static int
+add_constant(pyft_digest *digest, PyGetSetDef *getter, PyObject *tensor)
+{
+    PyObject *value = getter->get(tensor, getter->closure);
+    if (value == NULL) {
+        return -1;
+    }
+    pyft_digest_add_pointer(digest, value);
+    Py_DECREF(value);
+    return 0;
+}
+
+static int
+add_sizes(pyft_digest *digest, PyObject *sizes)
+{
+    if (sizes == NULL || !PyTuple_Check(sizes)) {
+        return sizes == NULL ? -1 : 1;
+    }
+    Py_ssize_t count = PyTuple_GET_SIZE(sizes);
+    pyft_digest_add(digest, (uint64_t)count);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *size = PyTuple_GET_ITEM(sizes, i);
+        if (!PyLong_Check(size)) {
+            return 1; /* a symbol */
+        }
+        pyft_digest_add(digest, (uint64_t)PyLong_AsLongLong(size));
+    }
+    return 0;
+}
+
+/* Strides decide whether operations copy first. */
+static int
+add_order(pyft_digest *digest, const pyft_known *known, PyObject *tensor)
+{
+    PyObject *contiguous = PyObject_CallMethodNoArgs(tensor, known->is_contiguous);
+    int result = contiguous == NULL ? -1 : 0;
+    pyft_digest_add_pointer(digest, contiguous);
+    if (contiguous == Py_False) {
+        PyObject *strides = PyObject_CallMethodNoArgs(tensor, known->stride);
+        result = add_sizes(digest, strides);
+        Py_XDECREF(strides);
+    }
+    Py_XDECREF(contiguous);
+    return result;
+}
+
+/* Work on sparse and nested tensors goes by what they store. */
+static int
+add_tensor(pyft_digest *digest, const pyft_known *known, PyObject *tensor)
+{
+    PyObject *type = (PyObject *)Py_TYPE(tensor);
+    if (type != known->tensor_type && type != known->parameter_type) {
+        return 1;
+    }
+    PyObject *layout = known->layout->get(tensor, known->layout->closure);
+    PyObject *nested = known->is_nested->get(tensor, known->is_nested->closure);
+    int result = layout == NULL || nested == NULL                ? -1
+                 : layout != known->strided || nested == Py_True ? 1
+                                                                 : 0;
+    Py_XDECREF(layout);
+    Py_XDECREF(nested);
+    if (result != 0) {
+        return result;
+    }
+    pyft_digest_add_pointer(digest, type);
+    PyObject *shape = known->shape->get(tensor, known->shape->closure);
+    result = add_sizes(digest, shape);
+    Py_XDECREF(shape);
+    if (result != 0) {
+        return result;
+    }
+    PyObject *device = known->device->get(tensor, known->device->closure);
+    result = add_hash(digest, device);
+    Py_XDECREF(device);
+    if (result != 0 || add_constant(digest, known->dtype, tensor) < 0 ||
+        add_constant(digest, known->requires_grad, tensor) < 0) {
+        return -1;
+    }
+    return add_order(digest, known, tensor);
+}
+
+static int add_value(pyft_digest *digest, const pyft_known *known, PyObject *value, int depth);
+
+static int
+add_items(pyft_digest *digest, const pyft_known *known, PyObject *sequence, int depth)
+{
+    Py_ssize_t count = PySequence_Fast_GET_SIZE(sequence);
+    pyft_digest_add(digest, (uint64_t)count);
+    int result = 0;
+    for (Py_ssize_t i = 0; i < count && result == 0; i++) {
+        result = add_value(digest, known, PySequence_Fast_GET_ITEM(sequence, i), depth + 1);
+    }
+    return result;
+}
+
+static int
+add_dict(pyft_digest *digest, const pyft_known *known, PyObject *dict, int depth)
+{
+    PyObject *key, *value;
+    Py_ssize_t position = 0;
+    int result = 0;
+    pyft_digest_add(digest, (uint64_t)PyDict_GET_SIZE(dict));
+    while (result == 0 && PyDict_Next(dict, &position, &key, &value)) {
+        result = add_value(digest, known, key, depth + 1);
+        result = result != 0 ? result : add_value(digest, known, value, depth + 1);
+    }
+    return result;
+}
+
+/* A mapping of another kind, such as a tokenizer's, is read as a dict. */
+static int
+add_mapping(pyft_digest *digest, const pyft_known *known, PyObject *value, int depth)
+{
+    PyObject *plain = pyft_call_helper("flops_tracker._step_keys", "as_dict", "(O)", value);
+    int result = plain == NULL ? -1 : plain == Py_None ? 1 : add_dict(digest, known, plain, depth);
+    Py_XDECREF(plain);
+    return result;
+}
+
+/* All values but those of tensors: a forward may decide by them. */
+static int
+add_value(pyft_digest *digest, const pyft_known *known, PyObject *value, int depth)
+{
+    if (depth > MAX_DEPTH) {
+        return 1;
+    }
+    if (PyObject_TypeCheck(value, (PyTypeObject *)known->tensor_type)) {
+        return add_tensor(digest, known, value);
+    }
+    pyft_digest_add_pointer(digest, Py_TYPE(value));
+    if (PyTuple_Check(value) || PyList_Check(value)) {
+        return add_items(digest, known, value, depth);
+    }
+    if (PyDict_Check(value)) {
+        return add_dict(digest, known, value, depth);
+    }
+    if (value == Py_None) {
+        return 0;
+    }
+    if (PyLong_Check(value) || PyFloat_CheckExact(value) || PyUnicode_CheckExact(value) ||
+        PyBytes_CheckExact(value)) {
+        return add_hash(digest, value);
+    }
+    return add_mapping(digest, known, value, depth);
+}
+
+int
+pyft_digest_batch(pyft_digest *digest, const pyft_known *known, PyObject *batch)
+{
+    int result = add_value(digest, known, batch, 0);
+    if (result < 0 && PyErr_ExceptionMatches(PyExc_Exception)) {
+        PyErr_Clear(); /* a tensor that does not say */
+        result = 1;
+    }
+    return result;
+}
+
+/* ---- flags ---- */
+
+int
+pyft_digest_flags(pyft_digest *digest, const pyft_known *known)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(known->flags); i++) {
+        PyObject *flag = PyObject_CallNoArgs(PyTuple_GET_ITEM(known->flags, i));
+        if (flag == NULL) {
+            return -1;
+        }
+        if (PyLong_CheckExact(flag)) {
+            pyft_digest_add(digest, (uint64_t)PyLong_AsLongLong(flag));
+        }
+        else {
+            pyft_digest_add_pointer(digest, flag); /* True, False, a dtype */
+        }
+        Py_DECREF(flag);
+    }
+    return 0;
+}
+
+/* ---- optimizers ---- */
+
+/* Which work an option switches on: a number is 0, 1, -1 (which scale nothing), or another one. */
+static int
+add_option(pyft_digest *digest, PyObject *value, bool is_rate)
+{
+    if (PyFloat_CheckExact(value)) {
+        double number = PyFloat_AS_DOUBLE(value);
+        bool one = number == 1 || number == -1;
+        pyft_digest_add(digest, (number == 0 && !is_rate) ? 1 : one ? 2 + (number < 0) : 4);
+        return 0;
+    }
+    pyft_digest_add_pointer(digest, Py_TYPE(value));
+    if (PyTuple_Check(value) || PyList_Check(value)) {
+        int result = 0;
+        for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(value) && result == 0; i++) {
+            result = add_option(digest, PySequence_Fast_GET_ITEM(value, i), is_rate);
+        }
+        return result;
+    }
+    if (value == Py_None || PyBool_Check(value)) {
+        pyft_digest_add_pointer(digest, value);
+    }
+    else if (PyLong_Check(value) || PyUnicode_Check(value)) {
+        return add_hash(digest, value);
+    }
+    return 0;
+}
+
+static int
+add_group(pyft_digest *digest, const pyft_known *known, PyObject *group, uint64_t *gradients)
+{
+    PyObject *key, *value;
+    Py_ssize_t position = 0;
+    if (!PyDict_Check(group)) {
+        return 1;
+    }
+    while (PyDict_Next(group, &position, &key, &value)) {
+        if (key == known->initial_lr) {
+            continue;
+        }
+        if (key != known->params) {
+            if (add_option(digest, value, key == known->lr) < 0) {
+                return -1;
+            }
+            continue;
+        }
+        if (!PyList_Check(value)) {
+            return 1;
+        }
+        for (Py_ssize_t i = 0; i < PyList_GET_SIZE(value); i++) {
+            PyObject *parameter = PyList_GET_ITEM(value, i);
+            if (!PyObject_TypeCheck(parameter, (PyTypeObject *)known->tensor_type)) {
+                return 1;
+            }
+            PyObject *grad = known->grad->get(parameter, known->grad->closure);
+            if (grad == NULL) {
+                return -1;
+            }
+            pyft_digest_add_pointer(digest, parameter);
+            *gradients = pyft_mixed(*gradients, grad == Py_None);
+            Py_DECREF(grad);
+        }
+    }
+    return 0;
+}
+
+int
+pyft_digest_optimizer(pyft_digest *digest, const pyft_known *known, PyObject *optimizer,
+                      uint64_t *gradients)
+{
+    *gradients = 0;
+    PyObject *type = (PyObject *)Py_TYPE(optimizer);
+    bool steady = false;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(known->steady) && !steady; i++) {
+        steady = PyTuple_GET_ITEM(known->steady, i) == type;
+    }
+    if (!steady) {
+        return 1;
+    }
+    pyft_digest_add_pointer(digest, type);
+    PyObject *groups = PyObject_GetAttr(optimizer, known->param_groups);
+    int result = groups == NULL ? -1 : PyList_Check(groups) ? 0 : 1;
+    for (Py_ssize_t i = 0; result == 0 && i < PyList_GET_SIZE(groups); i++) {
+        result = add_group(digest, known, PyList_GET_ITEM(groups, i), gradients);
+    }
+    Py_XDECREF(groups);
+    pyft_digest_add(digest, *gradients);
+    PyObject *state = result == 0 ? PyObject_GetAttr(optimizer, known->state) : NULL;
+    if (result == 0 && (state == NULL || !PyDict_Check(state))) {
+        result = state == NULL ? -1 : 1;
+    }
+    if (result == 0) { /* the first step of a parameter makes its state */
+        pyft_digest_add(digest, (uint64_t)PyDict_GET_SIZE(state));
+    }
+    Py_XDECREF(state);
+    if (result < 0 && PyErr_ExceptionMatches(PyExc_Exception)) {
+        PyErr_Clear();
+        result = 1;
+    }
+    return result;
+}

@@ -1,0 +1,144 @@
+/* A step of an optimizer is counted by itself: the hooks that torch.optim calls before and after.
+ */
+/* SPDX-License-Identifier: MIT */
+#include "loops.h"
+
+enum { MAX_OPTIMIZERS = 64 };
+
+/* A number that no other optimizer has had: an address may have been that of another one. */
+static int
+number_of(pyft_loops *self, PyObject *optimizer, uint64_t *number)
+{
+    Py_ssize_t count = PyList_GET_SIZE(self->optimizers);
+    for (Py_ssize_t i = count - 1; i >= 0; i--) {
+        if (PyWeakref_GetObject(PyList_GET_ITEM(self->optimizers, i)) == optimizer) {
+            *number = (uint64_t)i;
+            return 0;
+        }
+    }
+    if (count == MAX_OPTIMIZERS) {
+        return 1; /* made anew all the time */
+    }
+    PyObject *reference = PyWeakref_NewRef(optimizer, NULL);
+    int result = reference == NULL ? -1 : PyList_Append(self->optimizers, reference);
+    Py_XDECREF(reference);
+    *number = (uint64_t)count;
+    return result;
+}
+
+/* *event: what of it the steps around it are known by, which does not have the state of the
+ * optimizer: that its first step does other work is its own affair. */
+static int
+find_key(pyft_loops *self, PyObject *optimizer, bool has_closure, pyft_span *span, uint64_t *event)
+{
+    pyft_digest digest = PYFT_DIGEST_START;
+    uint64_t number = 0;
+    *event = 0;
+    int unknown = has_closure || self->trace == FT_TRACE_ALWAYS
+                      ? 1
+                      : pyft_digest_optimizer(&digest, &self->known, optimizer, event);
+    if (unknown >= 0) {
+        int numbered = number_of(self, optimizer, &number);
+        unknown = numbered != 0 ? numbered : unknown;
+        *event = pyft_mixed(*event, number);
+    }
+    if (unknown == 0) {
+        pyft_digest_add(&digest, number);
+        span->key = (ft_step_key){digest.low, digest.high};
+        span->has_key = true;
+    }
+    return unknown < 0 ? -1 : 0;
+}
+
+/* It raised, and is tried again, or what came after it is over. */
+static int
+drop_broken_off(pyft_loops *self, const PyObject *optimizer)
+{
+    int broken = self->depth - 1;
+    while (broken >= 0 && self->spans[broken].kind == PYFT_SPAN_OPTIMIZER &&
+           self->spans[broken].optimizer != optimizer) {
+        broken--;
+    }
+    if (broken < 0 || self->spans[broken].kind != PYFT_SPAN_OPTIMIZER) {
+        return 0;
+    }
+    while (self->depth > broken) {
+        pyft_span *span = &self->spans[self->depth - 1];
+        for (int i = 0; i < self->depth - 1; i++) {
+            self->spans[i].odd = self->spans[i].odd || !span->counted;
+            self->spans[i].events = pyft_mixed(self->spans[i].events, UINT64_MAX);
+        }
+        span->odd = true;
+        if (pyft_loops_close_top(self) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static bool
+is_followed(const pyft_loops *self)
+{
+    return self->depth > 0 && self->thread == PyThread_get_thread_ident() && !self->busy &&
+           self->spans[self->depth - 1].kind != PYFT_SPAN_LOOP;
+}
+
+/* (optimizer, whether it was given a closure, which runs the model) */
+PyObject *
+pyft_loops_before_optimizer(PyObject *object, PyObject *args)
+{
+    pyft_loops *self = (pyft_loops *)object;
+    PyObject *optimizer;
+    int has_closure;
+    uint64_t event;
+    if (!PyArg_ParseTuple(args, "Op", &optimizer, &has_closure)) {
+        return NULL;
+    }
+    if (!is_followed(self)) {
+        Py_RETURN_NONE;
+    }
+    pyft_span span = {.kind = PYFT_SPAN_OPTIMIZER, .optimizer = optimizer};
+    if (drop_broken_off(self, optimizer) < 0 ||
+        find_key(self, optimizer, has_closure != 0, &span, &event) < 0) {
+        return NULL;
+    }
+    bool inside_counted = self->spans[self->depth - 1].counted;
+    const ft_replay *replay = &self->phases[self->phase]->optimizers;
+    span.counted = inside_counted || !span.has_key || ft_replay_wants(replay, span.key);
+    for (int i = 0; i < self->depth; i++) {
+        self->spans[i].events = pyft_mixed(self->spans[i].events, event);
+    }
+    if (pyft_loops_open(self, &span) < 0) {
+        return NULL;
+    }
+    if (span.counted && !inside_counted) {
+        return pyft_counter_enter_step((PyObject *)self->counter, NULL);
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject *
+pyft_loops_after_optimizer(PyObject *object, PyObject *optimizer)
+{
+    pyft_loops *self = (pyft_loops *)object;
+    bool is_open = false;
+    for (int i = 0; i < self->depth; i++) {
+        is_open = is_open || self->spans[i].optimizer == optimizer;
+    }
+    if (!is_open || !is_followed(self)) {
+        Py_RETURN_NONE; /* it began before the step did, or in another one */
+    }
+    /* Optimizers that it called and that raised are above it. */
+    while (self->spans[self->depth - 1].kind == PYFT_SPAN_OPTIMIZER) {
+        pyft_span *span = &self->spans[self->depth - 1];
+        bool last = span->optimizer == optimizer;
+        span->odd = span->odd || !last;
+        if (pyft_loops_close_top(self) < 0) {
+            return NULL;
+        }
+        if (last) {
+            break;
+        }
+    }
+    Py_RETURN_NONE;
+}

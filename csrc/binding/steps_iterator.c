@@ -1,0 +1,195 @@
+/* The iterator behind `for batch in ft.steps(loader)`: it owns the step that is open. */
+/* SPDX-License-Identifier: MIT */
+#include "loops.h"
+
+typedef struct {
+    PyObject_HEAD
+    pyft_loops *loops;
+    PyObject *loader, *batches; /* batches: NULL before the first step and after the last */
+    uint64_t loop, step;        /* numbers of what is open; 0 for none */
+    bool opened;                /* the epoch that is open is this loop */
+} steps_iterator;
+
+/* Ends what is open. An error that is set stays the one. */
+static int
+end_all(steps_iterator *self, bool whole)
+{
+    PyObject *error = pyft_take_exception();
+    uint64_t step = self->step, loop = self->loop;
+    bool opened = self->opened;
+    int result = 0;
+    self->step = self->loop = 0;
+    self->opened = false;
+    Py_CLEAR(self->batches);
+    if (step != 0) {
+        result = pyft_loops_end(self->loops, step, false);
+    }
+    PyObject *own = pyft_take_exception();
+    if (loop != 0 && pyft_loops_end(self->loops, loop, true) < 0) {
+        result = -1;
+    }
+    if (own == NULL) {
+        own = pyft_take_exception();
+    }
+    PyErr_Clear();
+    if (opened && pyft_loops_end_epoch(self->loops, whole && error == NULL) < 0) {
+        result = -1;
+    }
+    if (own == NULL) {
+        own = pyft_take_exception();
+    }
+    PyErr_Clear();
+    if (error != NULL) {
+        Py_XDECREF(own); /* a consequence of the error that ended the loop */
+        pyft_put_exception(error);
+    }
+    else if (own != NULL) {
+        pyft_put_exception(own);
+    }
+    return result;
+}
+
+/* Without an epoch that is open, the loop is one. */
+static int
+begin(steps_iterator *self)
+{
+    if (self->loader == NULL) {
+        return 0;
+    }
+    PyObject *loader = self->loader;
+    self->loader = NULL;
+    pyft_tracker *tracker = pyft_loops_tracker(self->loops);
+    self->batches = tracker == NULL ? NULL : PyObject_GetIter(loader);
+    Py_DECREF(loader);
+    if (self->batches == NULL) {
+        return -1;
+    }
+    if (self->loops->phase == 0 && !tracker->run.open) {
+        ft_status status = ft_epochs_begin(&tracker->run, pyft_tracker_now(tracker));
+        if (status != FT_OK) {
+            pyft_raise(status, "a loop of steps");
+            return -1;
+        }
+        self->opened = true;
+    }
+    return pyft_loops_begin_loop(self->loops, &self->loop);
+}
+
+static PyObject *
+steps_next(PyObject *object)
+{
+    steps_iterator *self = (steps_iterator *)object;
+    uint64_t size, step = self->step;
+    if (self->loader == NULL && self->batches == NULL) {
+        return NULL;
+    }
+    self->step = 0;
+    if (begin(self) < 0 || (step != 0 && pyft_loops_end(self->loops, step, true) < 0)) {
+        end_all(self, false);
+        return NULL;
+    }
+    PyObject *batch = self->batches == NULL ? NULL : PyIter_Next(self->batches);
+    if (batch == NULL) { /* the end, or an error of the loader */
+        end_all(self, !PyErr_Occurred());
+        return NULL;
+    }
+    if (pyft_loops_batch_size(self->loops, batch, &size) < 0 ||
+        pyft_loops_begin_step(self->loops, batch, size, &self->step) < 0) {
+        Py_DECREF(batch);
+        end_all(self, false);
+        return NULL;
+    }
+    return batch;
+}
+
+PyObject *
+pyft_steps_iterate(PyObject *object, PyObject *loader)
+{
+    pyft_loops *loops = (pyft_loops *)object;
+    PyTypeObject *type = loops->counter->state->steps_iterator_type;
+    steps_iterator *self = PyObject_GC_New(steps_iterator, type);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->loops = (pyft_loops *)Py_NewRef(object);
+    self->loader = Py_NewRef(loader);
+    self->batches = NULL;
+    self->loop = self->step = 0;
+    self->opened = false;
+    PyObject_GC_Track((PyObject *)self);
+    return (PyObject *)self;
+}
+
+/* ---- the type ---- */
+
+static void
+steps_finalize(PyObject *object)
+{
+    if (end_all((steps_iterator *)object, false) < 0 && PyErr_Occurred() == NULL) {
+        return;
+    }
+}
+
+static int
+steps_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    steps_iterator *self = (steps_iterator *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT((PyObject *)self->loops);
+    Py_VISIT(self->loader);
+    Py_VISIT(self->batches);
+    return 0;
+}
+
+static int
+steps_clear(PyObject *object)
+{
+    steps_iterator *self = (steps_iterator *)object;
+    Py_CLEAR(self->loader);
+    Py_CLEAR(self->batches);
+    return 0;
+}
+
+static void
+steps_dealloc(PyObject *object)
+{
+    steps_iterator *self = (steps_iterator *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    if (PyObject_CallFinalizerFromDealloc(object) < 0) {
+        return;
+    }
+    PyObject_GC_UnTrack(object);
+    steps_clear(object);
+    Py_DECREF(self->loops);
+    PyObject_GC_Del(object);
+    Py_DECREF(type);
+}
+
+static PyType_Slot steps_slots[] = {
+    {Py_tp_doc, "Gives the batches of a loader, each in a step; made by ft.steps(loader)."},
+    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, steps_next},
+    {Py_tp_finalize, steps_finalize},
+    {Py_tp_dealloc, steps_dealloc},
+    {Py_tp_traverse, steps_traverse},
+    {Py_tp_clear, steps_clear},
+    {0, NULL},
+};
+
+static PyType_Spec steps_spec = {
+    .name = "flops_tracker._core.StepsIterator",
+    .basicsize = sizeof(steps_iterator),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
+             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = steps_slots,
+};
+
+int
+pyft_add_steps_iterator(PyObject *module, pyft_state *state)
+{
+    state->steps_iterator_type =
+        (PyTypeObject *)PyType_FromModuleAndSpec(module, &steps_spec, NULL);
+    return state->steps_iterator_type == NULL
+               ? -1
+               : PyModule_AddType(module, state->steps_iterator_type);
+}

@@ -1,0 +1,255 @@
+/* Which steps are counted, and what the others cost. */
+/* SPDX-License-Identifier: MIT */
+#include "ft_replay_kinds.h"
+
+#include <string.h>
+
+/* Audits in a row that differ before all steps are counted; counted steps in vain before the search
+ * for a wanted kind is given up; before a new look is taken to be why it is not found. */
+enum { MAX_DOUBTS = 2, MAX_FUTILE = 256, FUTILE_LOOK = 3 };
+
+/* So many steps of no known kind, and one of that many that are known, and all are counted. */
+enum { MANY_SURPRISES = 16, SURPRISING_SHARE = 8 };
+
+void
+ft_replay_init(ft_replay *replay, ft_allocator allocator, const ft_convention *convention,
+               ft_trace_mode trace, uint64_t verify_every, uint64_t seed)
+{
+    memset(replay, 0, sizeof *replay);
+    replay->allocator = allocator;
+    replay->convention = convention;
+    replay->trace = trace;
+    replay->verify_every = verify_every;
+    replay->random = seed | 1; /* xorshift stays at 0 */
+    ft_tally_init(&replay->settled, allocator);
+}
+
+void
+ft_replay_clear(ft_replay *replay)
+{
+    for (size_t i = 0; i < replay->group_count; i++) {
+        ft_kinds_clear(replay->allocator, &replay->groups[i]);
+    }
+    ft_free(replay->allocator, replay->groups);
+    ft_tally_clear(&replay->settled);
+    replay->groups = NULL;
+    replay->group_count = replay->group_capacity = 0;
+    memset(replay->slots, 0, sizeof replay->slots);
+}
+
+/* The gap doubles up to verify_every. The audit comes somewhere around its end, so that no period
+ * of the program's hides from it. */
+static void
+plan_audit(ft_replay *replay, ft_step_group *group)
+{
+    uint64_t gap = group->gap == 0 ? 1 : 2 * group->gap;
+    group->gap = gap < replay->verify_every ? gap : replay->verify_every;
+    replay->random ^= replay->random << 13;
+    replay->random ^= replay->random >> 7;
+    replay->random ^= replay->random << 17;
+    group->until_audit = group->gap / 2 + replay->random % group->gap;
+}
+
+/* ---- steps ---- */
+
+static bool
+is_searching(const ft_step_group *group)
+{
+    bool wanted = false;
+    for (size_t i = 0; i < group->kind_count; i++) {
+        wanted = wanted || group->kinds[i].wanted;
+    }
+    return wanted && group->futile < MAX_FUTILE;
+}
+
+bool
+ft_replay_wants(const ft_replay *replay, ft_step_key key)
+{
+    const ft_step_group *group = ft_kinds_group(replay, key);
+    bool begins = replay->trace == FT_TRACE_AUTO && replay->counted < FT_WARM_UP;
+    if (replay->trace == FT_TRACE_ALWAYS || begins || replay->varies || group == NULL ||
+        group->gap == 0 || group->varies) {
+        return true;
+    }
+    return is_searching(group) || (replay->trace == FT_TRACE_AUTO && group->until_audit == 0);
+}
+
+/* Room has been made for all rows. */
+static void
+replace_profile(ft_replay *replay, ft_step_kind *kind, ft_tally *work)
+{
+    ft_tally_merge(&replay->settled, &kind->profile, kind->taken);
+    ft_tally_clear(&kind->profile);
+    kind->profile = *work;
+    kind->taken = 0;
+    kind->known = true;
+    kind->wanted = false;
+    ft_tally_init(work, replay->allocator);
+}
+
+/* Makes room for the step's work, and for the profile's where it is replaced. */
+static ft_status
+make_room(ft_replay *replay, const ft_step_kind *kind, const ft_tally *work)
+{
+    ft_status status = ft_tally_reserve_for(&replay->settled, &kind->profile);
+    if (status == FT_OK) {
+        ft_tally both = *work;
+        both.count += kind->profile.count;
+        status = ft_tally_reserve_for(&replay->settled, &both);
+    }
+    return status;
+}
+
+static void
+note_counted(ft_replay *replay, ft_step_group *group, ft_step_traits traits,
+             ft_counted_step *result)
+{
+    bool varied = group->varies || replay->varies;
+    result->differs = result->differs && !varied;
+    if (result->differs) {
+        group->gap = 0; /* look closer */
+        group->doubts++;
+    }
+    else if (group->gap > MAX_DOUBTS) {
+        group->doubts = 0;
+    }
+    group->varies =
+        varied || traits.varies || group->doubts >= MAX_DOUBTS || group->kind_count > FT_MAX_KINDS;
+    result->varies = group->varies && !varied;
+    plan_audit(replay, group);
+    replay->counted++;
+    group->used = replay->counted + replay->taken + replay->waiting + replay->lost;
+}
+
+ft_status
+ft_replay_count(ft_replay *replay, ft_step_key key, ft_step_sign sign, ft_step_traits traits,
+                ft_tally *work, ft_counted_step *result)
+{
+    ft_step_group *group = NULL;
+    ft_step_kind *kind = NULL;
+    ft_status status = ft_kinds_add_group(replay, key, &group);
+    if (status == FT_OK) {
+        status = ft_kinds_add(replay, group, sign, &kind);
+    }
+    if (status == FT_OK) {
+        status = make_room(replay, kind, work);
+    }
+    if (status != FT_OK) {
+        return status;
+    }
+    bool was_wanted = kind->wanted;
+    *result = (ft_counted_step){.flops = ft_tally_total(work, replay->convention)};
+    result->before = kind->known ? kind->flops : result->flops;
+    result->differs = kind->known && !ft_tally_equal(&kind->profile, work);
+    ft_step_kind *mistaken = kind->known ? NULL : ft_kinds_drop_look(group, sign);
+    if (mistaken != NULL) {
+        result->differs = mistaken->taken > 0;
+        result->before = mistaken->flops;
+    }
+    ft_tally_merge(&replay->settled, work, 1);
+    if (!kind->known || result->differs) {
+        replace_profile(replay, kind, work);
+        kind->flops = result->flops;
+    }
+    kind->compiled = traits.compiled;
+    ft_tally_clear(work);
+    note_counted(replay, group, traits, result);
+    group->futile = is_searching(group) && !was_wanted ? group->futile + 1 : 0;
+    if (group->futile >= FUTILE_LOOK) {
+        ft_kinds_explain(group, kind);
+    }
+    if (!group->varies) { /* else no step stands for another one */
+        result->resolved = kind->waiting;
+        kind->taken += kind->waiting;
+        replay->waiting -= kind->waiting;
+        replay->taken += kind->waiting;
+        kind->waiting = 0;
+    }
+    return FT_OK;
+}
+
+ft_status
+ft_replay_take(ft_replay *replay, ft_step_key key, ft_step_sign sign, bool *known, ft_u128 *flops)
+{
+    ft_step_group *group = NULL;
+    ft_step_kind *kind = NULL;
+    ft_status status = ft_kinds_add_group(replay, key, &group);
+    if (status == FT_OK) {
+        kind = ft_kinds_uncounted(group, sign);
+    }
+    if (status == FT_OK && kind == NULL) {
+        status = ft_kinds_add(replay, group, sign, &kind);
+    }
+    if (status != FT_OK) {
+        return status;
+    }
+    *known = kind->known;
+    *flops = kind->known ? kind->flops : FT_U128_ZERO;
+    if (kind->known) {
+        kind->taken++;
+        replay->taken++;
+    }
+    else {
+        group->futile = kind->wanted ? group->futile : 0; /* search for one that is new */
+        kind->wanted = true;
+        kind->waiting++;
+        replay->waiting++;
+        replay->surprises++;
+        replay->varies = replay->varies || (replay->surprises >= MANY_SURPRISES &&
+                                            replay->surprises > replay->taken / SURPRISING_SHARE);
+    }
+    group->until_audit -= group->until_audit > 0;
+    group->used = replay->counted + replay->taken + replay->waiting + replay->lost;
+    return FT_OK;
+}
+
+bool
+ft_replay_known(const ft_replay *replay, ft_step_key key, ft_step_sign sign, ft_u128 *flops)
+{
+    const ft_step_group *group = ft_kinds_group(replay, key);
+    for (size_t i = 0; group != NULL && i < group->kind_count; i++) {
+        const ft_step_kind *kind = &group->kinds[i];
+        if (kind->known && ft_kinds_is(kind, sign)) {
+            *flops = kind->flops;
+            return true;
+        }
+    }
+    return false;
+}
+
+ft_status
+ft_replay_settle(ft_replay *replay, ft_tally *work)
+{
+    ft_status status = ft_tally_merge(&replay->settled, work, 1);
+    if (status == FT_OK) {
+        ft_tally_clear(work);
+    }
+    return status;
+}
+
+/* They stay wanted: what comes at the end of each epoch is found in the next one. */
+void
+ft_replay_abandon(ft_replay *replay)
+{
+    for (size_t i = 0; i < replay->group_count; i++) {
+        ft_step_group *group = &replay->groups[i];
+        for (size_t j = 0; j < group->kind_count; j++) {
+            group->kinds[j].waiting = 0;
+        }
+    }
+    replay->lost += replay->waiting;
+    replay->waiting = 0;
+}
+
+ft_status
+ft_replay_sum(const ft_replay *replay, ft_tally *sum)
+{
+    ft_status status = ft_tally_merge(sum, &replay->settled, 1);
+    for (size_t i = 0; i < replay->group_count; i++) {
+        const ft_step_group *group = &replay->groups[i];
+        for (size_t j = 0; j < group->kind_count && status == FT_OK; j++) {
+            status = ft_tally_merge(sum, &group->kinds[j].profile, group->kinds[j].taken);
+        }
+    }
+    return status;
+}

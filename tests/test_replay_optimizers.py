@@ -1,0 +1,270 @@
+"""Optimizers are counted by themselves; compiled code keeps its speed."""
+
+import warnings
+
+import pytest
+import torch
+from replayed import ROW, STEP, batches, compare, mlp, rows
+from torch import nn
+
+from flops_tracker import FlopsTracker, UncountedWarning
+
+# ---- optimizers ----
+
+
+def test_the_first_step_of_an_optimizer_is_its_own_affair():
+    """Steps around it are one kind, whatever its state."""
+
+    def train(trace):
+        model = mlp()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        ft = FlopsTracker(model, trace=trace)
+        for i, (x, _) in enumerate(ft.steps(batches(20))):
+            optimizer.zero_grad()
+            model(x).sum().backward()
+            optimizer.step()
+            if i == 10:
+                optimizer.state.clear()
+        return ft
+
+    compare(train, 2)
+
+
+OPTIONS = {
+    "weight_decay": 0.1,
+    "momentum": 0.5,
+    "nesterov": True,
+    "lr": -1.0,
+    "maximize": True,
+    "foreach": False,
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_option_of_an_optimizer_that_changes(name):
+    def train(trace):
+        model = mlp()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        ft = FlopsTracker(model, trace=trace)
+        before = optimizer.param_groups[0][name]
+        for i, (x, _) in enumerate(ft.steps(batches(24))):
+            optimizer.param_groups[0][name] = OPTIONS[name] if i % 4 == 3 else before
+            optimizer.zero_grad()
+            model(x).sum().backward()
+            optimizer.step()
+        return ft
+
+    compare(train, 2)
+
+
+def test_a_schedule_is_no_new_kind():
+    def train(trace):
+        model = mlp()
+        optimizer = torch.optim.AdamW(model.parameters())
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 50)
+        ft = FlopsTracker(model, trace=trace)
+        for x, _ in ft.steps(batches(50)):
+            optimizer.zero_grad()
+            model(x).sum().backward()
+            optimizer.step()
+            schedule.step()
+        return ft
+
+    compare(train, 2)
+
+
+@pytest.mark.parametrize("name", ["RAdam", "ASGD", "LBFGS"])
+def test_optimizers_whose_work_depends_on_their_past_are_counted_each_time(name):
+    def train(trace):
+        model = mlp()
+        optimizer = getattr(torch.optim, name)(model.parameters())
+        ft = FlopsTracker(model, trace=trace)
+        for x, _ in ft.steps(batches(12)):
+
+            def closure(x=x):
+                optimizer.zero_grad()
+                loss = model(x).pow(2).sum()
+                loss.backward()
+                return loss
+
+            optimizer.step(closure)
+        return ft
+
+    compare(train, 12)
+
+
+def test_a_phase_inside_of_a_closure():
+    def train(trace):
+        model = mlp()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        ft = FlopsTracker(model, trace=trace)
+        for x, _ in ft.steps(batches(12)):
+
+            def closure(x=x):
+                optimizer.zero_grad()
+                loss = model(x).sum()
+                with ft.phase("validate"), torch.no_grad():
+                    model(x)
+                loss.backward()
+                return loss
+
+            optimizer.step(closure)
+        return ft
+
+    tracker = compare(train, 12)
+    assert tracker.phase_counts["validate"].under("matmul").total == 12 * 4 * ROW
+
+
+class Sharpness(torch.optim.Optimizer):
+    """An optimizer around another one, as SAM and Lookahead are; every second step does more."""
+
+    def __init__(self, params):
+        super().__init__(params, {})
+        self.inner = torch.optim.AdamW(self.param_groups)
+        self.steps = 0
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        self.inner.step()
+        self.steps += 1
+        if self.steps % 2 == 0:
+            for group in self.param_groups:
+                for p in group["params"]:
+                    p.mul_(0.5).add_(p, alpha=0.25)
+
+
+def test_optimizers_in_each_other():
+    def train(trace):
+        model = mlp()
+        optimizer = Sharpness(model.parameters())
+        ft = FlopsTracker(model, trace=trace)
+        for x, _ in ft.steps(batches(16)):
+            optimizer.zero_grad()
+            model(x).sum().backward()
+            optimizer.step()
+        return ft
+
+    compare(train, 3)
+
+
+class Failing(torch.optim.SGD):
+    fails = 0
+
+    def step(self, closure=None):
+        if self.fails:
+            type(self).fails -= 1
+            raise RuntimeError("out of memory, say")
+        return super().step(closure)
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_an_optimizer_that_raises_and_is_tried_again(again):
+    """Where it was not counted, what it did before it raised is not known: the step is lost."""
+
+    def train(trace):
+        model = mlp()
+        optimizer = Failing(model.parameters(), lr=0.1)
+        ft = FlopsTracker(model, trace=trace, convention="matmul")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UncountedWarning)
+            for i, (x, _) in enumerate(ft.steps(batches(12))):
+                Failing.fails = int(i == 6)
+                optimizer.zero_grad()
+                model(x).sum().backward()
+                try:
+                    optimizer.step()
+                except RuntimeError:
+                    if again:
+                        optimizer.step()
+        return ft
+
+    assert train("always").total_flops == 12 * STEP
+    first = train("first")
+    assert first.total_flops == (12 - first.unattributed_steps) * STEP
+    assert first.unattributed_steps <= 1
+    assert first.step_logs[11].flops_batch == STEP
+
+
+def test_sparse_gradients_are_counted_each_time():
+    def train(trace):
+        model = nn.Embedding(50, 4, sparse=True)
+        optimizer = torch.optim.SparseAdam(model.parameters())
+        ft = FlopsTracker(model, trace=trace)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UncountedWarning)
+            for i in ft.steps([torch.arange(8) % (1 + i % 5) for i in range(20)]):
+                optimizer.zero_grad()
+                model(i).sum().backward()
+                optimizer.step()
+        return ft
+
+    compare(train, 20)
+
+
+# ---- compiled code ----
+
+
+def test_a_compiled_model_keeps_its_speed():
+    torch._dynamo.reset()
+    graphs = []
+
+    def backend(module, inputs):
+        graphs.append(module)
+        return module.forward
+
+    def train(trace):
+        model = mlp()
+        compiled = torch.compile(model, backend=backend, fullgraph=True)
+        optimizer = torch.optim.AdamW(model.parameters())
+        ft = FlopsTracker(model, trace=trace)
+        for _ in ft.epochs(2):
+            for i, (x, _) in enumerate(ft.steps(batches(30))):
+                assert (
+                    not graphs or torch._C._len_torch_dispatch_stack() == 0 or ft.traced_steps > 1
+                )
+                compiled(x).sum().backward()
+                if i % 3 == 2:
+                    optimizer.step()
+                    optimizer.zero_grad()
+        return ft
+
+    always = train("always")
+    assert graphs == []
+    first = train("first")
+    assert len(graphs) == 1
+    assert rows(first) == rows(always)
+    assert first.traced_steps <= 12
+
+
+def test_a_compiled_model_whose_backward_is_left_out_now_and_then():
+    """The number of nodes is the same: only gradients tell these steps apart."""
+    torch._dynamo.reset()
+
+    def train(trace):
+        model = mlp()
+        compiled = torch.compile(model, backend="aot_eager")
+        ft = FlopsTracker(model, trace=trace)
+        for _ in ft.epochs(2):
+            for i, (x, _) in enumerate(ft.steps(batches(30))):
+                loss = compiled(x).sum()
+                if i % 4 != 3:
+                    model.zero_grad()
+                    loss.backward()
+        return ft
+
+    compare(train, 20)
+
+
+def test_a_compiled_optimizer_is_not_broken():
+    torch._dynamo.reset()
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=torch.tensor(0.1))
+    step = torch.compile(optimizer.step, backend="eager")
+    ft = FlopsTracker(model, trace="first", convention="matmul")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UncountedWarning)
+        for x, _ in ft.steps(batches(6)):
+            model.zero_grad()
+            model(x).sum().backward()
+            step()
+    assert ft.total_flops + ft.unattributed_steps * STEP == 6 * STEP
