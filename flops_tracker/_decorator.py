@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         counts: FlopCount | None
 
         def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R: ...
-        def __get__(self, instance: Any, owner: Any = None, /) -> TrackedFunction[..., _R]: ...
+        def __get__(self, instance: Any, owner: Any = None, /) -> "TrackedFunction[..., _R]": ...
 
 
 @overload
@@ -123,7 +123,8 @@ def _check_function(fn: Any) -> None:
     name = getattr(fn, "__qualname__", type(fn).__name__)
     if isinstance(fn, type):
         raise TypeError(
-            f"track_flops decorates functions, not the class {name}: decorate its method that trains"
+            f"track_flops decorates functions, not the class {name}: "
+            "decorate its method that trains"
         )
     if not callable(fn):
         raise TypeError(

@@ -67,6 +67,8 @@ class CountedRun:
             trace = error.__traceback__
             for _ in range(2):  # this frame, and the one that calls
                 trace = trace.tb_next if trace is not None else None
+            if trace is None:  # its source is no Python: nothing has run
+                atexit.unregister(self._finish)
             sys.excepthook(type(error), error.with_traceback(trace), trace)
             return True
         return False
@@ -187,7 +189,8 @@ def script(path: str, arguments: list[str]) -> Callable[[], None]:
     )
 
     def run() -> None:
-        exec(compile(source, absolute, "exec", dont_inherit=True), main)  # noqa: S102
+        exec(compile(source, absolute, "exec", dont_inherit=True), main)
+
     return run
 
 
@@ -195,13 +198,13 @@ def module(name: str, arguments: list[str]) -> Callable[[], None]:
     """Prepare what `python -m NAME ARGUMENTS` does."""
     _as_main(os.getcwd(), ["-m", *arguments])
     # What the interpreter calls for -m; run_module() would take `__main__` away at its end.
-    return lambda: runpy._run_module_as_main(name)
+    return lambda: runpy._run_module_as_main(name)  # type: ignore[attr-defined]
 
 
 def folder(path: str, arguments: list[str]) -> Callable[[], None]:
     """Prepare what `python PATH ARGUMENTS` does with a folder or archive that has a __main__.py."""
     _as_main(path, [path, *arguments], always=True)
-    return lambda: runpy._run_module_as_main("__main__", False)
+    return lambda: runpy._run_module_as_main("__main__", False)  # type: ignore[attr-defined]
 
 
 def _as_main(first: str, arguments: list[str], always: bool = False) -> None:

@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +19,8 @@ class _Run(click.Command):
         try:
             return super().parse_args(context, args)
         except click.NoSuchOption as error:
-            error.message = (error.message or f"No such option: {error.option_name}").rstrip(".")
-            error.message += ". Options of the script go after it."
-            raise
+            problem = f"{error.format_message()} Options of the script go after it."
+            raise click.UsageError(problem, context) from None
 
 
 def _checked_output(_: Any, __: Any, value: Path | None) -> Path | None:
