@@ -64,10 +64,10 @@ def track_flops(
     """
     if unknown:
         raise TypeError(_unknown_option(next(iter(unknown))))
-    names = [known.name for known in _core.conventions()]
+    conventions = _options.operation_conventions()
     tracking = _Tracking(
         {
-            "convention": _options.choice("convention", convention, names),
+            "convention": _options.choice("convention", convention, conventions),
             "strict": _options.switch("strict", strict),
             "causal": _options.choice("causal", causal, ("full", "exact")),
         },
@@ -113,14 +113,21 @@ class _Tracking:
                 return (yield from counted.steps(fn(*args, **kwargs)))
 
         tracked: Any = generate if inspect.isgeneratorfunction(fn) else call
+        tracked.__name__ = tracked.__qualname__ = _name(fn)
         functools.update_wrapper(tracked, fn, updated=copied)
         tracked.counts = None
         return tracked
 
 
+def _name(fn: Any) -> str:
+    """Give a callable's name: of a partial, that of its function."""
+    inside = getattr(fn, "func", fn)
+    return str(getattr(inside, "__qualname__", type(fn).__name__)).rpartition("<locals>.")[-1]
+
+
 def _check_function(fn: Any) -> None:
     """Refuse what can't be counted as a function, with what to do instead."""
-    name = getattr(fn, "__qualname__", type(fn).__name__)
+    name = _name(fn)
     if isinstance(fn, type):
         raise TypeError(
             f"track_flops decorates functions, not the class {name}: "
@@ -131,7 +138,7 @@ def _check_function(fn: Any) -> None:
             f"track_flops decorates a function, not {fn!r}; options go by name: "
             'track_flops(convention="matmul")'
         )
-    inside = getattr(fn, "func", fn)  # of a functools.partial
+    inside = getattr(fn, "func", fn)
     for called in (inside, getattr(inside, "__call__", None)):  # noqa: B004 - to look at, not to call
         if inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called):
             raise TypeError(
@@ -168,10 +175,9 @@ class _Call:
             return
         if self._tracking.print_level == "table":
             print(counts.table())
-        name = getattr(self._tracked, "__qualname__", "function").rpartition("<locals>.")[-1]
         broken = "" if kind in (None, GeneratorExit) else f" · ended by {kind.__name__}"
         total = _views.summary(counts).partition("\n")[0]
-        print(f"{name} · {total} · {seconds:.2f} s{broken}")
+        print(f"{_name(self._tracked)} · {total} · {seconds:.2f} s{broken}")
 
     @contextmanager
     def counting(self) -> Iterator[None]:

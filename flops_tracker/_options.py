@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from . import _core
+
 
 def switch(name: str, value: Any) -> bool:
     """Read an option that is on or off: a bool, NumPy's too, or 0 or 1, and no text."""
@@ -38,6 +40,11 @@ def choice(name: str, value: Any, choices: Iterable[str]) -> str:
         return value
     problem = f"{name} must be {', '.join(words[:-1])} or {words[-1]}, not {value!r}"
     raise ValueError(problem) if isinstance(value, str) else TypeError(problem)
+
+
+def operation_conventions() -> list[str]:
+    """Names of the conventions that operations are read under."""
+    return [c.name for c in _core.conventions() if c.name != "layerwise"]
 
 
 def function(name: str, value: Any) -> None:

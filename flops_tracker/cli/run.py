@@ -9,9 +9,7 @@ from typing import Any
 
 import click
 
-from .. import _core, _output, _script
-
-_CONVENTIONS = [c.name for c in _core.conventions() if c.name != "layerwise"]  # of layers only
+from .. import _options, _output, _script
 
 
 class _Run(click.Command):
@@ -39,7 +37,7 @@ def _checked_output(_: Any, __: Any, value: Path | None) -> Path | None:
 @click.option("-m", "as_module", is_flag=True, help="SCRIPT is a module, as in `python -m`.")
 @click.option(
     "--convention",
-    type=click.Choice(_CONVENTIONS),
+    type=click.Choice(_options.operation_conventions()),
     default="standard",
     show_default=True,
     help="How counts are read.",
