@@ -22,9 +22,7 @@ def check(output: str | PathLike[str]) -> Path:
     if path.suffix.lower() not in _FORMS:
         raise ValueError(f"output must end in .json, .csv or .html, unlike {str(path)!r}")
     if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"there is no folder {str(path.parent)!r} to write {path.name!r} in"
-        )
+        raise FileNotFoundError(f"there is no folder {str(path.parent)!r} for {path.name!r}")
     if path.is_dir():
         raise IsADirectoryError(f"output is a folder: {str(path)!r}")
     if not os.access(path if path.exists() else path.parent, os.W_OK):

@@ -183,10 +183,8 @@ def script(path: str, arguments: list[str]) -> Callable[[], None]:
         source = file.read()
     _as_main(os.path.dirname(os.path.realpath(path)), [path, *arguments])
     main = sys.modules["__main__"].__dict__
-    absolute = os.path.abspath(path)
-    main.update(
-        __file__=absolute, __cached__=None, __loader__=SourceFileLoader("__main__", absolute)
-    )
+    absolute = os.path.join(os.getcwd(), path)
+    main.update(__file__=absolute, __loader__=SourceFileLoader("__main__", absolute))
 
     def run() -> None:
         exec(compile(source, absolute, "exec", dont_inherit=True), main)
@@ -203,14 +201,14 @@ def module(name: str, arguments: list[str]) -> Callable[[], None]:
 
 def folder(path: str, arguments: list[str]) -> Callable[[], None]:
     """Prepare what `python PATH ARGUMENTS` does with a folder or archive that has a __main__.py."""
-    _as_main(path, [path, *arguments], always=True)
+    _as_main(os.path.join(os.getcwd(), path), [path, *arguments], always=True)
     return lambda: runpy._run_module_as_main("__main__", False)  # type: ignore[attr-defined]
 
 
 def _as_main(first: str, arguments: list[str], always: bool = False) -> None:
     """Give the process an empty __main__, and arguments and import path as Python sets them."""
     main = ModuleType("__main__")
-    main.__dict__.update(__builtins__=builtins, __annotations__={})
+    main.__dict__.update(__builtins__=builtins)
     sys.modules["__main__"] = main
     sys.argv = arguments
     if not sys.flags.safe_path:
