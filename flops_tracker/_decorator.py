@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Never, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Never, ParamSpec, Protocol, TypeVar, overload
 
 from . import _core, _csv_files, _options, _output, _views
 
@@ -19,31 +19,32 @@ if TYPE_CHECKING:
     from ._counts import FlopCount
 
 _P = ParamSpec("_P")
-_R = TypeVar("_R")
+_R_co = TypeVar("_R_co", covariant=True)
 _PRINT_LEVELS = ("none", "total", "table")
 
-if TYPE_CHECKING:
 
-    class TrackedFunction(Generic[_P, _R]):
-        """What track_flops makes of a function: a function, which has ``counts``."""
+class TrackedFunction(Protocol[_P, _R_co]):
+    """What track_flops makes of a function, as types: a function, which has ``counts``."""
 
-        counts: FlopCount | None
+    counts: "FlopCount | None"
 
-        def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R: ...
-        def __get__(self, instance: Any, owner: Any = None, /) -> "TrackedFunction[..., _R]": ...
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co: ...
+    def __get__(self, instance: Any, owner: Any = None, /) -> "TrackedFunction[..., _R_co]": ...
 
 
 @overload
-def track_flops(fn: Callable[_P, _R], /) -> "TrackedFunction[_P, _R]": ...
+def track_flops(fn: Callable[_P, _R_co], /) -> "TrackedFunction[_P, _R_co]": ...
 @overload
 def track_flops(
+    fn: None = None,
+    /,
     *,
     convention: str = "standard",
     strict: bool = False,
     causal: str = "full",
     print_level: str = "total",
     output: str | PathLike[str] | None = None,
-) -> "Callable[[Callable[_P, _R]], TrackedFunction[_P, _R]]": ...
+) -> "Callable[[Callable[_P, _R_co]], TrackedFunction[_P, _R_co]]": ...
 def track_flops(
     fn: Any = None,
     /,

@@ -317,6 +317,7 @@ def test_a_result_is_not_lost_where_the_file_cannot_be_written(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_process_prints_and_writes_nothing(tmp_path, capfd):
     @track_flops(output=tmp_path / "flops.json")
     def fork():
