@@ -177,10 +177,8 @@ def _left_out(counts: Any, report: Report) -> str:
 # ---- as Python runs it ----
 
 
-def script(path: str, arguments: list[str]) -> Callable[[], None]:
+def script(path: str, source: bytes, arguments: list[str]) -> Callable[[], None]:
     """Prepare what `python PATH ARGUMENTS` does; an error of its syntax is one of running it."""
-    with open(path, "rb") as file:
-        source = file.read()
     _as_main(os.path.dirname(os.path.realpath(path)), [path, *arguments])
     main = sys.modules["__main__"].__dict__
     absolute = os.path.join(os.getcwd(), path)

@@ -1,8 +1,10 @@
 """`flops-tracker run`: a script runs as under plain Python; wrong use is explained."""
 
+import os
 import signal
 import subprocess
 import sys
+import zipfile
 
 import pytest
 from script_runs import MM, environment, python, run, same_as_python, total_of, write
@@ -13,7 +15,7 @@ WHERE = """
 import sys
 print(sys.argv, sys.path, __name__, __file__, __package__, getattr(__spec__, "name", None))
 print(sorted({*globals()} - {"__annotations__", "__cached__"}))  # as the version has it
-print(sys.modules["__main__"].__dict__ is globals(), type(__builtins__), __loader__.name)
+print(sys.modules["__main__"].__dict__ is globals(), type(__builtins__), type(__loader__))
 """
 
 
@@ -48,10 +50,29 @@ def test_modules_run_as_python_runs_them(tmp_path):
     assert same_as_python("-m", "package.missing", folder=tmp_path).returncode == 1
 
 
-def test_a_folder_with_a_main_module(tmp_path):
-    write(tmp_path, "program/__main__.py", WHERE)
-    for env in ({}, {"PYTHONSAFEPATH": "1"}):
-        same_as_python("program", "x", folder=tmp_path, **env)
+def test_folders_and_archives_with_a_main_module(tmp_path):
+    main = write(tmp_path, "program/__main__.py", WHERE)
+    with zipfile.ZipFile(tmp_path / "archive", "w") as archive:
+        archive.write(main, "__main__.py")
+    for path in ("program", "archive"):
+        for env in ({}, {"PYTHONSAFEPATH": "1"}):
+            assert same_as_python(path, "x", folder=tmp_path, **env).returncode == 0
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/stdin"), reason="no /dev/stdin here")
+def test_a_script_from_a_pipe(tmp_path):
+    command = [sys.executable, "-m", "flops_tracker", "run", "/dev/stdin", "x"]
+    text = "import sys\nprint(sys.argv, __file__)"
+    result = subprocess.run(
+        command,
+        input=text,
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env=environment(),
+    )
+    assert result.stdout == "['/dev/stdin', 'x'] /dev/stdin\n"
 
 
 @pytest.mark.parametrize(

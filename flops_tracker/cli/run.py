@@ -1,6 +1,7 @@
 """`flops-tracker run`: counts an unchanged training script."""
 
 import importlib.util
+import io
 import os
 import zipfile
 from collections.abc import Callable
@@ -109,21 +110,21 @@ def _prepared(script: str, args: list[str], as_module: bool) -> Callable[[], Non
             if not os.path.isfile(os.path.join(script, "__main__.py")):
                 raise click.UsageError(f"{script!r} is a folder, and has no __main__.py to run")
             return _script.folder(script, args)
-        if zipfile.is_zipfile(script):
-            return _script.folder(script, args)
-        with open(script, "rb") as file:
-            start = file.read(4096)
+        with open(script, "rb") as file:  # once only: it may be a pipe
+            source = file.read()
     except FileNotFoundError:
         raise click.UsageError(_missing(script)) from None
     except OSError as error:
         raise click.UsageError(f"can't read {script!r}: {error.strerror}") from None
-    if b"\0" in start:
+    if zipfile.is_zipfile(io.BytesIO(source)):
+        return _script.folder(script, args)
+    if b"\0" in source:
         raise click.UsageError(f"{script!r} is no Python source")
     if script.endswith(".ipynb"):
         raise click.UsageError(
             f"{script!r} is a notebook: count in it, with flops_tracker.FlopCounter in a cell"
         )
-    return _script.script(script, args)
+    return _script.script(script, source, args)
 
 
 def _missing(script: str) -> str:
