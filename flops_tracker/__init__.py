@@ -37,6 +37,7 @@ from ._listing import conventions, formulas, rules
 if TYPE_CHECKING:
     from ._count import count
     from ._counts import FlopCount, ModuleCount
+    from ._decorator import track_flops
     from ._explain import explain
     from ._op_estimator import TorchOpEstimator
     from ._profile import Profile, profile
@@ -49,6 +50,7 @@ _LAZY = {
     "count": "_count",
     "explain": "_explain",
     "profile": "_profile",
+    "track_flops": "_decorator",
 }
 
 
@@ -92,4 +94,5 @@ __all__ = [
     "profile",
     "register_rule",
     "rules",
+    "track_flops",
 ]

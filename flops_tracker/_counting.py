@@ -1,6 +1,7 @@
 """What counting changes in the process while it lasts, and how that is undone."""
 
 import functools
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -126,6 +127,15 @@ class _Process:
 
 
 _process = _Process()
+
+
+def _renew_lock() -> None:
+    """Another thread may have held it when this process was forked, and is not here."""
+    _process.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from . import _core
+
 
 def switch(name: str, value: Any) -> bool:
     """Read an option that is on or off: a bool, NumPy's too, or 0 or 1, and no text."""
@@ -48,6 +50,11 @@ def trace(mode: Any, verify_every: Any) -> tuple[str, int]:
     mode = "auto" if mode is None else choice("trace", mode, ("auto", "always", "first"))
     every = _VERIFY_EVERY if verify_every is None else whole("verify_every", verify_every, 1)
     return mode, every
+
+
+def operation_conventions() -> list[str]:
+    """Names of the conventions that operations are read under."""
+    return [c.name for c in _core.conventions() if c.name != "layerwise"]
 
 
 def function(name: str, value: Any) -> None:

@@ -2,6 +2,8 @@
 
 import _thread
 import gc
+import os
+import signal
 import sys
 import threading
 import weakref
@@ -12,7 +14,7 @@ import torch._dynamo  # a counter keeps it quiet from its first block on
 from counted_layers import MM, mm_total, run_apart
 from torch import nn
 
-from flops_tracker import FlopCounter, register_rule
+from flops_tracker import FlopCounter, _counting, register_rule
 
 
 class Stop(BaseException):
@@ -183,6 +185,30 @@ def test_garbage_is_collected_in_every_place():
         gc.set_threshold(*threshold)
     # Forward, both weights, and the input of the second layer: five products.
     assert c.total == 5 * 2 * 2 * 16
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # which is what is tested
+def test_a_forked_process_waits_for_no_thread_of_the_first():
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with _counting._process.lock:
+            held.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(60)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        with FlopCounter() as c:
+            torch.ones(2, 2).mm(torch.ones(2, 2))
+        os._exit(0 if c.under("matmul").total == MM else 1)
+    done.set()
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_a_counter_is_collected_with_its_threads():

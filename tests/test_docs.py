@@ -21,16 +21,22 @@ def block_after(mark: str) -> str:
 
 def without_measurements(text: str) -> str:
     """Losses and seconds differ from run to run; everything else must not."""
-    return re.sub(r"loss [\d.]+ · [\d.]+ s", "loss # · # s", text)
+    return re.sub(r"· [\d.]+ s$", "· # s", re.sub(r"loss [\d.]+", "loss #", text), flags=re.M)
+
+
+def run_of(mark: str, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    (folder / "train.py").write_text(block_after(mark))
+    return subprocess.run(
+        [sys.executable, *command, "train.py"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
 
 
 def output_of(mark: str, folder: Path) -> str:
-    script = folder / "readme.py"
-    script.write_text(block_after(mark))
-    run = subprocess.run(
-        [sys.executable, script], cwd=folder, capture_output=True, text=True, check=True
-    )
-    return without_measurements(run.stdout)
+    return without_measurements(run_of(mark, folder).stdout)
 
 
 def test_readme_example_prints_what_readme_says(tmp_path):
@@ -40,6 +46,13 @@ def test_readme_example_prints_what_readme_says(tmp_path):
 
 def test_readme_counter_prints_what_readme_says(tmp_path):
     assert output_of("example counter", tmp_path) == block_after("output counter")
+
+
+def test_readme_function_and_script_print_what_readme_says(tmp_path):
+    options = ("-m", "flops_tracker", "run", "--top", "2")
+    run = run_of("example track", tmp_path, *options)
+    assert without_measurements(run.stdout) == without_measurements(block_after("output track"))
+    assert without_measurements(run.stderr[1:]) == without_measurements(block_after("output run"))
 
 
 def test_version_is_the_one_of_pyproject():

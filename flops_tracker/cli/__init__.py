@@ -1,6 +1,7 @@
 """The command `flops-tracker`; each command of it is a module here, imported when called."""
 
 import importlib
+from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -24,6 +25,14 @@ class _Commands(click.Group):
         command = importlib.import_module(f".{name}", __name__).command
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(self, context: Any, args: list[str]) -> Any:
+        """Refuse what is no command, with what may be meant."""
+        near = [f"run {args[0]}"] if args[0].endswith(".py") else []
+        near = near or get_close_matches(args[0], _COMMANDS, 1)
+        if args[0] not in _COMMANDS and near:
+            context.fail(f"No such command {args[0]!r}; did you mean `flops-tracker {near[0]}`?")
+        return super().resolve_command(context, args)
 
     def format_commands(self, _: Any, formatter: click.HelpFormatter) -> None:
         """List them without importing what they need."""
