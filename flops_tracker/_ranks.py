@@ -1,0 +1,155 @@
+"""Ranks of a training by several processes: which one this is, and what all of them counted."""
+
+import os
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+from . import _core
+
+if TYPE_CHECKING:
+    from ._counts import FlopCount
+
+
+def _distributed() -> Any:
+    """torch.distributed where its process group is there; None else. Imports nothing."""
+    dist = sys.modules.get("torch.distributed")
+    return dist if dist is not None and dist.is_available() and dist.is_initialized() else None
+
+
+def _from_environment(name: str) -> int | None:
+    text = os.environ.get(name, "")
+    return int(text) if text.isdecimal() else None
+
+
+def rank() -> int:
+    """Rank of this process, of its process group or as torchrun says; 0 where it is alone."""
+    dist = _distributed()
+    return dist.get_rank() if dist else _from_environment("RANK") or 0
+
+
+def label() -> str:
+    """``rank 1 of 4``, for numbers that are this process's; empty where it is alone."""
+    dist = _distributed()
+    if dist:
+        size = dist.get_world_size()
+    else:
+        size = _from_environment("WORLD_SIZE") or 0
+        if size == 0 and rank() > 0:
+            return f"rank {rank()}"
+    return f"rank {rank()} of {size}" if size > 1 else ""
+
+
+def global_flops(tracker: Any) -> int:
+    """Sum of total_flops over all ranks."""
+    # Ranks that are elsewhere in the program, or count otherwise, have another tag.
+    convention = getattr(tracker.estimator, "convention", "")
+    tag = crc32(f"global_flops {convention}".encode())
+    limbs, size = tracker._limbs(tag), 1
+    dist = _distributed()
+    if not dist:
+        _warn_if_not_alone("global_flops")
+    else:
+        group, size = dist.group.WORLD, dist.get_world_size()
+        limbs = _collective("global_flops", group, lambda: _all_reduce(limbs, group))
+    try:
+        return _core._join_limbs(limbs, tag, size)
+    except ValueError:
+        under = f" under the same convention ({convention!r} here)" if convention else ""
+        backend = dist.get_backend() if dist else ""
+        raise RuntimeError(
+            f"global_flops: what came back is not the sum over {size} ranks: each of them must "
+            f"read global_flops at the same place, counted{under}, and the backend ({backend}) "
+            "must add up"
+        ) from None
+
+
+def global_counts(tracker: Any) -> Any:
+    """All phases of all ranks together."""
+    return tracker.counts.all_reduce()
+
+
+def global_phase_counts(tracker: Any) -> dict[str, Any]:
+    """Each phase that any rank had, of all ranks."""
+    return gather("global_phase_counts", tracker.phase_counts, None)
+
+
+def gather(what: str, parts: dict[str, "FlopCount"], group: Any) -> dict[str, "FlopCount"]:
+    """Add up the counts of each name over the ranks of the group; a rank may lack some."""
+    from ._counts import FlopCount
+
+    dist = _distributed()
+    if not dist:
+        _warn_if_not_alone(what)
+        return parts
+    group = dist.group.WORLD if group is None else group
+    if dist.get_rank(group) < 0:
+        raise ValueError(f"{what}: this rank is not in that group: only its ranks call it")
+    size, world = dist.get_world_size(group), dist.get_world_size()
+    ranks = f"all {size} ranks" if size == world else f"{size} of {world} ranks"
+    again = any(part.ranks == ranks and size == world > 1 for part in parts.values())
+    states: Any = None
+    error = "its counts are of all ranks already; add up each rank's own" if again else ""
+    try:
+        states = {name: part._state() for name, part in parts.items()}
+    except OverflowError as overflow:
+        error = str(overflow)
+    # The error goes with the others, as these wait for this rank.
+    answers: list[Any] = [None] * size
+    _collective(
+        what, group, lambda: dist.all_gather_object(answers, (what, states, error), group=group)
+    )
+    for number, (theirs, _, problem) in enumerate(answers):
+        if theirs != what:
+            raise RuntimeError(
+                f"{what}: rank {number} of the group was at {theirs}: each must call the same"
+            )
+        if problem:
+            raise ValueError(f"{what}: rank {number} of the group: {problem}")
+    names = dict.fromkeys(name for _, states, _ in answers for name in states)
+    sums = {}
+    for name in names:
+        counts = FlopCount._from_states([s[name] for _, s, _ in answers if name in s])
+        counts.ranks = ranks if world > 1 else ""
+        if name in parts:
+            counts.params, counts.on = parts[name].params, parts[name].on
+        sums[name] = counts
+    return sums
+
+
+def _warn_if_not_alone(what: str) -> None:
+    if place := label():
+        warnings.warn(
+            f"{what}: this is {place}'s own count, since there is no process group: read it after "
+            "init_process_group and before destroy_process_group",
+            stacklevel=3,
+        )
+
+
+def _collective(what: str, group: Any, run: Any) -> Any:
+    """Run what all ranks of the group must run; one error says which of them did not."""
+    from torch.utils._python_dispatch import _disable_current_modes
+
+    dist = _distributed()
+    try:
+        with _disable_current_modes():  # it is no work of the model's
+            return run()
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"{what}: not all {dist.get_world_size(group)} ranks took part (this is rank "
+            f"{dist.get_rank()}): one died, or did not call it before the group's timeout. Each "
+            "rank must call it; what this one counted is in total_flops, counts and its files. "
+            f"{dist.get_backend(group)} says: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _all_reduce(values: list[int], group: Any) -> list[int]:
+    import torch
+    from torch import distributed as dist
+
+    kinds = [device.type for device in group._device_types]
+    device = "cpu" if "cpu" in kinds or not kinds else kinds[0]
+    tensor = torch.tensor(values, dtype=torch.int64, device=device)
+    dist.all_reduce(tensor, group=group)
+    return list(tensor.tolist())
