@@ -3,6 +3,7 @@
 import os
 import sys
 import warnings
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -67,7 +68,7 @@ def global_flops(tracker: Any) -> int:
 
 def global_counts(tracker: Any) -> Any:
     """All phases of all ranks together."""
-    return tracker.counts.all_reduce()
+    return gather("global_counts", {"": tracker.counts}, None)[""]
 
 
 def global_phase_counts(tracker: Any) -> dict[str, Any]:
@@ -128,28 +129,72 @@ def _warn_if_not_alone(what: str) -> None:
 
 
 def _collective(what: str, group: Any, run: Any) -> Any:
-    """Run what all ranks of the group must run; one error says which of them did not."""
+    """Run what all ranks of the group must run; one error says that not all of them did."""
     from torch.utils._python_dispatch import _disable_current_modes
 
     dist = _distributed()
     try:
         with _disable_current_modes():  # it is no work of the model's
+            if _sends_by_cpu(group):
+                _meet(what, group)
             return run()
     except RuntimeError as error:
         raise RuntimeError(
             f"{what}: not all {dist.get_world_size(group)} ranks took part (this is rank "
-            f"{dist.get_rank()}): one died, or did not call it before the group's timeout. Each "
-            "rank must call it; what this one counted is in total_flops, counts and its files. "
-            f"{dist.get_backend(group)} says: {str(error).splitlines()[0]}"
+            f"{dist.get_rank()}): one died, or did not come here before the group's timeout. What "
+            "this rank counted is as it was: read total_flops, counts, or its files. "
+            f"{dist.get_backend(group)}: {str(error).splitlines()[0]}"
         ) from error
+
+
+def _sends_by_cpu(group: Any) -> bool:
+    kinds = [device.type for device in group._device_types]
+    return "cpu" in kinds or not kinds
+
+
+def _meet(what: str, group: Any) -> None:
+    """Wait until all ranks are here.
+
+    Where one rank's all_reduce meets another collective, of DDP say, gloo ends the process. What is
+    sent under a tag of its own meets nothing else.
+    """
+    import torch
+    from torch import distributed as dist
+
+    first, *others = dist.get_process_group_ranks(group)
+    here = crc32(what.encode())
+    message = torch.tensor([here])
+    if dist.get_rank() != first:
+        dist.send(message, first, group, tag=_TAG)
+        dist.recv(message, first, group, tag=_TAG)
+        if (late := int(message)) >= 0:
+            raise RuntimeError(f"rank {late} did not come")
+        return
+    late, came, cause = -1, [], None
+    for rank in others:
+        try:
+            dist.recv(message, rank, group, tag=_TAG)
+        except RuntimeError as error:
+            late, cause = rank, error
+            break
+        came.append(rank)
+        if int(message) != here:  # at another total
+            late = rank
+    for rank in came:
+        with nullcontext() if cause is None else suppress(RuntimeError):
+            dist.send(torch.tensor([late]), rank, group, tag=_TAG)
+    if late >= 0:
+        raise RuntimeError(f"rank {late} did not come" + (f": {cause}" if cause else "")) from cause
+
+
+_TAG = 0x0F1095
 
 
 def _all_reduce(values: list[int], group: Any) -> list[int]:
     import torch
     from torch import distributed as dist
 
-    kinds = [device.type for device in group._device_types]
-    device = "cpu" if "cpu" in kinds or not kinds else kinds[0]
+    device = "cpu" if _sends_by_cpu(group) else group._device_types[0].type
     tensor = torch.tensor(values, dtype=torch.int64, device=device)
     dist.all_reduce(tensor, group=group)
     return list(tensor.tolist())
