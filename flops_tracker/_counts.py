@@ -26,6 +26,7 @@ class FlopCount(_core.OperationCounts):
     params: int = 0
     on: str = "real"
     ranks: str = ""  # whose work it is, where several processes train
+    _of: tuple[int, ...] = ()  # the ranks of a sum
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Plain data, that a process without PyTorch can read as well."""

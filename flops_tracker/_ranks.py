@@ -87,36 +87,47 @@ def gather(what: str, parts: dict[str, "FlopCount"], group: Any) -> dict[str, "F
     group = dist.group.WORLD if group is None else group
     if dist.get_rank(group) < 0:
         raise ValueError(f"{what}: this rank is not in that group: only its ranks call it")
-    size, world = dist.get_world_size(group), dist.get_world_size()
-    ranks = f"all {size} ranks" if size == world else f"{size} of {world} ranks"
-    again = any(part.ranks == ranks and size == world > 1 for part in parts.values())
-    states: Any = None
-    error = "its counts are of all ranks already; add up each rank's own" if again else ""
+    mine = next((part._of for part in parts.values() if part._of), (dist.get_rank(),))
+    states, error = None, ""
     try:
         states = {name: part._state() for name, part in parts.items()}
     except OverflowError as overflow:
-        error = str(overflow)
-    # The error goes with the others, as these wait for this rank.
-    answers: list[Any] = [None] * size
-    _collective(
-        what, group, lambda: dist.all_gather_object(answers, (what, states, error), group=group)
-    )
-    for number, (theirs, _, problem) in enumerate(answers):
-        if theirs != what:
-            raise RuntimeError(
-                f"{what}: rank {number} of the group was at {theirs}: each must call the same"
-            )
-        if problem:
-            raise ValueError(f"{what}: rank {number} of the group: {problem}")
-    names = dict.fromkeys(name for _, states, _ in answers for name in states)
+        error = f"the counts of rank {dist.get_rank()}: {overflow}"
+    # The error goes to the others, as these wait for this rank.
+    answers: list[Any] = [None] * dist.get_world_size(group)
+    message = (what, mine, states, error)
+    _collective(what, group, lambda: dist.all_gather_object(answers, message, group=group))
+    of = _ranks_of(what, answers)
+    world = dist.get_world_size()
     sums = {}
-    for name in names:
-        counts = FlopCount._from_states([s[name] for _, s, _ in answers if name in s])
-        counts.ranks = ranks if world > 1 else ""
+    for name in dict.fromkeys(name for *_, states, _ in answers for name in states):
+        counts = FlopCount._from_states([s[name] for *_, s, _ in answers if name in s])
+        if world > 1:
+            counts.ranks = (
+                f"all {world} ranks" if len(of) == world else f"{len(of)} of {world} ranks"
+            )
+        counts._of = of
         if name in parts:
             counts.params, counts.on = parts[name].params, parts[name].on
         sums[name] = counts
     return sums
+
+
+def _ranks_of(what: str, answers: list[Any]) -> tuple[int, ...]:
+    """All ranks whose counts these are; an error, on each of them, where they don't add up."""
+    of: list[int] = []
+    for theirs, ranks, _, error in answers:
+        if theirs != what:
+            raise RuntimeError(f"{what}: rank {ranks[0]} was at {theirs}: all must call the same")
+        if error:
+            raise OverflowError(f"{what}: {error}")
+        if twice := set(of) & set(ranks):
+            raise ValueError(
+                f"{what}: the work of rank {min(twice)} would be in the sum twice, since these are "
+                "sums over ranks already: add up each rank's own counts"
+            )
+        of.extend(ranks)
+    return tuple(sorted(of))
 
 
 def _warn_if_not_alone(what: str) -> None:

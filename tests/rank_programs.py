@@ -27,9 +27,13 @@ from torch.distributed.tensor.parallel import (
 )
 from torch.nn.parallel import DistributedDataParallel
 
-from flops_tracker import FlopCounter, FlopsEstimator, FlopsTracker
+from flops_tracker import FlopCounter, FlopsEstimator, FlopsTracker, register_rule
 
 RANK, SIZE = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+
+LIBRARY = torch.library.Library("rank_programs", "FRAGMENT")
+LIBRARY.define("much(Tensor x) -> Tensor")
+LIBRARY.impl("much", lambda x: x.clone(), "CPU")
 
 
 def network():
@@ -182,9 +186,30 @@ def misuse():
         "conventions": error_of(lambda: FlopsTracker(model, convention=convention).global_flops),
         "conventions of counts": error_of(counter.all_reduce),
         "twice": error_of(everywhere.all_reduce),
+        "too large": too_large(),
         "another group": error_of(lambda: counter.all_reduce(alone).total),
         "in a block": in_a_block(),
     }
+
+
+def too_large():
+    """Counts that one rank can't send, as they don't fit into 128 bits; all of them say so."""
+    register_rule("rank_programs::much", lambda args, kwargs, output: 2**127, override=True)
+    with FlopCounter() as counter:
+        for _ in range(0 if RANK else 2):
+            torch.ops.rank_programs.much(torch.rand(1))
+    return error_of(counter.all_reduce)
+
+
+def grid():
+    """Ranks two by two: summed along the rows of the mesh, then along its columns."""
+    mesh = init_device_mesh("cpu", (SIZE // 2, 2), mesh_dim_names=("column", "row"))
+    with FlopCounter(convention="matmul") as counter:
+        torch.rand(1 + RANK, 2) @ torch.rand(2, 3)
+    pair = counter.all_reduce(mesh["row"].get_group())
+    everywhere = pair.all_reduce(mesh["column"].get_group()) if SIZE > 2 else pair
+    twice = error_of(lambda: pair.all_reduce(mesh["row"].get_group()))
+    return [pair.total, pair.ranks, everywhere.total, everywhere.ranks, twice]
 
 
 def in_a_block():
@@ -268,6 +293,7 @@ SCENES = {
         phases,
         large_counts,
         misuse,
+        grid,
         printed,
         absent,
     ],

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from training_models import toy
 
 from flops_tracker import FlopCount, FlopCounter, FlopsTracker, SklearnSGDEstimator, _core, _ranks
 
@@ -126,7 +127,8 @@ def test_what_does_not_add_up_is_refused_on_every_rank(work):
     for seen in work.of_each("misuse"):
         assert "RuntimeError: global_flops: what came back is not the sum" in seen["conventions"]
         assert "different conventions" in seen["conventions of counts"]
-        assert "of all ranks already" in seen["twice"]
+        assert "ValueError: all_reduce: the work of rank 0 would be in the sum tw" in seen["twice"]
+        assert seen["too large"].startswith("OverflowError: all_reduce: the counts of rank 0")
         assert seen["in a block"] == 0
 
 
@@ -135,6 +137,18 @@ def test_a_group_is_for_its_ranks(work):
         # Rank 1 alone: its one row, in multiply-accumulates.
         expected = str(FORWARD // 2) if rank == 1 else "ValueError: all_reduce: this rank is not in"
         assert seen["another group"].startswith(expected)
+
+
+def test_sums_along_the_axes_of_a_mesh(work):
+    # Rank r multiplies 1 + r rows by a matrix of 2 by 3: 12 FLOPs a row.
+    everywhere = 12 * work.size * (work.size + 1) // 2
+    for rank, (pair, ranks, total, every, twice) in enumerate(work.of_each("grid")):
+        first = rank - rank % 2
+        assert pair == 12 * (1 + first + 2 + first)
+        assert ranks == ("all 2 ranks" if work.size == 2 else "2 of 4 ranks")
+        assert total == everywhere
+        assert every == f"all {work.size} ranks"
+        assert f"the work of rank {first} would be in the sum twice" in twice
 
 
 def test_every_line_says_whose_numbers_it_has(work):
@@ -257,6 +271,13 @@ def test_without_a_process_group_a_rank_is_told_that_it_reads_its_own(alone, cap
     assert repr(ft).endswith(", rank 1 of 4>")
     ft.print_total_flops()
     assert capsys.readouterr().out.startswith(f"total {TRAINED} FLOPs · rank 1 of 4 · ")
+
+
+def test_the_bar_of_the_first_rank_says_that_it_is_its_own(alone, capsys):
+    alone.setenv("RANK", "0")
+    alone.setenv("WORLD_SIZE", "2")
+    toy().tracker.run(1, progress=True)
+    assert "rank 0 of 2 · epoch 1" in capsys.readouterr().err
 
 
 @pytest.fixture
