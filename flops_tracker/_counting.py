@@ -14,6 +14,7 @@ from torch.utils import _python_dispatch
 from ._control_flow import run_control_as_written
 from ._dtensor import leave_out_global_shapes
 from ._dynamo import Eager
+from ._pipelining import leave_out_trial_runs
 from ._undo import call_twice, replace
 from ._untouched import one_at_a_time
 
@@ -105,6 +106,7 @@ class _Process:
                 _follow_threads(self.undo)
                 _hide_hooks_from_dynamo(self.undo)
                 leave_out_global_shapes(self.undo)
+                leave_out_trial_runs(self.undo, unseen_by_counters)
                 run_control_as_written(self.undo)
                 # A compiled function that is first called under a mode is never compiled.
                 eager = Eager()

@@ -3,7 +3,7 @@
 from os import PathLike
 from typing import Any, NamedTuple
 
-from . import _core, _options, _views
+from . import _core, _options, _ranks, _views
 
 
 class ModuleCount(NamedTuple):
@@ -25,6 +25,8 @@ class FlopCount(_core.OperationCounts):
 
     params: int = 0
     on: str = "real"
+    ranks: str = ""  # whose work it is, where several processes train
+    _of: tuple[int, ...] = ()  # the ranks of a sum
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Plain data, that a process without PyTorch can read as well."""
@@ -108,13 +110,25 @@ class FlopCount(_core.OperationCounts):
 
     @property
     def trust_line(self) -> str:
-        """Convention, operations, share counted, operations without a rule, upper bounds."""
+        """Ranks, convention, operations, share counted, those without a rule, upper bounds."""
+        return f"{self.ranks} · {self._what_counted}" if self.ranks else self._what_counted
+
+    @property
+    def _what_counted(self) -> str:
         named = ", causal exact" if self.causal == "exact" else ""
         line = f"{self.convention}{named} · {_views.number_of(self.operations, 'operation')}"
         if self.operations:
             line += f", {_percent(self.coverage)} counted, {len(self.unknown)} unknown"
         bounds = ", ".join(self.upper_bounds)
         return f"{line}, upper bound for {bounds}" if bounds else line
+
+    def all_reduce(self, group: Any = None) -> "FlopCount":
+        """Add up these counts over all ranks of torch.distributed, exactly.
+
+        All ranks of the group, by default of all processes, must call it. Without a process group
+        it gives the counts themselves.
+        """
+        return _ranks.gather("all_reduce", {"": self}, group)[""]
 
     # ---- views ----
 

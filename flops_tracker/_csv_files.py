@@ -5,6 +5,7 @@ from pathlib import Path
 
 from . import _options
 from ._core import EPOCH_CSV_HEADER, STEP_CSV_HEADER
+from ._ranks import rank
 
 OVERWRITE = ("rename", "append", "replace", "error")
 
@@ -12,12 +13,6 @@ OVERWRITE = ("rename", "append", "replace", "error")
 def check_overwrite(overwrite: str) -> str:
     """Return overwrite if it is one of the choices; an error otherwise."""
     return _options.choice("overwrite", overwrite, OVERWRITE)
-
-
-def rank() -> int:
-    """Rank of this process among those of one training, as torchrun says; 0 where it is alone."""
-    text = os.environ.get("RANK", "")
-    return int(text) if text.isdecimal() else 0
 
 
 # The files of one tracker as (device, inode): another file may later bear the same name.

@@ -32,7 +32,7 @@ def explain(op: Any, *arguments: Any, **keywords: Any) -> str:
             )
             raise
     counts = counter.counts
-    lines = [f"{overload} · {counts.trust_line.split(' · ')[1]}"]
+    lines = [f"{overload} · {counts._what_counted.split(' · ')[1]}"]
     called = _core._explain_call(overload, args, kwargs, result)
     sources = _sources_of(str(overload), [formula for formula, _, _ in called])
     for (formula, equation, operands), source in zip(called, sources, strict=True):

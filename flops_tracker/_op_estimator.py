@@ -156,7 +156,7 @@ class TorchOpEstimator(FlopsEstimator):
         """Convention, operations of the last batch, share counted."""
         if self._last is None:
             return f"{self.convention} · no batch counted yet"
-        return f"{self._last.trust_line} in the last batch"
+        return f"{self._last._what_counted} in the last batch"
 
 
 def for_model(model: Any, convention: str) -> TorchOpEstimator:

@@ -4,6 +4,7 @@ import operator
 import time
 from typing import Any
 
+from . import _ranks
 from ._core import format_flops
 
 
@@ -16,6 +17,7 @@ class Progress:
         self._bar = tqdm(total=batches, unit="batch", dynamic_ncols=True)
         self._started = time.monotonic()
         self._first_total: int | None = None
+        self._place = f"{place} · " if (place := _ranks.label()) else ""
 
     def update(self, epoch: int, total: int) -> None:
         """Move on by one batch; total is the FLOPs of the run so far."""
@@ -23,7 +25,7 @@ class Progress:
             self._first_total = total
         elapsed = time.monotonic() - self._started
         rate = int((total - self._first_total) / elapsed) if elapsed > 0 else 0
-        self._bar.set_description(f"epoch {epoch}", refresh=False)
+        self._bar.set_description(f"{self._place}epoch {epoch}", refresh=False)
         self._bar.set_postfix_str(f"{format_flops(total)}, {format_flops(rate)}/s", refresh=False)
         self._bar.update()
 

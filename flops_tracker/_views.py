@@ -164,6 +164,7 @@ def to_dict(counts: Any) -> dict[str, Any]:
         "operations": counts.operations,
         "coverage": counts.coverage,
         "on": counts.on,
+        "ranks": counts.ranks,
         "uncounted": counts.uncounted,
         "uncalled": counts.uncalled,
         "by_op": counts.by_op(),

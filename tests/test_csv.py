@@ -339,14 +339,23 @@ def test_nothing_is_checked_or_made_without_export():
     assert here() == []
 
 
-def test_every_rank_has_files_of_its_own_and_only_the_first_prints(monkeypatch, capsys):
+def train_on_ranks(monkeypatch, capsys, **options):
     for rank in ("0", "1", "12"):
         monkeypatch.setenv("RANK", rank)
         for _ in range(2):  # the second renames the files of the first
-            for _ in toy().tracker(1, export="both", print_level="both", progress=True):
+            for _ in toy().tracker(1, export="both", print_level="both", progress=True, **options):
                 pass
         printed = capsys.readouterr()
         assert (printed.out == printed.err == "") == (rank != "0")
+
+
+def test_only_the_first_rank_prints_and_writes_files(monkeypatch, capsys):
+    train_on_ranks(monkeypatch, capsys)
+    assert here() == ["run_batch.1.csv", "run_batch.csv", "run_epoch.1.csv", "run_epoch.csv"]
+
+
+def test_every_rank_has_files_of_its_own_where_asked_to(monkeypatch, capsys):
+    train_on_ranks(monkeypatch, capsys, export_only_rank0=False)
     files = [f"run{own}_{kind}" for own in ("", ".rank1", ".rank12") for kind in ("batch", "epoch")]
     assert here() == sorted(name + end for name in files for end in (".csv", ".1.csv"))
     assert column("run.rank12_epoch.csv", "flops_epoch") == [720]

@@ -76,6 +76,15 @@ def test_quickstart_notebook(tmp_path):
     assert "total 380,906,496 FLOPs" in "".join(o.get("text", "") for o in last)
 
 
+def test_ddp(tmp_path):
+    # A row forward: 2 * (64*128 + 128*10) = 18,944; backward both weights and what is between the
+    # layers, 2 * (64*128 + 2*128*10) = 21,504; 1797 rows, three epochs. test_ranks.py has torchrun.
+    printed = run_example("ddp.py", tmp_path)
+    total = 1797 * (18_944 + 21_504)
+    assert f"epoch 0: {total:,} FLOPs of 1 ranks, {total:,} of them here" in printed
+    assert f"epoch 2: {3 * total:,} FLOPs of 1 ranks, {3 * total:,} of them here" in printed
+
+
 def test_own_loop(tmp_path):
     # A row forward: 2 * (64*128 + 128*10) and 138 biases are 19,082 FLOPs; 297 rows, three epochs.
     printed = run_example("own_loop.py", tmp_path)

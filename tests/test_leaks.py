@@ -51,6 +51,7 @@ def refused(error, use, *args, **kwargs):
 
 COUNTING = """
 from flops_tracker import FlopsEstimator, FlopsTracker, SklearnSGDEstimator, format_flops
+from flops_tracker import _core
 
 class Own(FlopsEstimator):
     def flops_for_batch(self, batch_size):
@@ -104,6 +105,10 @@ uses = {
     "nothing bound": lambda: refused(RuntimeError, closed.run, 1),
     "saving nowhere": lambda: refused(OSError, closed.save_batch_csv, "/missing/x"),
     "twice": lambda: refused(RuntimeError, closed.__init__, sgd),
+    "all ranks": lambda: (open_one.global_flops, own.global_flops),
+    "limbs": lambda: _core._join_limbs(own._limbs(3), 3, 1),
+    "no limbs": lambda: refused(ValueError, _core._join_limbs, [1, 2], 3, 1),
+    "wrong limbs": lambda: refused(TypeError, _core._join_limbs, [None] * 7, 3, 1),
     "not initialised": lambda: FlopsTracker.__new__(FlopsTracker).total_flops,
 }
 check(uses, 2000)
@@ -289,6 +294,7 @@ def wrong_rule():
 one = FlopCounter()
 with one:
     step()
+good, other = one.counts._state(), one.under("matmul")._state()
 wrong_state = (*one.counts._state()[:5], [*one.counts._state()[5], ("row",)], None, None)
 
 uses = {
@@ -309,6 +315,10 @@ uses = {
     "a wrong convention": lambda: refused(ValueError, one.under, "flops"),
     "pickle": lambda: pickle.loads(pickle.dumps(one.counts)).by_op(),
     "a wrong pickle": lambda: refused(TypeError, FlopCount._from_state, wrong_state),
+    "several together": lambda: FlopCount._from_states([one.counts._state()] * 3).by_module(),
+    "wrong together": lambda: refused(TypeError, FlopCount._from_states, [good, wrong_state]),
+    "unlike together": lambda: refused(ValueError, FlopCount._from_states, [good, other]),
+    "all ranks": lambda: one.all_reduce(),
     "explain": lambda: explain("aten.mm", (2, 3), (3, 4)),
     "a wrong counter": lambda: refused(ValueError, FlopCounter, convention="flops"),
 }

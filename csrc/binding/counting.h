@@ -256,6 +256,7 @@ size_t pyft_counts_op_limit(const pyft_counts *counts);
 PyObject *pyft_counts_dtype_name(const pyft_counts *counts, size_t dtype);
 PyObject *pyft_counts_state(PyObject *counts, PyObject *unused);
 PyObject *pyft_counts_from_state(PyObject *type, PyObject *data);
+PyObject *pyft_counts_from_states(PyObject *type, PyObject *states); /* counts_merge.c */
 PyObject *pyft_counts_sums(PyObject *counts, PyObject *axis);
 PyObject *pyft_counts_op_calls(PyObject *counts, PyObject *unused);
 PyObject *pyft_counts_module_sums(PyObject *counts, PyObject *unused);

@@ -54,6 +54,19 @@ share_calls(pyft_counts *self, pyft_calls *calls)
     }
 }
 
+/* Whose counts they are stays with them, also in another process. */
+static int
+note_rank(PyObject *counts)
+{
+    PyObject *label = pyft_rank_label();
+    int result = label == NULL ? -1 : 0;
+    if (label != NULL && PyUnicode_GET_LENGTH(label) > 0) {
+        result = PyObject_SetAttrString(counts, "ranks", label);
+    }
+    Py_XDECREF(label);
+    return result;
+}
+
 PyObject *
 pyft_counts_new(pyft_counter *counter, PyObject *type)
 {
@@ -79,7 +92,7 @@ pyft_counts_of(pyft_counter *counter, const ft_tally *tally, PyObject *type)
     self->unknown = PyDict_Copy(counter->unknown);
     self->bounded = PyDict_Copy(counter->bounded);
     if (self->modules == NULL || self->unknown == NULL || self->bounded == NULL ||
-        take_tally(self, tally) < 0) {
+        take_tally(self, tally) < 0 || note_rank((PyObject *)self) < 0) {
         Py_CLEAR(self);
     }
     return (PyObject *)self;
@@ -238,6 +251,7 @@ static PyMethodDef counts_methods[] = {
     {"_module_op_sums", pyft_counts_module_op_sums, METH_O, NULL},
     {"_state", pyft_counts_state, METH_NOARGS, NULL},
     {"_from_state", pyft_counts_from_state, METH_O | METH_CLASS, NULL},
+    {"_from_states", pyft_counts_from_states, METH_O | METH_CLASS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -26,10 +26,10 @@ print_batch(epoch_iterator *self, const ft_step *step)
              *total = pyft_si_text(step->flops_total_cum);
     PyObject *text = NULL;
     if (batch != NULL && epoch != NULL && total != NULL) {
-        text = PyUnicode_FromFormat("epoch %u step %u%sbatch of %llu%s%U FLOPs%sepoch %U%stotal %U",
-                                    step->epoch, step->step, PYFT_DOT,
-                                    (unsigned long long)step->batch_size, PYFT_DOT, batch, PYFT_DOT,
-                                    epoch, PYFT_DOT, total);
+        text = PyUnicode_FromFormat(
+            "%Uepoch %u step %u%sbatch of %llu%s%U FLOPs%sepoch %U%stotal %U", self->rank,
+            step->epoch, step->step, PYFT_DOT, (unsigned long long)step->batch_size, PYFT_DOT,
+            batch, PYFT_DOT, epoch, PYFT_DOT, total);
     }
     Py_XDECREF(batch);
     Py_XDECREF(epoch);
@@ -47,10 +47,11 @@ print_epoch(epoch_iterator *self, const ft_epoch *epoch)
     PyObject *text = NULL;
     if (flops != NULL && total != NULL && loss != NULL && seconds != NULL) {
         bool timed = self->tracker->log_wall_time, has_loss = epoch->has_loss;
-        text = PyUnicode_FromFormat(
-            "epoch %u%s%U%stotal %U%s%s%s%s%s%s", epoch->epoch, PYFT_DOT, flops, PYFT_DOT, total,
-            has_loss ? PYFT_DOT "loss " : "", has_loss ? loss : "", timed ? PYFT_DOT : "",
-            timed ? seconds : "", timed ? " s" : "", epoch->complete ? "" : PYFT_DOT "broken off");
+        text =
+            PyUnicode_FromFormat("%Uepoch %u%s%U%stotal %U%s%s%s%s%s%s", self->rank, epoch->epoch,
+                                 PYFT_DOT, flops, PYFT_DOT, total, has_loss ? PYFT_DOT "loss " : "",
+                                 has_loss ? loss : "", timed ? PYFT_DOT : "", timed ? seconds : "",
+                                 timed ? " s" : "", epoch->complete ? "" : PYFT_DOT "broken off");
     }
     PyMem_Free(loss);
     PyMem_Free(seconds);
@@ -364,6 +365,7 @@ iterator_dealloc(PyObject *object)
     }
     PyObject_GC_UnTrack(object);
     iterator_clear(object);
+    Py_CLEAR(self->rank);
     Py_DECREF(self->tracker);
     PyObject_GC_Del(object);
     Py_DECREF(type);

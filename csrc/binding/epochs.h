@@ -15,6 +15,7 @@ typedef struct {
     PyObject *batch_file, *epoch_file; /* NULL where not exported */
     PyObject *progress;                /* NULL without a progress bar */
     PyObject *on_epoch_end;            /* NULL without a callback */
+    PyObject *rank;                    /* what its lines begin with; empty in a process alone */
     bool warned_of_no_batch;
     bool started, closed, displaced; /* displaced: ended by another use of its tracker */
 } epoch_iterator;

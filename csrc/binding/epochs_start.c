@@ -6,7 +6,7 @@ typedef struct {
     PyObject *epochs, *prefix, *on_epoch_end, *config;
     PyObject *print_level, *export_level, *overwrite, *wandb_log; /* NULL: not given */
     const char *wandb_project, *wandb_run_name, *wandb_entity;
-    pyft_switch progress, wandb, wandb_only_rank0;
+    pyft_switch progress, export_only_rank0, wandb, wandb_only_rank0;
 } epoch_options;
 
 /* "none", "epoch", "batch" or "both" as bits; -1 with an exception. */
@@ -30,17 +30,29 @@ parse_level(const char *option, PyObject *value, int by_default)
 static int
 parse_options(PyObject *args, PyObject *kwargs, epoch_options *options)
 {
-    static char *names[] = {
-        "epochs",       "print_level",  "export",       "export_prefix",    "overwrite",
-        "progress",     "on_epoch_end", "wandb",        "wandb_project",    "wandb_run_name",
-        "wandb_config", "wandb_log",    "wandb_entity", "wandb_only_rank0", NULL};
+    static char *names[] = {"epochs",
+                            "print_level",
+                            "export",
+                            "export_prefix",
+                            "overwrite",
+                            "progress",
+                            "export_only_rank0",
+                            "on_epoch_end",
+                            "wandb",
+                            "wandb_project",
+                            "wandb_run_name",
+                            "wandb_config",
+                            "wandb_log",
+                            "wandb_entity",
+                            "wandb_only_rank0",
+                            NULL};
     return PyArg_ParseTupleAndKeywords(
-               args, kwargs, "O|$OOOOO&OO&zzOOzO&:ft", names, &options->epochs,
+               args, kwargs, "O|$OOOOO&O&OO&zzOOzO&:ft", names, &options->epochs,
                &options->print_level, &options->export_level, &options->prefix, &options->overwrite,
-               pyft_to_switch, &options->progress, &options->on_epoch_end, pyft_to_switch,
-               &options->wandb, &options->wandb_project, &options->wandb_run_name, &options->config,
-               &options->wandb_log, &options->wandb_entity, pyft_to_switch,
-               &options->wandb_only_rank0)
+               pyft_to_switch, &options->progress, pyft_to_switch, &options->export_only_rank0,
+               &options->on_epoch_end, pyft_to_switch, &options->wandb, &options->wandb_project,
+               &options->wandb_run_name, &options->config, &options->wandb_log,
+               &options->wandb_entity, pyft_to_switch, &options->wandb_only_rank0)
                ? 0
                : -1;
 }
@@ -117,18 +129,32 @@ open_files(epoch_iterator *self, const epoch_options *options)
     return result;
 }
 
-/* Ranks above 0 of a distributed training write files of their own and print nothing. */
+/* What this process is among those of a training; its lines then say so. 0 where it is the first,
+ * 1 for a later one, -1 with an exception. */
+static int
+take_place(epoch_iterator *self)
+{
+    PyObject *rank = pyft_call_helper("flops_tracker._ranks", "rank", "()");
+    int later = rank == NULL ? -1 : PyObject_IsTrue(rank);
+    Py_XDECREF(rank);
+    self->rank = later < 0 ? NULL : pyft_rank_label();
+    if (self->rank != NULL && PyUnicode_GET_LENGTH(self->rank) > 0) {
+        Py_SETREF(self->rank, PyUnicode_FromFormat("%U%s", self->rank, PYFT_DOT));
+    }
+    return self->rank == NULL ? -1 : later;
+}
+
+/* Ranks above 0 of a distributed training print nothing, and write files only where asked to. */
 static int
 open_outputs(epoch_iterator *self, const epoch_options *options)
 {
-    PyObject *rank = pyft_call_helper("flops_tracker._csv_files", "rank", "()");
-    int later_rank = rank == NULL ? -1 : PyObject_IsTrue(rank);
-    Py_XDECREF(rank);
+    int later_rank = take_place(self);
     if (later_rank < 0) {
         return -1;
     }
     if (later_rank) {
         self->print_at = 0;
+        self->export_at = options->export_only_rank0.on ? 0 : self->export_at;
     }
     else if (options->progress.on) { /* before the files: tqdm may be missing */
         self->progress = pyft_call_helper("flops_tracker._progress", "open_progress", "(OO)",
@@ -182,6 +208,7 @@ PyObject *
 pyft_epochs_start(pyft_tracker *tracker, PyObject *args, PyObject *kwargs, int default_print_at)
 {
     epoch_options options = {.progress = {"progress", 0},
+                             .export_only_rank0 = {"export_only_rank0", 1},
                              .wandb = {"wandb", 0},
                              .wandb_only_rank0 = {"wandb_only_rank0", 0}};
     pyft_state *state = pyft_state_of(Py_TYPE(tracker));
@@ -206,7 +233,7 @@ pyft_epochs_start(pyft_tracker *tracker, PyObject *args, PyObject *kwargs, int d
     self->items = items;
     self->print_at = print_at;
     self->export_at = export_at;
-    self->batch_file = self->epoch_file = self->progress = NULL;
+    self->batch_file = self->epoch_file = self->progress = self->rank = NULL;
     self->on_epoch_end = options.on_epoch_end == Py_None ? NULL : Py_XNewRef(options.on_epoch_end);
     self->closed = self->displaced = self->warned_of_no_batch = false;
     self->started = true; /* no complaint where opening the files fails */

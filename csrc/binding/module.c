@@ -32,6 +32,7 @@ static PyMethodDef module_methods[] = {
      "{'mac': n * k, 'arith': n} (with 'mac' it counts as a contraction), or an int, which means\n"
      "'arith'. For a class of modules it is fn(module, args, output), the module's forward as a\n"
      "whole; its backward is counted as it runs. A second rule for the same operation is a ValueError without override=True."},
+    {"_join_limbs", pyft_join_limbs, METH_VARARGS, NULL},
     {"_explain_call", pyft_explain_call, METH_VARARGS, NULL},
     {"format_flops", format_flops, METH_O,
      "format_flops($module, count, /)\n--\n\n8178368512 as '8.18 GFLOP'."},

@@ -142,6 +142,13 @@ PyObject *pyft_tracker_step(PyObject *tracker, PyObject *args, PyObject *kwargs)
 PyObject *pyft_tracker_phase(PyObject *tracker, PyObject *args, PyObject *kwargs);
 PyObject *pyft_tracker_loops_attribute(PyObject *tracker, void *name);
 
+/* ranks.c */
+PyObject *pyft_tracker_limbs(PyObject *tracker, PyObject *tag);
+PyObject *pyft_join_limbs(PyObject *module, PyObject *args);
+PyObject *pyft_tracker_over_ranks(PyObject *tracker, void *name);
+/* "rank 1 of 4"; empty where there is one process. A new reference. */
+PyObject *pyft_rank_label(void);
+
 /* records.c */
 int pyft_add_records(PyObject *module, pyft_state *state);
 PyObject *pyft_tracker_print_total(PyObject *tracker, PyObject *unused);

@@ -235,10 +235,13 @@ pyft_tracker_trust_line(pyft_tracker *tracker)
     }
     PyObject *trust = PyObject_GetAttrString(tracker->estimator, "trust_line");
     PyObject *flops = pyft_flops_text(tracker->run.ledger.total);
+    PyObject *rank = pyft_rank_label();
     PyObject *line = NULL;
-    if (trust != NULL && flops != NULL) {
-        line = PyUnicode_FromFormat("total %U%s%S", flops, PYFT_DOT, trust);
+    if (trust != NULL && flops != NULL && rank != NULL) {
+        line = PyUnicode_FromFormat("total %U%s%U%s%S", flops, PYFT_DOT, rank,
+                                    PyUnicode_GET_LENGTH(rank) > 0 ? PYFT_DOT : "", trust);
     }
+    Py_XDECREF(rank);
     Py_XDECREF(trust);
     Py_XDECREF(flops);
     return line;

@@ -166,12 +166,15 @@ static PyObject *
 tracker_repr(PyObject *object)
 {
     pyft_tracker *self = (pyft_tracker *)object;
-    PyObject *total = pyft_grouped_text(self->run.ledger.total);
-    PyObject *text =
-        total == NULL ? NULL
-                      : PyUnicode_FromFormat("<FlopsTracker %R: %U FLOPs in %u epochs>",
-                                             self->run_name, total, self->run.ledger.current.epoch);
+    PyObject *total = pyft_grouped_text(self->run.ledger.total), *rank = pyft_rank_label();
+    PyObject *text = NULL;
+    if (total != NULL && rank != NULL) {
+        text = PyUnicode_FromFormat("<FlopsTracker %R: %U FLOPs in %u epochs%s%U>", self->run_name,
+                                    total, self->run.ledger.current.epoch,
+                                    PyUnicode_GET_LENGTH(rank) > 0 ? ", " : "", rank);
+    }
     Py_XDECREF(total);
+    Py_XDECREF(rank);
     return text;
 }
 
@@ -235,7 +238,7 @@ PyDoc_STRVAR(
     "                 for batch in ft.steps(loader): ...    with ft.phase('validate'): ...\n"
     "             or  with ft: ft.on_epoch_start(); ft.update_batch(batch_size=n); ft.on_epoch_end()\n\n"
     "ft(epochs, *, print_level='epoch', export='none', export_prefix=None, overwrite='rename',\n"
-    "   progress=False, on_epoch_end=None, wandb=False, ...) -> iterator\n"
+    "   progress=False, export_only_rank0=True, on_epoch_end=None, wandb=False, ...) -> iterator\n"
     "epochs: an int or any iterable; each item is one epoch, trained before the loop's body.\n"
     "print_level, export: 'none', 'epoch', 'batch' or 'both'. export writes PREFIX_batch.csv and\n"
     "PREFIX_epoch.csv, each row when its batch or epoch ends; PREFIX defaults to run_name.\n"
@@ -292,6 +295,7 @@ static PyMethodDef tracker_methods[] = {
     {"phase", PYFT_METHOD(pyft_tracker_phase), METH_VARARGS | METH_KEYWORDS,
      "phase($self, name)\n--\n\n"
      "with ft.phase('validate'): what runs inside is counted apart, under that name."},
+    {"_limbs", pyft_tracker_limbs, METH_O, NULL},
     {"print_total_flops", pyft_tracker_print_total, METH_NOARGS,
      "print_total_flops($self, /)\n--\n\nPrints the total and what it is made of, in one line."},
     {"save_batch_csv", PYFT_METHOD(pyft_tracker_save_batch_csv), METH_VARARGS | METH_KEYWORDS,
@@ -312,6 +316,14 @@ static PyGetSetDef tracker_getset[] = {
      "All batches so far as a NumPy structured array over the records themselves; counts are\n"
      "64-bit, with their upper halves in the columns ending in _hi.",
      NULL},
+#define OVER_RANKS(name, text) {#name, pyft_tracker_over_ranks, NULL, text, #name}
+    OVER_RANKS(
+        global_flops,
+        "The sum of total_flops over all ranks of torch.distributed, an int. All ranks must\n"
+        "read it, since they wait for each other. Without a process group: total_flops."),
+    OVER_RANKS(global_counts, "counts of all ranks together; all of them must read it."),
+    OVER_RANKS(global_phase_counts,
+               "phase_counts of all ranks together; all of them must read it."),
 #define OF_LOOPS(name, text) {#name, pyft_tracker_loops_attribute, NULL, text, #name}
     OF_LOOPS(counts, "All steps so far as a FlopCount, every phase."),
     OF_LOOPS(phase_counts, "The same apart, a dict: \"train\", and the names given to phase()."),

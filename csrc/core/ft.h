@@ -8,6 +8,7 @@
 #include "ft_csv.h"
 #include "ft_epochs.h"
 #include "ft_ledger.h"
+#include "ft_limbs.h"
 #include "ft_registry.h"
 #include "ft_rule.h"
 #include "ft_shape.h"

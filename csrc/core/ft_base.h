@@ -17,6 +17,7 @@
     X(OVERFLOW, "the count does not fit in 128 bits")                     \
     X(TOO_MANY_SAMPLES, "the samples of the epoch do not fit in 64 bits") \
     X(BAD_SHAPE, "a shape does not fit the rule")                         \
+    X(BAD_SUM, "this is not the sum of all ranks' counts")                \
     X(EPOCH_OPEN, "an epoch is already open")                             \
     X(NO_EPOCH, "no epoch is open")                                       \
     X(SINK_FAILED, "the output could not be written")
