@@ -2,7 +2,7 @@
 
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,6 +45,7 @@ class Loops:
         self._phase = _TRAIN
         self._spans: list[_Span] = []  # the innermost last; the counter's work is that one's
         self._thread = 0
+        self._cut = False  # the budget ended a loop over steps before its last one
 
     # ---- what users call ----
 
@@ -72,18 +73,23 @@ class Loops:
             yield
         finally:
             self.end(span)
+        self._record()._mind_budget(0)  # there is no loop to end
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Count what runs inside apart, under that name."""
         if not isinstance(name, str) or not name:
             raise TypeError(f"a phase is named by a word such as 'validate', not {name!r}")
-        before = self._phase
+        before, tracker = self._phase, self._record()
         span = self._open(_Span(self._tally(name), None))
         self._phase = name
+        if name != _TRAIN:
+            tracker._pause()
         try:
             yield
         finally:
+            if name != _TRAIN:
+                tracker._resume()
             self._phase = before
             self.end(span)
 
@@ -109,14 +115,18 @@ class Loops:
         return tracker
 
     def _epochs(self, items: Iterable[Any]) -> Iterator[Any]:
+        if self._record()._mind_budget(2):
+            return
         for item in items:
             self._record().on_epoch_start()
-            whole = False
+            whole = self._cut = False
             try:
                 yield item
-                whole = True
+                whole = not self._cut
             finally:
                 self._record()._end_epoch(whole)
+            if self._record()._mind_budget(1):
+                return
 
     def loop(self, loader: Iterable[Any]) -> Iterator[Any]:
         """Give batches, each in a step; without an epoch that is open, the loop is one."""
@@ -124,18 +134,23 @@ class Loops:
             yield from loader
             return
         tracker = self._record()
+        if tracker._mind_budget(2):
+            return
         opened = not tracker._epoch_is_open
         if opened:
             tracker.on_epoch_start()
-        whole = False
+        whole = cut = False
         try:
-            for batch in loader:
+            for seen, batch in enumerate(loader, 1):
                 span = self.begin(self._size_of(batch))
                 try:
                     yield batch
                 finally:
                     self.end(span)
-            whole = True
+                if tracker._mind_budget(1):
+                    cut = self._cut = not (isinstance(loader, Sized) and len(loader) == seen)
+                    break
+            whole = not cut
         finally:
             if opened:
                 tracker._end_epoch(whole)

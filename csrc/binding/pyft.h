@@ -98,15 +98,20 @@ typedef struct {
     PyObject_HEAD
     PyObject *estimator;
     PyObject *run_name;
-    PyObject *training; /* what torch_bind or sklearn_bind made; NULL before */
-    PyObject *written;  /* dict: the CSV files that are its own, as it left them */
-    PyObject *iterator; /* borrowed: the EpochIterator that has not ended yet */
-    PyObject *loops;    /* epochs, steps and phases of loops that the user writes; NULL before */
+    PyObject *training;   /* what torch_bind or sklearn_bind made; NULL before */
+    PyObject *written;    /* dict: the CSV files that are its own, as it left them */
+    PyObject *iterator;   /* borrowed: the EpochIterator that has not ended yet */
+    PyObject *loops;      /* epochs, steps and phases of loops that the user writes; NULL before */
+    PyObject *on_budget;  /* "stop", "warn" or a callable; NULL: "stop" */
+    PyObject *peak_flops; /* as _rates.check_peak made it; NULL where none was given */
+    PyObject *noted;      /* what _rates noted at the end of each epoch; NULL before */
     PyObject *weak_references;
     ft_epochs run;
     bool estimator_in_c; /* it answers without a call into Python */
     bool log_wall_time;
     bool training_now; /* a batch is being trained: it will be counted by the loop */
+    /* The budget: on_budget was asked; it says stop; a line said so. */
+    bool budget_told, budget_stops, budget_said;
 } pyft_tracker;
 
 /* A monotonic clock, in seconds. */
@@ -140,6 +145,39 @@ PyObject *pyft_tracker_phase(PyObject *tracker, PyObject *args, PyObject *kwargs
 PyObject *pyft_tracker_loops_attribute(PyObject *tracker, void *name);
 PyObject *pyft_tracker_add_step(PyObject *tracker, PyObject *args);
 PyObject *pyft_tracker_end_epoch(PyObject *tracker, PyObject *complete);
+
+/* budget.c */
+
+/* A number, or a text with a unit; a part of a FLOP is rounded up. */
+int pyft_to_amount(PyObject *object, const char *what, bool per_second, ft_u128 *amount);
+/* max_flops; NULL and None are no budget, 0. */
+int pyft_to_budget(PyObject *object, ft_u128 *budget);
+int pyft_check_on_budget(PyObject *on_budget);
+/* After a step: 1 where the loops are to end, since the run came to its budget. */
+int pyft_tracker_mind_budget(pyft_tracker *tracker);
+PyObject *pyft_tracker_mind(PyObject *tracker, PyObject *says);
+PyObject *pyft_tracker_budget_line(const pyft_tracker *tracker);
+/* Whether the epoch had as many batches as the loader has. */
+int pyft_tracker_saw_all_batches(pyft_tracker *tracker);
+PyObject *pyft_tracker_max_flops(PyObject *tracker, void *unused);
+int pyft_tracker_set_max_flops(PyObject *tracker, PyObject *value, void *unused);
+PyObject *pyft_tracker_over_budget(PyObject *tracker, void *unused);
+
+/* rates.c */
+PyObject *pyft_rate(PyObject *module, PyObject *args);
+PyObject *pyft_share(PyObject *module, PyObject *args);
+PyObject *pyft_utilization(PyObject *module, PyObject *args);
+PyObject *pyft_joint_peak(PyObject *module, PyObject *list);
+PyObject *pyft_to_rate(PyObject *module, PyObject *args);
+PyObject *pyft_peak_of(PyObject *module, PyObject *name);
+PyObject *pyft_peaks(PyObject *module, PyObject *unused);
+PyObject *pyft_tracker_pause(PyObject *tracker, PyObject *unused);
+PyObject *pyft_tracker_resume(PyObject *tracker, PyObject *unused);
+PyObject *pyft_tracker_train_time(PyObject *tracker, void *unused);
+PyObject *pyft_tracker_rates(PyObject *tracker, void *name);
+int pyft_tracker_end_epoch_in_order(pyft_tracker *tracker, bool complete, const double *loss,
+                                    ft_epoch *epoch);
+int pyft_add_work_sum(PyObject *module); /* work_sum.c */
 
 /* records.c */
 int pyft_add_records(PyObject *module, pyft_state *state);

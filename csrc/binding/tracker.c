@@ -115,19 +115,22 @@ tracker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 static int
 tracker_init(PyObject *object, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {
-        "estimator",  "run_name", "log_wall_time", "keep_batch_logs", "keep_epoch_logs",
-        "convention", NULL};
+    static char *names[] = {"estimator",       "run_name",   "log_wall_time", "keep_batch_logs",
+                            "keep_epoch_logs", "convention", "max_flops",     "on_budget",
+                            "peak_flops",      NULL};
     pyft_tracker *self = (pyft_tracker *)object;
     pyft_state *state = pyft_state_of(Py_TYPE(object));
-    PyObject *estimator, *run_name = NULL;
+    PyObject *estimator, *run_name = NULL, *max_flops = NULL, *on_budget = NULL, *peak = NULL;
+    ft_u128 budget;
     const char *convention = NULL;
     pyft_switch log_wall_time = {"log_wall_time", 1}, keep_steps = {"keep_batch_logs", 1},
                 keep_epochs = {"keep_epoch_logs", 1};
     if (state == NULL ||
-        !PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO&O&O&$s:FlopsTracker", names, &estimator,
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO&O&O&$sOOO:FlopsTracker", names, &estimator,
                                      &run_name, pyft_to_switch, &log_wall_time, pyft_to_switch,
-                                     &keep_steps, pyft_to_switch, &keep_epochs, &convention)) {
+                                     &keep_steps, pyft_to_switch, &keep_epochs, &convention,
+                                     &max_flops, &on_budget, &peak) ||
+        pyft_to_budget(max_flops, &budget) < 0 || pyft_check_on_budget(on_budget) < 0) {
         return -1;
     }
     if (run_name != NULL && !PyUnicode_Check(run_name)) {
@@ -137,6 +140,13 @@ tracker_init(PyObject *object, PyObject *args, PyObject *kwargs)
     if (self->estimator != Py_None) {
         PyErr_SetString(PyExc_RuntimeError, "FlopsTracker.__init__ was called twice");
         return -1;
+    }
+    if (peak != NULL && peak != Py_None) {
+        peak = pyft_call_helper("flops_tracker._rates", "check_peak", "(O)", peak);
+        if (peak == NULL) {
+            return -1;
+        }
+        Py_XSETREF(self->peak_flops, peak);
     }
     if (run_name != NULL) { /* an exact str: one of a subclass could refer back to the tracker */
         if ((run_name = PyUnicode_FromObject(run_name)) == NULL) {
@@ -152,6 +162,8 @@ tracker_init(PyObject *object, PyObject *args, PyObject *kwargs)
     self->log_wall_time = log_wall_time.on != 0;
     self->run.ledger.keep_steps = keep_steps.on != 0;
     self->run.ledger.keep_epochs = keep_epochs.on != 0;
+    self->run.max_flops = budget;
+    Py_XSETREF(self->on_budget, Py_XNewRef(on_budget));
     return 0;
 }
 
@@ -177,6 +189,8 @@ tracker_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->training);
     Py_VISIT(self->loops);
     Py_VISIT(self->written);
+    Py_VISIT(self->on_budget);
+    Py_VISIT(self->noted);
     return 0;
 }
 
@@ -186,6 +200,8 @@ tracker_clear(PyObject *object)
     pyft_tracker *self = (pyft_tracker *)object;
     Py_CLEAR(self->training);
     Py_CLEAR(self->loops);
+    Py_CLEAR(self->on_budget);
+    Py_CLEAR(self->noted);
     self->estimator_in_c = false;
     Py_XSETREF(self->estimator, Py_NewRef(Py_None)); /* may be used on, by a finalizer */
     return 0;
@@ -204,6 +220,7 @@ tracker_dealloc(PyObject *object)
     Py_CLEAR(self->estimator);
     Py_CLEAR(self->run_name);
     Py_CLEAR(self->written);
+    Py_CLEAR(self->peak_flops);
     ft_epochs_clear(&self->run);
     type->tp_free(object);
     Py_DECREF(type);
@@ -212,10 +229,16 @@ tracker_dealloc(PyObject *object)
 PyDoc_STRVAR(
     tracker_doc,
     "FlopsTracker(estimator, run_name='run', log_wall_time=True, keep_batch_logs=True,\n"
-    "             keep_epoch_logs=True, *, convention='standard')\n--\n\n"
+    "             keep_epoch_logs=True, *, convention='standard', max_flops=None,\n"
+    "             on_budget='stop', peak_flops=None)\n--\n\n"
     "Counts the FLOPs of a training run per batch and epoch, exactly, and writes them to CSV.\n\n"
     "estimator: what says what a batch costs, or a PyTorch model, whose operations are counted\n"
     "under that convention.\n"
+    "max_flops: a budget of training FLOPs, a number or a text such as '2.5 PFLOP': loops end after\n"
+    "the step that comes to it. on_budget='warn' warns instead; a function is called once with the\n"
+    "tracker, and what it returns says whether to stop.\n"
+    "peak_flops: FLOP/s of the device at most, for rates.mfu: a number, a text such as\n"
+    "'312 TFLOP/s', or a dict by dtype. Known devices need none.\n"
     "It trains:   for _ in FlopsTracker(est).torch_bind(model, optimizer, train_loader=loader)(\n"
     "                 range(EPOCHS)): ...      or  .run(EPOCHS) -> int\n"
     "You train:   for epoch in ft.epochs(EPOCHS):\n"
@@ -281,6 +304,9 @@ static PyMethodDef tracker_methods[] = {
      "with ft.phase('validate'): what runs inside is counted apart, under that name."},
     {"_add_step", pyft_tracker_add_step, METH_VARARGS, NULL},
     {"_end_epoch", pyft_tracker_end_epoch, METH_O, NULL},
+    {"_mind_budget", pyft_tracker_mind, METH_O, NULL},
+    {"_pause", pyft_tracker_pause, METH_NOARGS, NULL},
+    {"_resume", pyft_tracker_resume, METH_NOARGS, NULL},
     {"print_total_flops", pyft_tracker_print_total, METH_NOARGS,
      "print_total_flops($self, /)\n--\n\nPrints the total and what it is made of, in one line."},
     {"save_batch_csv", PYFT_METHOD(pyft_tracker_save_batch_csv), METH_VARARGS | METH_KEYWORDS,
@@ -301,6 +327,14 @@ static PyGetSetDef tracker_getset[] = {
      "All batches so far as a NumPy structured array over the records themselves; counts are\n"
      "64-bit, with their upper halves in the columns ending in _hi.",
      NULL},
+    {"max_flops", pyft_tracker_max_flops, pyft_tracker_set_max_flops,
+     "The budget in FLOPs, an int, or None. A new one may be set, with which loops go on.", NULL},
+    {"over_budget", pyft_tracker_over_budget, NULL,
+     "Whether total_flops has come to max_flops; False without a budget.", NULL},
+    {"rates", pyft_tracker_rates, NULL, "FLOP/s and MFU of the run so far, Rates.", "rates"},
+    {"epoch_rates", pyft_tracker_rates, NULL, "The same of each ended epoch, a list of EpochRates.",
+     "epoch_rates"},
+    {"_train_time_s", pyft_tracker_train_time, NULL, NULL, NULL},
 #define OF_LOOPS(name, text) {#name, pyft_tracker_loops_attribute, NULL, text, #name}
     OF_LOOPS(counts, "All steps so far as a FlopCount, every phase."),
     OF_LOOPS(phase_counts, "The same apart, a dict: \"train\", and the names given to phase()."),
@@ -311,6 +345,11 @@ static PyMemberDef tracker_members[] = {
     {"_epoch_is_open", T_BOOL, offsetof(pyft_tracker, run.open), READONLY, NULL},
     {"estimator", T_OBJECT, offsetof(pyft_tracker, estimator), READONLY, "The estimator."},
     {"run_name", T_OBJECT, offsetof(pyft_tracker, run_name), READONLY, "Default of export_prefix."},
+    {"_loops", T_OBJECT, offsetof(pyft_tracker, loops), READONLY, NULL},
+    {"_training", T_OBJECT, offsetof(pyft_tracker, training), READONLY, NULL},
+    {"_peak_flops", T_OBJECT, offsetof(pyft_tracker, peak_flops), READONLY, NULL},
+    {"_noted", T_OBJECT, offsetof(pyft_tracker, noted), 0, NULL},
+    {"_keeps_epochs", T_BOOL, offsetof(pyft_tracker, run.ledger.keep_epochs), READONLY, NULL},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(pyft_tracker, weak_references), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };

@@ -47,7 +47,8 @@ pyft_tracker_update_batch(PyObject *object, PyObject *const *args, Py_ssize_t co
         return NULL;
     }
     if (pyft_to_u64(args[0], "batch_size", &batch_size) < 0 ||
-        pyft_tracker_add_batch(self, batch_size, &step) < 0) {
+        pyft_tracker_add_batch(self, batch_size, &step) < 0 ||
+        pyft_tracker_mind_budget(self) < 0) { /* what it says is the user's to ask for */
         return NULL;
     }
     Py_RETURN_NONE;
@@ -62,8 +63,11 @@ pyft_tracker_on_epoch_end(PyObject *object, PyObject *unused)
     if (check_by_hand(self, "on_epoch_end") < 0) {
         return NULL;
     }
-    ft_status status = ft_epochs_end(&self->run, true, NULL, pyft_tracker_now(self), &epoch);
-    return status == FT_OK ? Py_NewRef(Py_None) : pyft_raise(status, "on_epoch_end");
+    if (!self->run.open) {
+        return pyft_raise(FT_NO_EPOCH, "on_epoch_end");
+    }
+    return pyft_tracker_end_epoch_in_order(self, true, NULL, &epoch) < 0 ? NULL
+                                                                         : Py_NewRef(Py_None);
 }
 
 PyObject *
@@ -157,6 +161,11 @@ pyft_tracker_end_epoch(PyObject *object, PyObject *complete)
     int whole = PyObject_IsTrue(complete);
     if (whole < 0 || !self->run.open) {
         return whole < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    if (whole || self->budget_stops) {
+        return pyft_tracker_end_epoch_in_order(self, whole != 0, NULL, &epoch) < 0
+                   ? NULL
+                   : Py_NewRef(Py_None);
     }
     ft_status status = ft_epochs_end(&self->run, whole != 0, NULL, pyft_tracker_now(self), &epoch);
     return status == FT_OK ? Py_NewRef(Py_None) : pyft_raise(status, "ending the epoch");
