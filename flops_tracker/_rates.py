@@ -274,12 +274,12 @@ def line(tracker: Any) -> str:
             parts.append(f"of all FLOPs {shares}")
         parts.append(f"recomputation {_percent(found.recompute_share or 0.0)} of training")
     if found.flops_per_second is not None and (parts or found.mfu is not None):
-        parts.append(f"{_per_second(found.flops_per_second)}")
+        parts.append(f"{per_second(found.flops_per_second)}")
     if found.mfu is not None and found.peak_flops is not None:
         text = f"MFU {_percent(found.mfu)}"
         if found.hfu is not None and found.hfu != found.mfu:
             text += f", HFU {_percent(found.hfu)}"
-        parts.append(f"{text} of {_per_second(found.peak_flops)}")
+        parts.append(f"{text} of {per_second(found.peak_flops)}")
     return "".join(("\n", " · ".join(parts))) if parts else ""
 
 
@@ -287,7 +287,8 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _per_second(rate: float) -> str:
+def per_second(rate: float) -> str:
+    """1.5e9 as "1.50 GFLOP/s"."""
     return f"{format_flops(round(rate))}/s"
 
 
