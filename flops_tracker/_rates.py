@@ -169,12 +169,29 @@ def _work_of(tracker: Any) -> Any:
     return work
 
 
+class _Noted:
+    """What is kept of epochs that ended in order: two shares each, and the work up to the last."""
+
+    def __init__(self) -> None:
+        self.shares: dict[int, tuple[float | None, float | None]] = {}  # MFU and HFU
+        self.work: Any = None
+        self.epoch = 0
+
+
 def note_epoch(tracker: Any, epoch: int, seconds: float) -> None:
-    """Keep what an epoch that has just ended is judged by, the work so far."""
-    if tracker._keeps_epochs:
-        work = _work_of(tracker)
-        if work is not None:
-            tracker._noted = {**(tracker._noted or {}), epoch: work}
+    """Keep the utilization of an epoch that has just ended, where operations are counted."""
+    if not tracker._keeps_epochs:
+        return
+    work = _work_of(tracker)
+    if work is None:
+        return
+    noted = tracker._noted or _Noted()
+    if noted.epoch == epoch - 1:  # else its work can't be told from that of the one before
+        rows = work.contractions(noted.work)
+        mfu, hfu, _ = _utilizations(rows, _device_of(tracker), seconds)
+        noted.shares[epoch] = mfu, hfu
+    noted.work, noted.epoch = work, epoch
+    tracker._noted = noted
 
 
 def _utilizations(
@@ -247,18 +264,14 @@ def _phase_shares(tracker: Any, total: int) -> dict[str, float]:
 
 def epoch_rates(tracker: Any) -> list[EpochRates]:
     """Of each epoch that has ended."""
-    device, noted = _device_of(tracker), tracker._noted or {}
+    device, noted = _device_of(tracker), tracker._noted
+    counted = noted is not None or _work_of(tracker) is not None
     result = []
     for log in tracker.epoch_logs:
-        seconds, hfu = log.train_time_s, None
-        if log.epoch in noted and (log.epoch == 1 or log.epoch - 1 in noted):
-            rows = noted[log.epoch].contractions(noted.get(log.epoch - 1))
-            mfu, hfu, _ = _utilizations(rows, device, seconds)
-        elif noted or tracker._loops is not None:  # one that was broken off
-            mfu = None
-        else:
-            mfu = _stated_utilization(device, log.flops_epoch, seconds)
-        result.append(EpochRates(log.epoch, seconds, log.flops_per_second, mfu, hfu))
+        mfu, hfu = (None, None) if noted is None else noted.shares.get(log.epoch, (None, None))
+        if not counted:
+            mfu = _stated_utilization(device, log.flops_epoch, log.train_time_s)
+        result.append(EpochRates(log.epoch, log.train_time_s, log.flops_per_second, mfu, hfu))
     return result
 
 

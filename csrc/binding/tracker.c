@@ -308,7 +308,9 @@ static PyMethodDef tracker_methods[] = {
     {"_pause", pyft_tracker_pause, METH_NOARGS, NULL},
     {"_resume", pyft_tracker_resume, METH_NOARGS, NULL},
     {"print_total_flops", pyft_tracker_print_total, METH_NOARGS,
-     "print_total_flops($self, /)\n--\n\nPrints the total and what it is made of, in one line."},
+     "print_total_flops($self, /)\n--\n\n"
+     "Prints the total and what it is made of, in one line; where operations are counted or\n"
+     "peak_flops is given, a second one with shares of phases, FLOP/s and MFU."},
     {"save_batch_csv", PYFT_METHOD(pyft_tracker_save_batch_csv), METH_VARARGS | METH_KEYWORDS,
      "save_batch_csv($self, path)\n--\n\nWrites all batches so far, replacing the file."},
     {"save_epoch_csv", PYFT_METHOD(pyft_tracker_save_epoch_csv), METH_VARARGS | METH_KEYWORDS,
