@@ -86,22 +86,20 @@ class _Device(NamedTuple):
 
 
 def _computes_in_tf32(op_class: str) -> bool:
-    """Whether PyTorch may round float32 to TF32 there: a flag for convolutions, one for others."""
+    """Whether PyTorch may round float32 to TF32 there: cuDNN's flag or that of matrix products."""
     torch = sys.modules.get("torch")
     if torch is None:
         return False
-    flags = torch.backends.cudnn if op_class == "conv" else torch.backends.cuda.matmul
-    if op_class == "conv":
-        flags = getattr(flags, "conv", flags)
-    precision = getattr(flags, "fp32_precision", None)  # which torch 2.9 has beside allow_tf32
-    return precision == "tf32" if precision not in (None, "none") else bool(_allow_tf32(op_class))
-
-
-def _allow_tf32(op_class: str) -> bool:
-    import torch
-
-    flags = torch.backends.cudnn if op_class == "conv" else torch.backends.cuda.matmul
-    return bool(flags.allow_tf32)
+    cudnn = {"conv": "conv", "recurrent": "rnn"}.get(op_class)
+    flags = torch.backends.cudnn if cudnn else torch.backends.cuda.matmul
+    newer = getattr(flags, cudnn, None) if cudnn else flags
+    precision = getattr(newer, "fp32_precision", "none")  # from torch 2.9 on; "none": not set
+    if precision != "none":
+        return bool(precision == "tf32")
+    try:
+        return bool(flags.allow_tf32)
+    except RuntimeError:  # torch 2.9 refuses to say where both ways to set it were used
+        return False
 
 
 def _device_of(tracker: Any) -> _Device:

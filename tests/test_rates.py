@@ -369,6 +369,22 @@ def test_the_flags_of_tf32():
     assert _rates._computes_in_tf32("conv") is torch.backends.cudnn.allow_tf32
 
 
+@pytest.mark.skipif(
+    not hasattr(torch.backends.cudnn, "conv"), reason="torch before 2.9 has one flag alone"
+)
+@pytest.mark.parametrize("op_class, name", [("conv", "conv"), ("recurrent", "rnn")])
+def test_the_newer_flags_of_tf32(op_class, name):
+    """The older flag then raises an error."""
+    flags = getattr(torch.backends.cudnn, name)
+    before = flags.fp32_precision
+    try:
+        for precision in ("ieee", "tf32"):
+            flags.fp32_precision = precision
+            assert _rates._computes_in_tf32(op_class) is (precision == "tf32")
+    finally:
+        flags.fp32_precision = before
+
+
 def test_an_unknown_device_has_no_peak(monkeypatch):
     ft = bound()
     ft.run(1)

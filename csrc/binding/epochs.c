@@ -257,22 +257,6 @@ train_epoch(epoch_iterator *self)
     return call_on_epoch_end(self);
 }
 
-/* A StopIteration of the user's code would end the loop as if all epochs were trained (PEP 479). */
-static void
-forbid_stop_iteration(void)
-{
-    if (!PyErr_ExceptionMatches(PyExc_StopIteration)) {
-        return;
-    }
-    PyObject *stop = pyft_take_exception();
-    PyErr_SetString(PyExc_RuntimeError, "StopIteration was raised while an epoch was trained: an "
-                                        "iterator that is read with next() has run out");
-    PyObject *error = pyft_take_exception();
-    PyException_SetCause(error, stop);
-    PyErr_SetObject(PyExc_RuntimeError, error);
-    Py_DECREF(error);
-}
-
 /* What a loop gives that is over: its end or, where it was cut short, an exception. */
 static PyObject *
 after_the_end(const epoch_iterator *self)
@@ -320,7 +304,7 @@ iterator_next(PyObject *object)
         say(self, pyft_tracker_trust_line(self->tracker));
     }
     Py_XDECREF(item);
-    forbid_stop_iteration();
+    pyft_forbid_stop_iteration();
     pyft_epochs_close(object);
     return NULL;
 }

@@ -34,6 +34,8 @@ pyft_state *pyft_state_of(PyTypeObject *type);
 PyObject *pyft_raise(ft_status status, const char *doing);
 /* The exception that is set, which is cleared; a new reference. */
 PyObject *pyft_take_exception(void);
+/* A StopIteration of the user's code would end the loop as if all epochs were trained (PEP 479). */
+void pyft_forbid_stop_iteration(void);
 
 /* convert.c: 0, or -1 with an exception that names `what`. */
 PyObject *pyft_from_u128(ft_u128 count);
