@@ -153,6 +153,12 @@ def synchronise(estimator: Any) -> None:
 # ---- work ----
 
 
+def carry_over(before: Any, training: Any) -> None:
+    """Give a training the work of the one that was bound before it: the run goes on."""
+    if getattr(before, "work", None) is not None and getattr(training, "work", None) is not None:
+        training.work.add(before.work)
+
+
 def _work_of(tracker: Any) -> Any:
     """The work of training so far, a WorkSum; None where operations are not counted."""
     training, loops = tracker._training, tracker._loops
@@ -223,7 +229,7 @@ def rates(tracker: Any) -> Rates:
         rows = work.contractions(None)
         mfu, hfu, peak = _utilizations(rows, device, seconds)
         dtypes = tuple(dict.fromkeys(dtype for dtype, *_ in rows))
-        recomputed = _core._share(*work.recomputed(tracker.estimator.convention))
+        recomputed = _core._shares(list(work.recomputed(tracker.estimator.convention)))[0]
         shares = _phase_shares(tracker, total)
     return Rates(
         seconds,
@@ -254,10 +260,7 @@ def _phase_shares(tracker: Any, total: int) -> dict[str, float]:
         for name, counts in tracker._loops.phase_counts.items():
             if name != _TRAIN:
                 flops[name] = counts.total
-    return {
-        name: _core._share(own, sum(count for other, count in flops.items() if other != name))
-        for name, own in flops.items()
-    }
+    return dict(zip(flops, _core._shares(list(flops.values())), strict=True))
 
 
 def epoch_rates(tracker: Any) -> list[EpochRates]:

@@ -245,6 +245,17 @@ def bound_to_layers(model):
     return ft.torch_bind(model, optimizer, train_loader=batches(10))
 
 
+def test_a_run_that_goes_on_with_another_binding():
+    ft = bound(peak_flops=PEAK)
+    ft.run(1)
+    model = ft.estimator.model
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    ft.torch_bind(model, optimizer, train_loader=batches(5))
+    ft.run(1)
+    assert ft.rates.mfu == share(15 * STEP, ft.rates.seconds)
+    assert ft.epoch_rates[1].mfu == share(5 * STEP, ft.epoch_rates[1].seconds)
+
+
 def test_an_epoch_that_was_broken_off_and_the_one_after_it():
     """Nothing was noted at its end, so neither can be told apart from the other."""
     ft = bound(peak_flops=PEAK)
@@ -486,7 +497,13 @@ def test_sums_refuse_what_they_can_not_add():
 def test_arithmetic_refuses_what_is_no_count():
     assert _core._rate(2**100, 2.0) == 2.0**99
     assert _core._rate(5, 0.0) is None
-    assert _core._share(0, 0) == 0.0
+    assert _core._shares([]) == []
+    assert _core._shares([0, 0]) == [0.0, 0.0]
+    assert _core._shares([2**100, 2**100, 2**101]) == [0.25, 0.25, 0.5]
+    with pytest.raises(ValueError, match="a count must be 0 or more"):
+        _core._shares([1, -1])
+    with pytest.raises(TypeError, match="counts must be a list"):
+        _core._shares((1, 2))
     assert _core._joint_peak([]) is None
     with pytest.raises(TypeError):
         _core._rate(1.5, 1.0)

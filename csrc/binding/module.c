@@ -36,7 +36,7 @@ static PyMethodDef module_methods[] = {
     {"format_flops", format_flops, METH_O,
      "format_flops($module, count, /)\n--\n\n8178368512 as '8.18 GFLOP'."},
     {"_rate", pyft_rate, METH_VARARGS, NULL},
-    {"_share", pyft_share, METH_VARARGS, NULL},
+    {"_shares", pyft_shares, METH_O, NULL},
     {"_utilization", pyft_utilization, METH_VARARGS, NULL},
     {"_joint_peak", pyft_joint_peak, METH_O, NULL},
     {"_to_rate", pyft_to_rate, METH_VARARGS, NULL},

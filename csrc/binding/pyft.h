@@ -167,7 +167,7 @@ PyObject *pyft_tracker_over_budget(PyObject *tracker, void *unused);
 
 /* rates.c */
 PyObject *pyft_rate(PyObject *module, PyObject *args);
-PyObject *pyft_share(PyObject *module, PyObject *args);
+PyObject *pyft_shares(PyObject *module, PyObject *counts);
 PyObject *pyft_utilization(PyObject *module, PyObject *args);
 PyObject *pyft_joint_peak(PyObject *module, PyObject *list);
 PyObject *pyft_to_rate(PyObject *module, PyObject *args);

@@ -19,20 +19,37 @@ pyft_rate(PyObject *module, PyObject *args)
     return seconds > 0 ? PyFloat_FromDouble(ft_rate(flops, seconds)) : Py_NewRef(Py_None);
 }
 
-/* _share(part, others): of the sum of both; 0.0 of nothing. */
+/* _shares(counts): of their sum, a list; all 0.0 where that is nothing. */
 PyObject *
-pyft_share(PyObject *module, PyObject *args)
+pyft_shares(PyObject *module, PyObject *counts)
 {
     (void)module;
-    PyObject *given[2];
-    ft_u128 part, others;
-    if (!PyArg_ParseTuple(args, "OO:_share", &given[0], &given[1]) ||
-        pyft_to_u128(given[0], "a part", &part) < 0 ||
-        pyft_to_u128(given[1], "the others", &others) < 0) {
-        return NULL;
+    ft_u128 part, whole = FT_U128_ZERO;
+    if (!PyList_Check(counts)) {
+        return PyErr_Format(PyExc_TypeError, "counts must be a list, not %R", counts);
     }
-    double whole = ft_u128_to_double(ft_u128_add(part, others));
-    return PyFloat_FromDouble(whole > 0 ? ft_rate(part, whole) : 0);
+    Py_ssize_t count = PyList_GET_SIZE(counts);
+    PyObject *shares = PyList_New(count);
+    for (Py_ssize_t i = 0; shares != NULL && i < count; i++) {
+        if (pyft_to_u128(PyList_GET_ITEM(counts, i), "a count", &part) < 0) {
+            Py_CLEAR(shares);
+            break;
+        }
+        whole = ft_u128_add(whole, part);
+    }
+    double all = ft_u128_to_double(whole);
+    for (Py_ssize_t i = 0; shares != NULL && i < count; i++) {
+        PyObject *share = NULL;
+        if (pyft_to_u128(PyList_GET_ITEM(counts, i), "a count", &part) == 0) {
+            share = PyFloat_FromDouble(all > 0 ? ft_rate(part, all) : 0);
+        }
+        if (share == NULL) {
+            Py_CLEAR(shares);
+            break;
+        }
+        PyList_SET_ITEM(shares, i, share);
+    }
+    return shares;
 }
 
 /* A list of (FLOPs, peak), to be freed. */
