@@ -193,7 +193,8 @@ def note_epoch(tracker: Any, epoch: int, seconds: float) -> None:
     if noted.epoch == epoch - 1:  # else its work can't be told from that of the one before
         rows = work.contractions(noted.work)
         mfu, hfu, _ = _utilizations(rows, _device_of(tracker), seconds)
-        noted.shares[epoch] = mfu, hfu
+        if mfu is not None:
+            noted.shares[epoch] = mfu, hfu
     noted.work, noted.epoch = work, epoch
     tracker._noted = noted
 
