@@ -41,11 +41,14 @@ if TYPE_CHECKING:
     from ._explain import explain
     from ._op_estimator import TorchOpEstimator
     from ._profile import Profile, profile
+    from ._rates import EpochRates, Rates
 
 _LAZY = {
+    "EpochRates": "_rates",
     "FlopCount": "_counts",
     "ModuleCount": "_counts",
     "Profile": "_profile",
+    "Rates": "_rates",
     "TorchOpEstimator": "_op_estimator",
     "count": "_count",
     "explain": "_explain",
@@ -70,6 +73,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "Convention",
     "EpochLog",
+    "EpochRates",
     "FlopCount",
     "FlopCounter",
     "FlopsEstimator",
@@ -77,6 +81,7 @@ __all__ = [
     "Layer",
     "ModuleCount",
     "Profile",
+    "Rates",
     "Rule",
     "SklearnSGDEstimator",
     "StepLog",

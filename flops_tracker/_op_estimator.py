@@ -10,7 +10,7 @@ from typing import Any
 
 from . import _options
 from ._batches import UnknownContent, described
-from ._core import FlopCounter, FlopsEstimator
+from ._core import FlopCounter, FlopsEstimator, WorkSum
 from ._count import Call, count, run_counted
 from ._counts import FlopCount
 from ._example import arguments, batch_dims, batch_of, check_arguments, make, parse, resized
@@ -59,6 +59,8 @@ class TorchOpEstimator(FlopsEstimator):
         self.convention = FlopCounter(unwrap(model), convention=convention).convention
         self._totals: OrderedDict[Hashable, int] = OrderedDict()  # the last used at the end
         self._counts: OrderedDict[Hashable, FlopCount] = OrderedDict()
+        self._works: OrderedDict[Hashable, WorkSum] = OrderedDict()  # of steps that were trained
+        self.work_of_step: WorkSum | None = None  # of the last one
         self._just_trained: tuple[int, int] | None = None
         self._last: FlopCount | None = None
 
@@ -129,9 +131,11 @@ class TorchOpEstimator(FlopsEstimator):
 
         With None as the key, it is counted in any case.
         """
-        total = None if key is None else self._totals.get(key)
-        if total is not None:
+        work = None if key is None else self._works.get(key)
+        total = None if work is None else self._totals.get(key)
+        if work is not None and total is not None:
             self._totals.move_to_end(key)
+            self._works.move_to_end(key)
             size = step()
         else:
             counter = FlopCounter(
@@ -141,8 +145,12 @@ class TorchOpEstimator(FlopsEstimator):
                 size = step()
             self._last = counter.counts
             total = self._last.total
+            work = WorkSum()
+            work.add(self._last)
             if key is not None:
                 self._keep_total(key, total)
+                _keep(self._works, key, work, _TOTALS_KEPT)
+        self.work_of_step = work
         self._just_trained = (size, total)
         return size
 

@@ -40,19 +40,25 @@ class Loops(StepLoops):
             raise TypeError(f"epochs must be an int or iterable, not {epochs!r}")
         return self._epochs(items)
 
+    def _record(self) -> Any:
+        tracker = self._tracker()
+        if tracker is None:
+            raise RuntimeError("the FlopsTracker of this loop is gone: keep it in a variable")
+        return tracker
+
     def _epochs(self, items: Iterable[Any]) -> Iterator[Any]:
+        if self._record()._mind_budget(2):
+            return
         for item in items:
-            tracker = self._tracker()
-            if tracker is None:
-                raise RuntimeError("the FlopsTracker of this loop is gone: keep it in a variable")
-            tracker.on_epoch_start()
-            del tracker
-            whole = False
+            self._record().on_epoch_start()
+            whole = self._cut = False
             try:
                 yield item
-                whole = True
+                whole = not self._cut
             finally:
                 self._end_epoch(whole)
+            if self._record()._mind_budget(1):
+                return
 
     def steps(self, loader: Iterable[Any]) -> "_Steps":
         """Give the loader's batches; the body of the loop is a step."""
@@ -67,6 +73,7 @@ class Loops(StepLoops):
             batch_size = _options.whole("batch_size", batch_size, 0)
         with self._open(self._begin_step(batch, batch_size)):
             yield
+        self._record()._mind_budget(0)  # there is no loop to end
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -134,15 +141,10 @@ def size_of(data: Any, batch_dim: Any) -> int:
 
 def tell_of_unknown_batch(batch: Any) -> None:
     """Say once why steps are counted each time."""
-    what = (
-        "ft.step() was not given its batch, so"
-        if batch is None
-        else f"{describe(batch)} in place of a batch does not say what it holds, so"
-    )
     _warn(
-        f"{what} each such step is counted operation by operation, which takes longer than "
-        "to know it by its batch: ft.step(batch), of tensors, numbers, text, and lists and dicts "
-        "of them"
+        f"{describe(batch)} does not say what it holds, so each step on such a batch is counted "
+        "operation by operation, which takes longer: a step is known by its batch where that is "
+        "tensors, numbers, text, and lists and dicts of them"
     )
 
 

@@ -77,6 +77,20 @@ def test_the_table_of_conventions_is_the_one_of_the_core():
     assert list(known) == ["layerwise"]
 
 
+def test_the_table_of_peaks_is_the_one_of_the_core():
+    text = (ROOT / "docs" / "usage.md").read_text()
+    titles, _, *rows = re.findall(r"(?<=<!-- peaks -->\n).*(?=<!-- /peaks -->)", text, re.DOTALL)[
+        0
+    ].splitlines()
+    formats = re.findall(r"`(\w+)`", titles)
+    shown = [tuple(cell.strip() for cell in row.strip("|").split("|")) for row in rows]
+    known = [
+        (device, *(f"{peaks[f] / 1e12:g}" if f in peaks else "" for f in formats), source)
+        for device, peaks, source in flops_tracker._core._peaks()
+    ]
+    assert shown == known
+
+
 def test_formula_documents_are_up_to_date():
     run = subprocess.run(
         [sys.executable, ROOT / "tools" / "formula_docs.py", "--check"],

@@ -89,3 +89,14 @@ def test_own_loop(tmp_path):
     # A row forward: 2 * (64*128 + 128*10) and 138 biases are 19,082 FLOPs; 297 rows, three epochs.
     printed = run_example("own_loop.py", tmp_path)
     assert f"validate: {3 * 297 * 19_082:,} FLOPs" in printed
+
+
+def test_iso_flop(tmp_path):
+    # A step of width w on 50 images: 2*50*(64w + 10w) forward, as much for the weights, and
+    # 2*50*10w for the input of the second layer. The last step is the one that comes to 1.2e9.
+    printed = run_example("iso_flop.py", tmp_path)
+    for width, steps in ((16, 4747), (128, 594)):
+        step = 2 * 100 * 74 * width + 1000 * width
+        assert (steps - 1) * step < 1_200_000_000 <= steps * step
+        assert f"{steps:,} steps, {steps * step:,} FLOPs" in printed
+    assert (tmp_path / "iso_flop.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"

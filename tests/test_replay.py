@@ -342,3 +342,18 @@ def test_early_exit_and_layer_drop(dropped):
     lost = [a.flops_batch for a, b in logs if a.flops_batch != b.flops_batch]
     assert len(lost) == auto.unattributed_steps <= 16
     assert auto.total_flops == always.total_flops - sum(lost)
+
+
+def test_a_batch_that_says_nothing_of_what_it_holds():
+    model = mlp()
+    ft = FlopsTracker(model, convention="matmul")
+    with pytest.warns(UncountedWarning, match="a object does not say what it holds") as caught:
+        for i, x in enumerate(ft.steps([object()] * 12)):
+            x = torch.ones(4 + i % 2, 4)
+            model(x)
+    assert len(caught) == 1
+    assert (ft.traced_steps, ft.total_flops) == (12, 6 * 4 * ROW + 6 * 5 * ROW)
+    for _ in range(3):
+        with ft.step():
+            pass
+    assert ft.traced_steps == 15

@@ -73,22 +73,27 @@ close_file(PyObject **file)
     Py_CLEAR(*file);
 }
 
-/* Records, writes and prints an epoch that has ended, whole or broken off; loss may be NULL. */
+/* Writes and prints an epoch that has ended. */
 static int
-finish_epoch(epoch_iterator *self, bool complete, const double *loss)
+report_epoch(epoch_iterator *self, const ft_epoch *epoch)
+{
+    if (self->epoch_file != NULL) {
+        ft_status status = ft_csv_epoch(pyft_file_sink(self->epoch_file), epoch);
+        if (status != FT_OK) {
+            pyft_raise(status, "ending the epoch");
+            return -1;
+        }
+    }
+    return self->print_at & AT_EPOCH ? print_epoch(self, epoch) : 0;
+}
+
+static int
+break_epoch_off(epoch_iterator *self)
 {
     ft_epoch epoch;
     pyft_tracker *tracker = self->tracker;
-    ft_status status =
-        ft_epochs_end(&tracker->run, complete, loss, pyft_tracker_now(tracker), &epoch);
-    if (status == FT_OK && self->epoch_file != NULL) {
-        status = ft_csv_epoch(pyft_file_sink(self->epoch_file), &epoch);
-    }
-    if (status != FT_OK) {
-        pyft_raise(status, "ending the epoch");
-        return -1;
-    }
-    return self->print_at & AT_EPOCH ? print_epoch(self, &epoch) : 0;
+    ft_epochs_end(&tracker->run, false, NULL, pyft_tracker_now(tracker), &epoch);
+    return report_epoch(self, &epoch);
 }
 
 int
@@ -112,7 +117,7 @@ pyft_epochs_close(PyObject *object)
     if (self->tracker->iterator == object) {
         self->tracker->iterator = NULL;
     }
-    int result = self->tracker->run.open ? finish_epoch(self, false, NULL) : 0;
+    int result = self->tracker->run.open ? break_epoch_off(self) : 0;
     if (result < 0 && type != NULL) {
         PyErr_Clear(); /* a consequence of the error that ended the loop, which is reported */
         result = 0;
@@ -169,6 +174,7 @@ train_batch(epoch_iterator *self, PyObject *train, PyObject *batch)
     return 0;
 }
 
+/* 1 where the budget ended the epoch. */
 static int
 train_batches(epoch_iterator *self)
 {
@@ -183,6 +189,7 @@ train_batches(epoch_iterator *self)
     while (result == 0 && (batch = PyIter_Next(iterator)) != NULL) {
         result = train_batch(self, train, batch);
         Py_DECREF(batch);
+        result = result < 0 ? -1 : pyft_tracker_mind_budget(self->tracker);
     }
     Py_XDECREF(started);
     Py_XDECREF(train);
@@ -191,15 +198,20 @@ train_batches(epoch_iterator *self)
     return PyErr_Occurred() ? -1 : result;
 }
 
-/* Ends a whole epoch with its mean loss, where the training knows one. */
+/* Ends an epoch with its mean loss, where the training knows one. */
 static int
-finish_with_loss(epoch_iterator *self)
+finish_with_loss(epoch_iterator *self, bool complete)
 {
+    ft_epoch epoch;
     PyObject *mean = PyObject_CallMethod(self->tracker->training, "mean_loss", NULL);
     bool has_loss = mean != NULL && mean != Py_None;
     double loss = has_loss ? PyFloat_AsDouble(mean) : 0;
     Py_XDECREF(mean);
-    return PyErr_Occurred() ? -1 : finish_epoch(self, true, has_loss ? &loss : NULL);
+    if (PyErr_Occurred() || pyft_tracker_end_epoch_in_order(self->tracker, complete,
+                                                            has_loss ? &loss : NULL, &epoch) < 0) {
+        return -1;
+    }
+    return report_epoch(self, &epoch);
 }
 
 static int
@@ -238,26 +250,12 @@ train_epoch(epoch_iterator *self)
         pyft_raise(status, "starting an epoch");
         return -1;
     }
-    if (train_batches(self) < 0 || finish_with_loss(self) < 0 || warn_if_empty(self) < 0) {
+    int cut = train_batches(self);
+    int whole = cut > 0 ? pyft_tracker_saw_all_batches(tracker) : 1;
+    if (cut < 0 || whole < 0 || finish_with_loss(self, whole > 0) < 0 || warn_if_empty(self) < 0) {
         return -1;
     }
     return call_on_epoch_end(self);
-}
-
-/* A StopIteration of the user's code would end the loop as if all epochs were trained (PEP 479). */
-static void
-forbid_stop_iteration(void)
-{
-    if (!PyErr_ExceptionMatches(PyExc_StopIteration)) {
-        return;
-    }
-    PyObject *stop = pyft_take_exception();
-    PyErr_SetString(PyExc_RuntimeError, "StopIteration was raised while an epoch was trained: an "
-                                        "iterator that is read with next() has run out");
-    PyObject *error = pyft_take_exception();
-    PyException_SetCause(error, stop);
-    PyErr_SetObject(PyExc_RuntimeError, error);
-    Py_DECREF(error);
 }
 
 /* What a loop gives that is over: its end or, where it was cut short, an exception. */
@@ -285,7 +283,11 @@ iterator_next(PyObject *object)
     }
     self->started = true;
     PyObject *items = Py_NewRef(self->items); /* it may use the tracker, which ends this loop */
-    PyObject *item = PyIter_Next(items);
+    int over = pyft_tracker_mind_budget(self->tracker);
+    if (over > 0 && self->print_at != 0 && say(self, pyft_tracker_budget_line(self->tracker)) < 0) {
+        over = -1;
+    }
+    PyObject *item = over == 0 ? PyIter_Next(items) : NULL;
     Py_DECREF(items);
     if (self->closed) {
         Py_XDECREF(item);
@@ -303,7 +305,7 @@ iterator_next(PyObject *object)
         say(self, pyft_tracker_trust_line(self->tracker));
     }
     Py_XDECREF(item);
-    forbid_stop_iteration();
+    pyft_forbid_stop_iteration();
     pyft_epochs_close(object);
     return NULL;
 }

@@ -16,6 +16,21 @@ pyft_take_exception(void)
     return value;
 }
 
+void
+pyft_forbid_stop_iteration(void)
+{
+    if (!PyErr_ExceptionMatches(PyExc_StopIteration)) {
+        return;
+    }
+    PyObject *stop = pyft_take_exception();
+    PyErr_SetString(PyExc_RuntimeError, "StopIteration was raised while an epoch was trained: an "
+                                        "iterator that is read with next() has run out");
+    PyObject *error = pyft_take_exception();
+    PyException_SetCause(error, stop);
+    PyErr_SetObject(PyExc_RuntimeError, error);
+    Py_DECREF(error);
+}
+
 PyObject *
 pyft_raise(ft_status status, const char *doing)
 {

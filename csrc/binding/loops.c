@@ -170,10 +170,9 @@ pyft_loops_begin_step(pyft_loops *self, PyObject *batch, uint64_t batch_size, ui
     int unknown = batch == NULL || self->trace == FT_TRACE_ALWAYS
                       ? 1
                       : pyft_digest_batch(&digest, &self->known, batch);
-    if (unknown == 1 && self->trace != FT_TRACE_ALWAYS && !self->without_batch) {
-        self->without_batch = true;
-        PyObject *args = PyTuple_Pack(1, batch == NULL ? Py_None : batch);
-        if (pyft_loops_note(self, "tell_of_unknown_batch", args) < 0) {
+    if (unknown == 1 && batch != NULL && self->trace != FT_TRACE_ALWAYS && !self->told_of_batch) {
+        self->told_of_batch = true;
+        if (pyft_loops_note(self, "tell_of_unknown_batch", PyTuple_Pack(1, batch)) < 0) {
             return -1;
         }
     }

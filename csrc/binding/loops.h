@@ -79,8 +79,9 @@ typedef struct {
     PyObject *warnings;   /* list of what is to be said once everything is in its place */
     PyObject *batch_dim;
     uint64_t traced_steps, odd_steps; /* counted; not counted, and of no kind */
-    bool without_batch;               /* that was told */
+    bool told_of_batch;               /* that one says nothing of what it holds */
     bool busy;                        /* a span opens or closes */
+    bool cut;                         /* the budget ended a loop of steps before its last one */
 } pyft_loops;
 
 /* 0 is no span: -1 with an exception. What a span is called is its number. */

@@ -98,7 +98,8 @@ loops_begin_phase(PyObject *object, PyObject *name)
 {
     pyft_loops *self = (pyft_loops *)object;
     int phase, before = self->phase;
-    if (find_phase(self, name, &phase) < 0) {
+    pyft_tracker *tracker = pyft_loops_tracker(self);
+    if (tracker == NULL || find_phase(self, name, &phase) < 0) {
         return NULL;
     }
     pyft_span span = {.kind = PYFT_SPAN_PHASE, .counted = true};
@@ -106,6 +107,9 @@ loops_begin_phase(PyObject *object, PyObject *name)
     if (pyft_loops_open(self, &span) < 0) {
         self->phase = before;
         return NULL;
+    }
+    if (phase != 0) { /* this is no time of training */
+        ft_epochs_pause(&tracker->run, pyft_tracker_now(tracker));
     }
     return PyLong_FromUnsignedLongLong(span.number);
 }
@@ -130,10 +134,15 @@ pyft_loops_end_epoch(pyft_loops *self, bool whole)
     if (tracker == NULL || pyft_held_give_up(self) < 0) {
         return -1;
     }
-    if (tracker->run.open) {
-        ft_epoch epoch;
+    ft_epoch epoch;
+    if (tracker->run.open && (whole || tracker->budget_stops)) {
+        if (pyft_tracker_end_epoch_in_order(tracker, whole, NULL, &epoch) < 0) {
+            return -1;
+        }
+    }
+    else if (tracker->run.open) {
         ft_status status =
-            ft_epochs_end(&tracker->run, whole, NULL, pyft_tracker_now(tracker), &epoch);
+            ft_epochs_end(&tracker->run, false, NULL, pyft_tracker_now(tracker), &epoch);
         if (status != FT_OK) {
             pyft_raise(status, "ending the epoch");
             return -1;
@@ -331,6 +340,7 @@ static PyGetSetDef loops_getset[] = {
 };
 
 static PyMemberDef loops_members[] = {
+    {"_cut", T_BOOL, offsetof(pyft_loops, cut), 0, "The budget ended a loop before its last step."},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(pyft_loops, weak_references), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };

@@ -36,6 +36,13 @@ static PyMethodDef module_methods[] = {
     {"_explain_call", pyft_explain_call, METH_VARARGS, NULL},
     {"format_flops", format_flops, METH_O,
      "format_flops($module, count, /)\n--\n\n8178368512 as '8.18 GFLOP'."},
+    {"_rate", pyft_rate, METH_VARARGS, NULL},
+    {"_shares", pyft_shares, METH_O, NULL},
+    {"_utilization", pyft_utilization, METH_VARARGS, NULL},
+    {"_joint_peak", pyft_joint_peak, METH_O, NULL},
+    {"_to_rate", pyft_to_rate, METH_VARARGS, NULL},
+    {"_peak_of", pyft_peak_of, METH_O, NULL},
+    {"_peaks", pyft_peaks, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -61,7 +68,8 @@ module_exec(PyObject *module)
         pyft_add_walk(module, state) < 0 || pyft_add_torch_estimators(module, state) < 0 ||
         pyft_add_records(module, state) < 0 || pyft_add_tracker(module, state) < 0 ||
         pyft_add_epochs(module, state) < 0 || pyft_add_counts(module, state) < 0 ||
-        pyft_add_counter(module, state) < 0 || pyft_add_loops(module, state) < 0) {
+        pyft_add_counter(module, state) < 0 || pyft_add_loops(module, state) < 0 ||
+        pyft_add_work_sum(module) < 0) {
         return -1;
     }
     if (PyModule_AddStringConstant(module, "STEP_CSV_HEADER", FT_CSV_STEP_HEADER) < 0 ||

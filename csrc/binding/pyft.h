@@ -36,6 +36,8 @@ PyObject *pyft_raise(ft_status status, const char *doing);
 PyObject *pyft_take_exception(void);
 /* Sets it again; steals it. */
 void pyft_put_exception(PyObject *error);
+/* A StopIteration of the user's code would end the loop as if all epochs were trained (PEP 479). */
+void pyft_forbid_stop_iteration(void);
 
 /* convert.c: 0, or -1 with an exception that names `what`. */
 PyObject *pyft_from_u128(ft_u128 count);
@@ -105,11 +107,16 @@ typedef struct {
     PyObject *iterator; /* borrowed: the EpochIterator that has not ended yet */
     PyObject *loops;    /* epochs, steps and phases of loops that the user writes; NULL before */
     PyObject *trace_options; /* of these: (trace, verify_every), or NULL */
+    PyObject *on_budget;     /* "stop", "warn" or a callable; NULL: "stop" */
+    PyObject *peak_flops;    /* as _rates.check_peak made it; NULL where none was given */
+    PyObject *noted;         /* what _rates noted at the end of each epoch; NULL before */
     PyObject *weak_references;
     ft_epochs run;
     bool estimator_in_c; /* it answers without a call into Python */
     bool log_wall_time;
     bool training_now; /* a batch is being trained: it will be counted by the loop */
+    /* The budget: on_budget was asked; it says stop; a line said so. */
+    bool budget_told, budget_stops, budget_said;
 } pyft_tracker;
 
 /* A monotonic clock, in seconds. */
@@ -148,6 +155,37 @@ PyObject *pyft_join_limbs(PyObject *module, PyObject *args);
 PyObject *pyft_tracker_over_ranks(PyObject *tracker, void *name);
 /* "rank 1 of 4"; empty where there is one process. A new reference. */
 PyObject *pyft_rank_label(void);
+
+/* budget.c */
+
+/* A number, or a text with a unit; a part of a FLOP is rounded up. */
+int pyft_to_amount(PyObject *object, const char *what, bool per_second, ft_u128 *amount);
+/* max_flops; NULL and None are no budget, 0. */
+int pyft_to_budget(PyObject *object, ft_u128 *budget);
+int pyft_check_on_budget(PyObject *on_budget);
+/* After a step: 1 where the loops are to end, since the run came to its budget. */
+int pyft_tracker_mind_budget(pyft_tracker *tracker);
+PyObject *pyft_tracker_mind(PyObject *tracker, PyObject *says);
+PyObject *pyft_tracker_budget_line(const pyft_tracker *tracker);
+/* Whether the epoch had as many batches as the loader has. */
+int pyft_tracker_saw_all_batches(pyft_tracker *tracker);
+PyObject *pyft_tracker_max_flops(PyObject *tracker, void *unused);
+int pyft_tracker_set_max_flops(PyObject *tracker, PyObject *value, void *unused);
+PyObject *pyft_tracker_over_budget(PyObject *tracker, void *unused);
+
+/* rates.c */
+PyObject *pyft_rate(PyObject *module, PyObject *args);
+PyObject *pyft_shares(PyObject *module, PyObject *counts);
+PyObject *pyft_utilization(PyObject *module, PyObject *args);
+PyObject *pyft_joint_peak(PyObject *module, PyObject *list);
+PyObject *pyft_to_rate(PyObject *module, PyObject *args);
+PyObject *pyft_peak_of(PyObject *module, PyObject *name);
+PyObject *pyft_peaks(PyObject *module, PyObject *unused);
+PyObject *pyft_tracker_train_time(PyObject *tracker, void *unused);
+PyObject *pyft_tracker_rates(PyObject *tracker, void *name);
+int pyft_tracker_end_epoch_in_order(pyft_tracker *tracker, bool complete, const double *loss,
+                                    ft_epoch *epoch);
+int pyft_add_work_sum(PyObject *module); /* work_sum.c */
 
 /* records.c */
 int pyft_add_records(PyObject *module, pyft_state *state);

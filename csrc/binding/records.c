@@ -25,6 +25,7 @@ static PyStructSequence_Field epoch_fields[] = {
     {"loss", "mean loss over the samples, or None where it is not known"},
     {"wall_time_s", "seconds"},
     {"complete", "False where the epoch was broken off"},
+    {"train_time_s", "seconds of it without those of other phases, such as validation"},
     {NULL, NULL},
 };
 static PyStructSequence_Desc epoch_desc = {"flops_tracker.EpochLog", "One epoch of a run.",
@@ -57,6 +58,7 @@ epoch_log(pyft_state *state, const ft_epoch *epoch)
         epoch->has_loss ? PyFloat_FromDouble(epoch->loss) : Py_NewRef(Py_None),
         PyFloat_FromDouble(epoch->wall_time_s),
         PyBool_FromLong(epoch->complete),
+        PyFloat_FromDouble(epoch->train_time_s), /* an attribute, not an item */
     };
     return pyft_new_record(state->epoch_log_type, fields, (Py_ssize_t)FT_COUNT_OF(fields));
 }
@@ -236,14 +238,16 @@ pyft_tracker_trust_line(pyft_tracker *tracker)
     PyObject *trust = PyObject_GetAttrString(tracker->estimator, "trust_line");
     PyObject *flops = pyft_flops_text(tracker->run.ledger.total);
     PyObject *rank = pyft_rank_label();
-    PyObject *line = NULL;
-    if (trust != NULL && flops != NULL && rank != NULL) {
-        line = PyUnicode_FromFormat("total %U%s%U%s%S", flops, PYFT_DOT, rank,
-                                    PyUnicode_GET_LENGTH(rank) > 0 ? PYFT_DOT : "", trust);
+    PyObject *rates = NULL, *line = NULL;
+    if (trust != NULL && flops != NULL && rank != NULL &&
+        (rates = pyft_tracker_rates((PyObject *)tracker, "line")) != NULL) {
+        line = PyUnicode_FromFormat("total %U%s%U%s%S%U", flops, PYFT_DOT, rank,
+                                    PyUnicode_GET_LENGTH(rank) > 0 ? PYFT_DOT : "", trust, rates);
     }
     Py_XDECREF(rank);
     Py_XDECREF(trust);
     Py_XDECREF(flops);
+    Py_XDECREF(rates);
     return line;
 }
 
@@ -257,12 +261,62 @@ pyft_tracker_print_total(PyObject *self, PyObject *unused)
     return done;
 }
 
+/* ---- rates of records ---- */
+
+static PyObject *
+rate_of(PyObject *record, const char *flops_name, const char *seconds_name)
+{
+    ft_u128 flops;
+    PyObject *given = PyObject_GetAttrString(record, flops_name);
+    PyObject *time = given == NULL ? NULL : PyObject_GetAttrString(record, seconds_name);
+    double seconds = time == NULL ? -1 : PyFloat_AsDouble(time);
+    PyObject *rate = NULL;
+    if (!PyErr_Occurred() && pyft_to_u128(given, flops_name, &flops) == 0) {
+        rate = seconds > 0 ? PyFloat_FromDouble(ft_rate(flops, seconds)) : Py_NewRef(Py_None);
+    }
+    Py_XDECREF(given);
+    Py_XDECREF(time);
+    return rate;
+}
+
+static PyObject *
+step_rate(PyObject *record, void *unused)
+{
+    (void)unused;
+    return rate_of(record, "flops_batch", "wall_time_s");
+}
+
+static PyObject *
+epoch_rate(PyObject *record, void *unused)
+{
+    (void)unused;
+    return rate_of(record, "flops_epoch", "train_time_s");
+}
+
+static PyGetSetDef step_rate_def = {
+    "flops_per_second", step_rate, NULL,
+    "FLOP/s: flops_batch over wall_time_s; None where no time was taken.", NULL};
+static PyGetSetDef epoch_rate_def = {
+    "flops_per_second", epoch_rate, NULL,
+    "FLOP/s: flops_epoch over train_time_s; None where no time was taken.", NULL};
+
+static int
+add_rate(PyTypeObject *type, PyGetSetDef *def)
+{
+    PyObject *descriptor = type == NULL ? NULL : PyDescr_NewGetSet(type, def);
+    int result =
+        descriptor == NULL ? -1 : PyObject_SetAttrString((PyObject *)type, def->name, descriptor);
+    Py_XDECREF(descriptor);
+    return result;
+}
+
 int
 pyft_add_records(PyObject *module, pyft_state *state)
 {
     state->step_log_type = pyft_new_record_type(&step_desc);
     state->epoch_log_type = pyft_new_record_type(&epoch_desc);
-    if (state->step_log_type == NULL || state->epoch_log_type == NULL ||
+    if (add_rate(state->step_log_type, &step_rate_def) < 0 ||
+        add_rate(state->epoch_log_type, &epoch_rate_def) < 0 ||
         PyModule_AddType(module, state->step_log_type) < 0) {
         return -1;
     }

@@ -155,6 +155,16 @@ end_step(pyft_loops *self, pyft_span *span, ft_tally *work, PyObject *varying)
     return span->phase != 0 ? (status == FT_OK ? 0 : -1) : pyft_held_add(self, &record);
 }
 
+static void
+resume_training(const pyft_loops *self, const pyft_span *span)
+{
+    PyObject *tracker = PyWeakref_GetObject(self->tracker);
+    if (span->phase != 0 && tracker != Py_None) {
+        pyft_tracker *found = (pyft_tracker *)tracker;
+        ft_epochs_resume(&found->run, pyft_tracker_now(found));
+    }
+}
+
 int
 pyft_loops_end_span(pyft_loops *self, pyft_span *span, ft_tally *work, PyObject *varying)
 {
@@ -169,6 +179,7 @@ pyft_loops_end_span(pyft_loops *self, pyft_span *span, ft_tally *work, PyObject 
         self->now_loop = 0;
         break;
     case PYFT_SPAN_PHASE:
+        resume_training(self, span);
         status = settle(&phase->steps, self->counter->convention, work, &flops);
         break;
     case PYFT_SPAN_OPTIMIZER:

@@ -8,6 +8,7 @@ typedef struct {
     PyObject *loader, *batches; /* batches: NULL before the first step and after the last */
     uint64_t loop, step;        /* numbers of what is open; 0 for none */
     bool opened;                /* the epoch that is open is this loop */
+    Py_ssize_t seen, length;    /* batches; of all, -1 where the loader does not say */
 } steps_iterator;
 
 /* Ends what is open. An error that is set stays the one. */
@@ -49,6 +50,30 @@ end_all(steps_iterator *self, bool whole)
     return result;
 }
 
+/* Whether the run has come to its budget, of which a line says so. */
+static int
+mind_budget(pyft_tracker *tracker, long says)
+{
+    PyObject *level = PyLong_FromLong(says);
+    PyObject *stops = level == NULL ? NULL : pyft_tracker_mind((PyObject *)tracker, level);
+    Py_XDECREF(level);
+    Py_XDECREF(stops);
+    return stops == NULL ? -1 : stops == Py_True;
+}
+
+/* After a step: 1 where no other is to come. */
+static int
+ends_by_budget(steps_iterator *self)
+{
+    pyft_tracker *tracker = self->loops->phase == 0 ? pyft_loops_tracker(self->loops) : NULL;
+    if (tracker == NULL || ft_u128_is_zero(tracker->run.max_flops)) {
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    int stops = mind_budget(tracker, 1);
+    self->loops->cut = stops > 0 && self->seen != self->length;
+    return stops;
+}
+
 /* Without an epoch that is open, the loop is one. */
 static int
 begin(steps_iterator *self)
@@ -58,11 +83,20 @@ begin(steps_iterator *self)
     }
     PyObject *loader = self->loader;
     self->loader = NULL;
+    self->length = PyObject_Size(loader);
+    PyErr_Clear();
     pyft_tracker *tracker = pyft_loops_tracker(self->loops);
     self->batches = tracker == NULL ? NULL : PyObject_GetIter(loader);
     Py_DECREF(loader);
     if (self->batches == NULL) {
         return -1;
+    }
+    if (self->loops->phase == 0) {
+        int stops = mind_budget(tracker, 2);
+        if (stops != 0) {
+            Py_CLEAR(self->batches);
+            return stops < 0 ? -1 : 0;
+        }
     }
     if (self->loops->phase == 0 && !tracker->run.open) {
         ft_status status = ft_epochs_begin(&tracker->run, pyft_tracker_now(tracker));
@@ -88,11 +122,13 @@ steps_next(PyObject *object)
         end_all(self, false);
         return NULL;
     }
-    PyObject *batch = self->batches == NULL ? NULL : PyIter_Next(self->batches);
+    int stops = step == 0 ? 0 : ends_by_budget(self);
+    PyObject *batch = self->batches == NULL || stops != 0 ? NULL : PyIter_Next(self->batches);
     if (batch == NULL) { /* the end, or an error of the loader */
-        end_all(self, !PyErr_Occurred());
+        end_all(self, !PyErr_Occurred() && !(stops > 0 && self->loops->cut));
         return NULL;
     }
+    self->seen++;
     if (pyft_loops_batch_size(self->loops, batch, &size) < 0 ||
         pyft_loops_begin_step(self->loops, batch, size, &self->step) < 0) {
         Py_DECREF(batch);
@@ -116,6 +152,8 @@ pyft_steps_iterate(PyObject *object, PyObject *loader)
     self->batches = NULL;
     self->loop = self->step = 0;
     self->opened = false;
+    self->seen = 0;
+    self->length = -1;
     PyObject_GC_Track((PyObject *)self);
     return (PyObject *)self;
 }

@@ -115,19 +115,23 @@ tracker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 static int
 tracker_init(PyObject *object, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"estimator",       "run_name",        "log_wall_time",
-                            "keep_batch_logs", "keep_epoch_logs", "convention",
-                            "trace",           "verify_every",    NULL};
+    static char *names[] = {"estimator",       "run_name",   "log_wall_time", "keep_batch_logs",
+                            "keep_epoch_logs", "convention", "trace",         "verify_every",
+                            "max_flops",       "on_budget",  "peak_flops",    NULL};
     pyft_tracker *self = (pyft_tracker *)object;
     pyft_state *state = pyft_state_of(Py_TYPE(object));
     PyObject *estimator, *run_name = NULL, *trace = Py_None, *verify_every = Py_None;
+    PyObject *max_flops = NULL, *on_budget = NULL, *peak = NULL;
+    ft_u128 budget;
     const char *convention = NULL;
     pyft_switch log_wall_time = {"log_wall_time", 1}, keep_steps = {"keep_batch_logs", 1},
                 keep_epochs = {"keep_epoch_logs", 1};
-    if (state == NULL || !PyArg_ParseTupleAndKeywords(
-                             args, kwargs, "O|OO&O&O&$sOO:FlopsTracker", names, &estimator,
-                             &run_name, pyft_to_switch, &log_wall_time, pyft_to_switch, &keep_steps,
-                             pyft_to_switch, &keep_epochs, &convention, &trace, &verify_every)) {
+    if (state == NULL ||
+        !PyArg_ParseTupleAndKeywords(
+            args, kwargs, "O|OO&O&O&$sOOOOO:FlopsTracker", names, &estimator, &run_name,
+            pyft_to_switch, &log_wall_time, pyft_to_switch, &keep_steps, pyft_to_switch,
+            &keep_epochs, &convention, &trace, &verify_every, &max_flops, &on_budget, &peak) ||
+        pyft_to_budget(max_flops, &budget) < 0 || pyft_check_on_budget(on_budget) < 0) {
         return -1;
     }
     if (run_name != NULL && !PyUnicode_Check(run_name)) {
@@ -137,6 +141,13 @@ tracker_init(PyObject *object, PyObject *args, PyObject *kwargs)
     if (self->estimator != Py_None) {
         PyErr_SetString(PyExc_RuntimeError, "FlopsTracker.__init__ was called twice");
         return -1;
+    }
+    if (peak != NULL && peak != Py_None) {
+        peak = pyft_call_helper("flops_tracker._rates", "check_peak", "(O)", peak);
+        if (peak == NULL) {
+            return -1;
+        }
+        Py_XSETREF(self->peak_flops, peak);
     }
     if (run_name != NULL) { /* an exact str: one of a subclass could refer back to the tracker */
         if ((run_name = PyUnicode_FromObject(run_name)) == NULL) {
@@ -159,6 +170,8 @@ tracker_init(PyObject *object, PyObject *args, PyObject *kwargs)
     self->log_wall_time = log_wall_time.on != 0;
     self->run.ledger.keep_steps = keep_steps.on != 0;
     self->run.ledger.keep_epochs = keep_epochs.on != 0;
+    self->run.max_flops = budget;
+    Py_XSETREF(self->on_budget, Py_XNewRef(on_budget));
     return 0;
 }
 
@@ -188,6 +201,8 @@ tracker_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->loops);
     Py_VISIT(self->trace_options);
     Py_VISIT(self->written);
+    Py_VISIT(self->on_budget);
+    Py_VISIT(self->noted);
     return 0;
 }
 
@@ -198,6 +213,8 @@ tracker_clear(PyObject *object)
     Py_CLEAR(self->training);
     Py_CLEAR(self->loops);
     Py_CLEAR(self->trace_options);
+    Py_CLEAR(self->on_budget);
+    Py_CLEAR(self->noted);
     self->estimator_in_c = false;
     Py_XSETREF(self->estimator, Py_NewRef(Py_None)); /* may be used on, by a finalizer */
     return 0;
@@ -216,6 +233,7 @@ tracker_dealloc(PyObject *object)
     Py_CLEAR(self->estimator);
     Py_CLEAR(self->run_name);
     Py_CLEAR(self->written);
+    Py_CLEAR(self->peak_flops);
     ft_epochs_clear(&self->run);
     type->tp_free(object);
     Py_DECREF(type);
@@ -225,13 +243,18 @@ PyDoc_STRVAR(
     tracker_doc,
     "FlopsTracker(estimator, run_name='run', log_wall_time=True, keep_batch_logs=True,\n"
     "             keep_epoch_logs=True, *, convention='standard', trace='auto',\n"
-    "             verify_every=None)\n--\n\n"
+    "             verify_every=None, max_flops=None, on_budget='stop', peak_flops=None)\n--\n\n"
     "Counts the FLOPs of a training run per batch and epoch, exactly, and writes them to CSV.\n\n"
     "estimator: what says what a batch costs, or a PyTorch model, whose operations are counted\n"
     "under that convention.\n"
     "trace: which steps of ft.steps are counted as they run: 'auto', the first of each kind and\n"
     "now and then one more, about every verify_every-th in the long run; 'first', these alone;\n"
     "'always', all. The others cost what one like them had cost.\n"
+    "max_flops: a budget of training FLOPs, a number or a text such as '2.5 PFLOP': loops end after\n"
+    "the step that comes to it. on_budget='warn' warns instead; a function is called once with the\n"
+    "tracker, and what it returns says whether to stop.\n"
+    "peak_flops: FLOP/s of the device at most, for rates.mfu: a number, a text such as\n"
+    "'312 TFLOP/s', or a dict by dtype. Known devices need none.\n"
     "It trains:   for _ in FlopsTracker(est).torch_bind(model, optimizer, train_loader=loader)(\n"
     "                 range(EPOCHS)): ...      or  .run(EPOCHS) -> int\n"
     "You train:   for epoch in ft.epochs(EPOCHS):\n"
@@ -296,8 +319,11 @@ static PyMethodDef tracker_methods[] = {
      "phase($self, name)\n--\n\n"
      "with ft.phase('validate'): what runs inside is counted apart, under that name."},
     {"_limbs", pyft_tracker_limbs, METH_O, NULL},
+    {"_mind_budget", pyft_tracker_mind, METH_O, NULL},
     {"print_total_flops", pyft_tracker_print_total, METH_NOARGS,
-     "print_total_flops($self, /)\n--\n\nPrints the total and what it is made of, in one line."},
+     "print_total_flops($self, /)\n--\n\n"
+     "Prints the total and what it is made of, in one line; where operations are counted or\n"
+     "peak_flops is given, a second one with shares of phases, FLOP/s and MFU."},
     {"save_batch_csv", PYFT_METHOD(pyft_tracker_save_batch_csv), METH_VARARGS | METH_KEYWORDS,
      "save_batch_csv($self, path)\n--\n\nWrites all batches so far, replacing the file."},
     {"save_epoch_csv", PYFT_METHOD(pyft_tracker_save_epoch_csv), METH_VARARGS | METH_KEYWORDS,
@@ -324,6 +350,14 @@ static PyGetSetDef tracker_getset[] = {
     OVER_RANKS(global_counts, "counts of all ranks together; all of them must read it."),
     OVER_RANKS(global_phase_counts,
                "phase_counts of all ranks together; all of them must read it."),
+    {"max_flops", pyft_tracker_max_flops, pyft_tracker_set_max_flops,
+     "The budget in FLOPs, an int, or None. A new one may be set, with which loops go on.", NULL},
+    {"over_budget", pyft_tracker_over_budget, NULL,
+     "Whether total_flops has come to max_flops; False without a budget.", NULL},
+    {"rates", pyft_tracker_rates, NULL, "FLOP/s and MFU of the run so far, Rates.", "rates"},
+    {"epoch_rates", pyft_tracker_rates, NULL, "The same of each ended epoch, a list of EpochRates.",
+     "epoch_rates"},
+    {"_train_time_s", pyft_tracker_train_time, NULL, NULL, NULL},
 #define OF_LOOPS(name, text) {#name, pyft_tracker_loops_attribute, NULL, text, #name}
     OF_LOOPS(counts, "All steps so far as a FlopCount, every phase."),
     OF_LOOPS(phase_counts, "The same apart, a dict: \"train\", and the names given to phase()."),
@@ -336,6 +370,11 @@ static PyGetSetDef tracker_getset[] = {
 static PyMemberDef tracker_members[] = {
     {"estimator", T_OBJECT, offsetof(pyft_tracker, estimator), READONLY, "The estimator."},
     {"run_name", T_OBJECT, offsetof(pyft_tracker, run_name), READONLY, "Default of export_prefix."},
+    {"_loops", T_OBJECT, offsetof(pyft_tracker, loops), READONLY, NULL},
+    {"_training", T_OBJECT, offsetof(pyft_tracker, training), READONLY, NULL},
+    {"_peak_flops", T_OBJECT, offsetof(pyft_tracker, peak_flops), READONLY, NULL},
+    {"_noted", T_OBJECT, offsetof(pyft_tracker, noted), 0, NULL},
+    {"_keeps_epochs", T_BOOL, offsetof(pyft_tracker, run.ledger.keep_epochs), READONLY, NULL},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(pyft_tracker, weak_references), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };

@@ -57,7 +57,8 @@ pyft_tracker_update_batch(PyObject *object, PyObject *const *args, Py_ssize_t co
         return NULL;
     }
     if (pyft_to_u64(args[0], "batch_size", &batch_size) < 0 ||
-        pyft_tracker_add_batch(self, batch_size, &step) < 0) {
+        pyft_tracker_add_batch(self, batch_size, &step) < 0 ||
+        pyft_tracker_mind_budget(self) < 0) { /* what it says is the user's to ask for */
         return NULL;
     }
     Py_RETURN_NONE;
@@ -72,8 +73,11 @@ pyft_tracker_on_epoch_end(PyObject *object, PyObject *unused)
     if (check_by_hand(self, "on_epoch_end") < 0 || record_all(self) < 0) {
         return NULL;
     }
-    ft_status status = ft_epochs_end(&self->run, true, NULL, pyft_tracker_now(self), &epoch);
-    return status == FT_OK ? Py_NewRef(Py_None) : pyft_raise(status, "on_epoch_end");
+    if (!self->run.open) {
+        return pyft_raise(FT_NO_EPOCH, "on_epoch_end");
+    }
+    return pyft_tracker_end_epoch_in_order(self, true, NULL, &epoch) < 0 ? NULL
+                                                                         : Py_NewRef(Py_None);
 }
 
 PyObject *

@@ -5,7 +5,8 @@
 static PyObject *
 bind(pyft_tracker *self, const char *module, const char *name, PyObject *args, PyObject *kwargs)
 {
-    PyObject *result = NULL, *bound = NULL, *function = NULL, *all = NULL, *first = NULL;
+    PyObject *result = NULL, *bound = NULL, *function = NULL, *all = NULL, *first = NULL,
+             *carried = NULL;
     if (self->training_now) {
         PyErr_SetString(PyExc_RuntimeError, "this tracker is training; bind before or after");
         return NULL;
@@ -20,6 +21,11 @@ bind(pyft_tracker *self, const char *module, const char *name, PyObject *args, P
         (bound = PyObject_Call(function, all, kwargs)) == NULL || pyft_tracker_prepare(self) < 0) {
         goto done;
     }
+    if (self->training != NULL &&
+        (carried = pyft_call_helper("flops_tracker._rates", "carry_over", "(OO)", self->training,
+                                    bound)) == NULL) {
+        goto done;
+    }
     Py_XSETREF(self->training, Py_NewRef(bound));
     result = Py_NewRef((PyObject *)self);
 done:
@@ -28,6 +34,7 @@ done:
     Py_XDECREF(first);
     Py_XDECREF(all);
     Py_XDECREF(bound);
+    Py_XDECREF(carried);
     return result;
 }
 

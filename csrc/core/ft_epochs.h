@@ -9,6 +9,10 @@ typedef struct {
     ft_ledger ledger;
     bool open;
     double epoch_started, step_ended; /* seconds on the caller's clock */
+    int pauses;                       /* that are open, in each other */
+    double paused_at, paused;         /* since when; seconds of this epoch that were no training */
+    double train_time_s;              /* of all epochs that have ended */
+    ft_u128 max_flops;                /* the budget; 0: none */
 } ft_epochs;
 
 void ft_epochs_init(ft_epochs *run, ft_allocator allocator, bool keep_steps, bool keep_epochs);
@@ -23,5 +27,15 @@ ft_status ft_epochs_batch(ft_epochs *run, uint64_t batch_size, ft_u128 flops, do
  * *epoch receives the record. */
 ft_status ft_epochs_end(ft_epochs *run, bool complete, const double *loss, double now,
                         ft_epoch *epoch);
+
+/* Time from here to the matching resume is no training: neither the step's nor the epoch's
+ * train_time_s has it. */
+void ft_epochs_pause(ft_epochs *run, double now);
+void ft_epochs_resume(ft_epochs *run, double now);
+/* Seconds of training so far, up to the end of the last step where an epoch is open. */
+double ft_epochs_train_time(const ft_epochs *run);
+
+/* Whether the total has come to the budget. */
+bool ft_epochs_over_budget(const ft_epochs *run);
 
 #endif

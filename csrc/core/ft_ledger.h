@@ -23,7 +23,8 @@ typedef struct {
     ft_u128 flops_epoch;
     ft_u128 flops_total_cum;
     double wall_time_s;
-    double loss; /* mean over samples; it may be NaN, which says that training went wrong */
+    double loss;         /* mean over samples; it may be NaN, which says that training went wrong */
+    double train_time_s; /* of wall_time_s, what no other phase than training took */
 } ft_epoch;
 
 /* Steps lie in one block that others may read without a copy: who holds a reference keeps the rows

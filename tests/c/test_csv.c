@@ -49,14 +49,14 @@ test_step_lines(void)
 static void
 test_epoch_lines(void)
 {
-    ft_epoch epoch = {2, true, true, 10, 320, ft_u128_of(1000), {0, 1}, 12.25, 0.5};
+    ft_epoch epoch = {2, true, true, 10, 320, ft_u128_of(1000), {0, 1}, 12.25, 0.5, 0};
     check_epoch(epoch, "2,1000,18446744073709551616,10,320,0.5,12.250000,1\n");
     epoch.complete = false;
     check_epoch(epoch, "2,1000,18446744073709551616,10,320,0.5,12.250000,0\n");
     epoch.has_loss = false;
     check_epoch(epoch, "2,1000,18446744073709551616,10,320,,12.250000,0\n");
-    ft_epoch full = {UINT32_MAX, true,    true,      UINT64_MAX,      UINT64_MAX,
-                     largest,    largest, 4e9 + 0.5, -1.23456789e-300};
+    ft_epoch full = {UINT32_MAX, true,    true,      UINT64_MAX,       UINT64_MAX,
+                     largest,    largest, 4e9 + 0.5, -1.23456789e-300, 0};
     check_epoch(full, "4294967295," LARGEST_TEXT "," LARGEST_TEXT ",18446744073709551615,"
                       "18446744073709551615,-1.23456789e-300,4000000000.500000,1\n");
 }

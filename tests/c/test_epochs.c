@@ -156,5 +156,65 @@ test_clear_closes(void)
     drop_run(&run);
 }
 
+/* Validation from 102 to 110 in a step, and from 112 to 116 after the last one. */
+static void
+test_pauses(void)
+{
+    ft_epochs run = new_run();
+    ft_epoch epoch;
+    CHECK(ft_epochs_train_time(&run) == 0);
+    CHECK_STATUS(ft_epochs_begin(&run, 100.0), FT_OK);
+    CHECK(batch(&run, 1, 1, 101.0).wall_time_s == 1.0);
+    ft_epochs_pause(&run, 102.0);
+    ft_epochs_pause(&run, 103.0); /* one in it is a part of it */
+    ft_epochs_resume(&run, 104.0);
+    ft_epochs_resume(&run, 110.0);
+    CHECK(batch(&run, 1, 1, 111.0).wall_time_s == 2.0); /* 101 to 102, and 110 to 111 */
+    CHECK(ft_epochs_train_time(&run) == 3.0);
+    ft_epochs_pause(&run, 112.0);
+    ft_epochs_resume(&run, 116.0);
+    CHECK_STATUS(ft_epochs_end(&run, true, NULL, 116.5, &epoch), FT_OK);
+    CHECK(epoch.wall_time_s == 16.5);
+    CHECK(epoch.train_time_s == 4.5); /* without 8 and 4 */
+    CHECK(ft_epochs_train_time(&run) == 4.5);
+    drop_run(&run);
+}
+
+/* A pause that was there before the epoch, has a step in it, and outlasts it. */
+static void
+test_pause_around_an_epoch(void)
+{
+    ft_epochs run = new_run();
+    ft_epoch epoch;
+    ft_epochs_pause(&run, 0.0);
+    CHECK_STATUS(ft_epochs_begin(&run, 100.0), FT_OK);
+    CHECK(batch(&run, 1, 1, 101.0).wall_time_s == 0.0);
+    CHECK_STATUS(ft_epochs_end(&run, true, NULL, 102.0, &epoch), FT_OK);
+    CHECK(epoch.wall_time_s == 2.0 && epoch.train_time_s == 0.0);
+    ft_epochs_resume(&run, 103.0);
+    CHECK_STATUS(ft_epochs_begin(&run, 104.0), FT_OK);
+    CHECK(batch(&run, 1, 1, 105.0).wall_time_s == 1.0);
+    CHECK_STATUS(ft_epochs_end(&run, true, NULL, 106.0, &epoch), FT_OK);
+    CHECK(epoch.train_time_s == 2.0);
+    drop_run(&run);
+}
+
+static void
+test_budget(void)
+{
+    ft_epochs run = new_run();
+    CHECK(!ft_epochs_over_budget(&run)); /* there is none */
+    run.max_flops = ft_u128_of(10);
+    CHECK_STATUS(ft_epochs_begin(&run, 0.0), FT_OK);
+    batch(&run, 1, 9, 1.0);
+    CHECK(!ft_epochs_over_budget(&run));
+    batch(&run, 1, 1, 2.0);
+    CHECK(ft_epochs_over_budget(&run)); /* at it, as past it */
+    run.max_flops = (ft_u128){0, 1};
+    CHECK(!ft_epochs_over_budget(&run));
+    drop_run(&run);
+}
+
 TEST_MAIN(test_wrong_order, test_wall_times, test_refused_batch, test_refused_begin,
-          test_incomplete_epoch, test_clear_closes)
+          test_incomplete_epoch, test_clear_closes, test_pauses, test_pause_around_an_epoch,
+          test_budget)
