@@ -4,13 +4,14 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import reduce
 from typing import Any
 
 from . import _options
 from ._batches import batch_size
 from ._core import FlopCounter, PhaseTally
 from ._counting import lower
-from ._counts import FlopCount
+from ._counts import FlopCount, merged
 from ._op_estimator import TorchOpEstimator
 from ._untouched import root_of
 
@@ -45,6 +46,8 @@ class Loops:
         self._phase = _TRAIN
         self._spans: list[_Span] = []  # the innermost last; the counter's work is that one's
         self._thread = 0
+        self._run_through = 0  # the epoch of which a loop over steps() was the last to end whole
+        self._before: dict[str, FlopCount] = {}  # of the run that this one resumes, by phase
 
     # ---- what users call ----
 
@@ -93,12 +96,39 @@ class Loops:
     def counts(self) -> Any:
         """All phases together."""
         first, *others = self._tallies.values() or [self._tally(_TRAIN)]
-        return first.counts(FlopCount, others)
+        return reduce(merged, [*self._before.values(), first.counts(FlopCount, others)])
 
     @property
     def phase_counts(self) -> dict[str, Any]:
         """Each phase by its name."""
-        return {name: tally.counts(FlopCount, []) for name, tally in self._tallies.items()}
+        return self._with_before({n: t.counts(FlopCount, []) for n, t in self._tallies.items()})
+
+    def _with_before(self, counts: dict[str, FlopCount]) -> dict[str, FlopCount]:
+        both = {n: merged(c, counts[n]) if n in counts else c for n, c in self._before.items()}
+        return {**both, **{n: c for n, c in counts.items() if n not in both}}
+
+    # ---- state_dict ----
+
+    def state(self) -> tuple[bool, list[tuple[int, int]], dict[str, FlopCount]]:
+        """Whether the epoch is over, size and FLOPs of steps that are open, counts by phase."""
+        inner = self._spans[-1].tally if self._spans else None
+        flops = {id(t): iter(t.open_flops(t is inner)) for t in self._tallies.values()}
+        spans = [(span.size, next(flops[id(span.tally)])) for span in self._spans]
+        steps = [(size, cost) for size, cost in reversed(spans) if size is not None]
+        counts = {n: t.so_far(FlopCount, t is inner) for n, t in self._tallies.items()}
+        over = self._run_through == self._record()._epochs_begun and not steps
+        return over, steps, self._with_before(counts)
+
+    @property
+    def has_counted(self) -> bool:
+        """Whether there was a step or a phase."""
+        return bool(self._spans or self._before) or any(
+            tally.counts(FlopCount, []).operations for tally in self._tallies.values()
+        )
+
+    def load(self, before: dict[str, FlopCount]) -> None:
+        """Go on from the counts of another run."""
+        self._before = before
 
     # ---- epochs ----
 
@@ -136,6 +166,7 @@ class Loops:
                 finally:
                     self.end(span)
             whole = True
+            self._run_through = tracker._epochs_begun
         finally:
             if opened:
                 tracker._end_epoch(whole)
@@ -149,6 +180,8 @@ class Loops:
 
     def begin(self, size: int) -> _Span:
         """Open a step; in another phase than training it is the phase's."""
+        if self._phase == _TRAIN:
+            self._run_through = 0
         return self._open(_Span(self._tally(self._phase), size if self._phase == _TRAIN else None))
 
     def _open(self, span: _Span) -> _Span:

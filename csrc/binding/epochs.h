@@ -17,6 +17,7 @@ typedef struct {
     PyObject *on_epoch_end;            /* NULL without a callback */
     bool warned_of_no_batch;
     bool started, closed, displaced; /* displaced: ended by another use of its tracker */
+    bool failed;                     /* dropped by an exception */
 } epoch_iterator;
 
 #endif

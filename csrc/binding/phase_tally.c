@@ -87,6 +87,51 @@ tally_counts(PyObject *object, PyObject *args)
     return counts;
 }
 
+/* so_far(type, running): the same of this phase alone, with spans that are open; running: the
+ * counter has what the innermost of these did. */
+static PyObject *
+tally_so_far(PyObject *object, PyObject *args)
+{
+    phase_tally *self = (phase_tally *)object;
+    PyObject *type;
+    int running;
+    ft_tally sum;
+    if (!PyArg_ParseTuple(args, "Op:so_far", &type, &running)) {
+        return NULL;
+    }
+    ft_tally_init(&sum, ft_allocator_libc());
+    ft_status status = ft_tally_merge(&sum, &self->settled);
+    for (int i = 0; i < self->aside_count && status == FT_OK; i++) {
+        status = ft_tally_merge(&sum, &self->aside[i]);
+    }
+    if (running && status == FT_OK) {
+        status = ft_tally_merge(&sum, &self->counter->tally);
+    }
+    PyObject *counts = status == FT_OK ? pyft_counts_of(self->counter, &sum, type)
+                                       : pyft_raise(status, "adding up steps");
+    ft_tally_clear(&sum);
+    return counts;
+}
+
+/* open_flops(running): of each of those spans, the outermost first. */
+static PyObject *
+tally_open_flops(PyObject *object, PyObject *argument)
+{
+    phase_tally *self = (phase_tally *)object;
+    int running = PyObject_IsTrue(argument);
+    PyObject *list = running < 0 ? NULL : PyList_New(self->aside_count + running);
+    for (int i = 0; list != NULL && i < self->aside_count + running; i++) {
+        const ft_tally *tally = i < self->aside_count ? &self->aside[i] : &self->counter->tally;
+        PyObject *flops = pyft_from_u128(ft_tally_total(tally, self->counter->convention));
+        if (flops == NULL) {
+            Py_CLEAR(list);
+            break;
+        }
+        PyList_SET_ITEM(list, i, flops);
+    }
+    return list;
+}
+
 /* ---- the type ---- */
 
 static PyObject *
@@ -134,6 +179,8 @@ static PyMethodDef tally_methods[] = {
     {"push", tally_push, METH_NOARGS, "Puts aside what the counter has."},
     {"pop", tally_pop, METH_NOARGS, "Gives that back to it."},
     {"counts", tally_counts, METH_VARARGS, "counts(type, others): of these tallies together."},
+    {"so_far", tally_so_far, METH_VARARGS, "so_far(type, running): with spans that are open."},
+    {"open_flops", tally_open_flops, METH_O, "open_flops(running): of each of these."},
     {NULL, NULL, 0, NULL},
 };
 

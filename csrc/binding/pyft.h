@@ -39,6 +39,9 @@ PyObject *pyft_take_exception(void);
 PyObject *pyft_from_u128(ft_u128 count);
 int pyft_to_u128(PyObject *object, const char *what, ft_u128 *count);
 int pyft_to_u64(PyObject *object, const char *what, uint64_t *number);
+/* Functions of the module: counts added up, and one taken from another. */
+PyObject *pyft_sum_counts(PyObject *module, PyObject *counts);
+PyObject *pyft_subtract_counts(PyObject *module, PyObject *args);
 /* An option that is on or off, for the format O&: a bool, NumPy's too, or 0 or 1. */
 typedef struct {
     const char *name;
@@ -102,10 +105,12 @@ typedef struct {
     PyObject *written;  /* dict: the CSV files that are its own, as it left them */
     PyObject *iterator; /* borrowed: the EpochIterator that has not ended yet */
     PyObject *loops;    /* epochs, steps and phases of loops that the user writes; NULL before */
+    PyObject *own_run;  /* id and time of the run, and its row of the ledger; see _run.py */
     PyObject *weak_references;
     ft_epochs run;
     bool estimator_in_c; /* it answers without a call into Python */
     bool log_wall_time;
+    bool has_ledger;   /* a row of a ledger of runs is wanted */
     bool training_now; /* a batch is being trained: it will be counted by the loop */
 } pyft_tracker;
 
@@ -138,8 +143,30 @@ PyObject *pyft_tracker_steps(PyObject *tracker, PyObject *args, PyObject *kwargs
 PyObject *pyft_tracker_step(PyObject *tracker, PyObject *args, PyObject *kwargs);
 PyObject *pyft_tracker_phase(PyObject *tracker, PyObject *args, PyObject *kwargs);
 PyObject *pyft_tracker_loops_attribute(PyObject *tracker, void *name);
+PyObject *pyft_tracker_loops(PyObject *tracker, PyObject *unused);
 PyObject *pyft_tracker_add_step(PyObject *tracker, PyObject *args);
 PyObject *pyft_tracker_end_epoch(PyObject *tracker, PyObject *complete);
+
+PyObject *pyft_tracker_close(PyObject *tracker, PyObject *unused);
+
+/* tracker_run.c: 0, or -1 with an exception */
+PyObject *pyft_run_new(pyft_tracker *tracker, PyObject *project, PyObject *runs_csv,
+                       bool log_wall_time);
+int pyft_run_begin(pyft_tracker *tracker); /* an epoch begins */
+int pyft_run_loop_ended(pyft_tracker *tracker, bool failed);
+int pyft_run_enter(pyft_tracker *tracker); /* a with block */
+int pyft_run_leave(pyft_tracker *tracker, bool failed);
+int pyft_run_close(pyft_tracker *tracker);
+void pyft_run_finalize(PyObject *tracker);
+PyObject *pyft_tracker_run_id(PyObject *tracker, void *unused);
+
+/* tracker_state.c, tracker_restore.c */
+PyObject *pyft_tracker_state_dict(PyObject *tracker, PyObject *unused);
+PyObject *pyft_tracker_load_state_dict(PyObject *tracker, PyObject *args, PyObject *kwargs);
+PyObject *pyft_tracker_records(PyObject *tracker, PyObject *args);
+PyObject *pyft_tracker_read_records(PyObject *tracker, PyObject *args);
+PyObject *pyft_tracker_take_records(PyObject *tracker, PyObject *records);
+PyObject *pyft_tracker_write_rows(PyObject *tracker, PyObject *args);
 
 /* records.c */
 int pyft_add_records(PyObject *module, pyft_state *state);

@@ -9,6 +9,7 @@
 #include "ft_epochs.h"
 #include "ft_ledger.h"
 #include "ft_registry.h"
+#include "ft_restore.h"
 #include "ft_rule.h"
 #include "ft_shape.h"
 #include "ft_tally.h"
