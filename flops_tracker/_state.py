@@ -76,13 +76,13 @@ def _plain(counts: FlopCount) -> dict[str, Any]:
 def _counts(plain: Any) -> FlopCount:
     values = _items(plain, _COUNTS)
     for name in ("unknown", "upper_bounds"):
-        if not all(isinstance(text, str) for pair in values[name].items() for text in pair):
+        if not all(isinstance(text, str) for pair in _dict(values[name]).items() for text in pair):
             raise TypeError(f"{name} must be a dict of texts")
     values["modules"] = [
         (name, kind, parent, calls, tuple(aliases), *rest)
-        for name, kind, parent, calls, aliases, *rest in values["modules"]
+        for name, kind, parent, calls, aliases, *rest in _list(values["modules"])
     ]
-    values["rows"] = [(*row[:-1], tuple(row[-1])) for row in values["rows"]]
+    values["rows"] = [(*row, tuple(cost)) for *row, cost in _list(values["rows"])]
     return FlopCount._from_state((*values.values(), None, None, False))
 
 
@@ -145,7 +145,7 @@ def _part(name: str, read: Callable[..., Any], *args: Any) -> Any:
     """Read a part of the state; whatever is wrong in it is said with its name."""
     try:
         return read(*args)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+    except (TypeError, ValueError, OverflowError, LookupError) as error:
         raise ValueError(
             f"load_state_dict: the state is damaged, in its {name}: {error}"
         ) from error

@@ -17,21 +17,18 @@ class _Error(click.ClickException):
     exit_code = 2
 
 
-class _Count(click.ParamType):
-    """An exact integer, also as 1e23 or 2.5e25."""
-
-    name = "FLOPs"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+def _thresholds(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> list[int]:
+    """Read exact integers, also as 1e23 or 2.5e25: a float would be another number."""
+    limits = []
+    for text in texts:
         try:
-            number = Decimal(str(value).replace("_", "").replace(",", ""))
+            number = Decimal(text.replace(",", ""))
         except InvalidOperation:
             number = Decimal(0)
-        if not number.is_finite() or number <= 0 or number >= 2**128 or number != int(number):
-            raise _Error(
-                f"--threshold must be a number of FLOPs such as 1e23, below 2**128, not {value!r}"
-            )
-        return int(number)
+        if not number.is_finite() or not 0 < number < 2**128 or number != int(number):
+            raise _Error(f"--threshold must be a whole number of FLOPs, such as 1e23, not {text!r}")
+        limits.append(int(number))
+    return limits
 
 
 @click.command()
@@ -41,13 +38,13 @@ class _Count(click.ParamType):
     "--threshold",
     "thresholds",
     multiple=True,
-    type=_Count(),
+    callback=_thresholds,
     metavar="FLOPS",
     help="Set training compute against this, such as 1e25; may be repeated.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print exact numbers as JSON.")
 def command(
-    paths: tuple[Path, ...], project: str | None, thresholds: tuple[int, ...], as_json: bool
+    paths: tuple[Path, ...], project: str | None, thresholds: list[int], as_json: bool
 ) -> None:
     """Sum up the runs in ledgers that FlopsTracker(..., runs_csv=PATH) wrote.
 
@@ -76,7 +73,9 @@ def _all_rows(paths: tuple[Path, ...]) -> list[Row]:
     for path in paths:
         try:
             found, torn = read(path)
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise _Error(f"{path}: {error.strerror}") from None
+        except ValueError as error:
             raise _Error(str(error)) from None
         rows += found
         if torn:
@@ -92,7 +91,7 @@ def _groups(rows: list[Row]) -> list[list[Row]]:
     return [groups[key] for key in sorted(groups)]
 
 
-def _sum(rows: list[Row], thresholds: tuple[int, ...]) -> dict[str, Any]:
+def _sum(rows: list[Row], thresholds: list[int]) -> dict[str, Any]:
     """Sum up one project under one convention; a count that no row knows is None."""
     counts: dict[str, Any] = {}
     for name in COUNTS:
@@ -146,14 +145,12 @@ def _print(sums: list[dict[str, Any]]) -> None:
         for limit in group["thresholds"]:
             word = "reached" if limit["reached"] else "not reached"
             console.print(
-                Text(f"  {_percent(limit['share'])} of {Decimal(limit['flops']):.4g}: {word}"),
+                Text(f"  {_percent(limit)} of {Decimal(limit['flops']):.4g}: {word}"),
                 soft_wrap=True,
             )
 
 
-def _percent(share: float) -> str:
+def _percent(limit: dict[str, Any]) -> str:
     """Never 100 % of a threshold that is not reached."""
-    percent = 100 * share
-    if share < 1:
-        return "99.99 %" if percent >= 99.995 else f"{percent:.3g} %"
-    return f"{percent:.4g} %"
+    percent = f"{100 * limit['share']:.4g} %"
+    return "99.99 %" if percent == "100 %" and not limit["reached"] else percent
