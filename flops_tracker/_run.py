@@ -62,11 +62,12 @@ class Run:
 
     # ---- what the tracker tells ----
 
-    def begin(self, _: Any) -> None:
+    def begin(self, tracker: Any) -> None:
         """Say that an epoch begins."""
-        if not self._begun or self._pid != os.getpid():
-            if self._pid != os.getpid():  # a fork has its own run
-                self.run_id = os.urandom(8).hex()
+        if self._pid != os.getpid():  # a fork goes on with a run of its own
+            self._base, self._base_epochs = _sums_now(tracker), tracker._epochs_begun
+            self._start(resumed_from=self.run_id)
+        if not self._begun:
             self._stamp()
             self._begun = True
 

@@ -145,7 +145,7 @@ def _print(sums: list[dict[str, Any]]) -> None:
         for limit in group["thresholds"]:
             word = "reached" if limit["reached"] else "not reached"
             console.print(
-                Text(f"  {_percent(limit)} of {Decimal(limit['flops']):.4g}: {word}"),
+                Text(f"  {_percent(limit)} of {float(limit['flops']):.4g}: {word}"),
                 soft_wrap=True,
             )
 
