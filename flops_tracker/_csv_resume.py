@@ -1,10 +1,11 @@
 """A CSV file of a run that goes on from a checkpoint: each row once, and none lost."""
 
 import io
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ._csv_files import CsvFile, free_name
+from ._csv_files import CsvFile, free_name, heal_tail
 
 _Place = tuple[int, ...]  # epoch, or epoch and step
 
@@ -18,18 +19,24 @@ class Part(NamedTuple):
 
     def cut(self, prints: bool) -> None:
         """Move the rows that were written after the checkpoint into a file of their own."""
+        moved = free_name(self.path)
+        count = 0
         with open(self.path, "r+b") as file:
             header = file.readline()
             file.seek(self.end)
-            later = file.read()
-            later = later[: later.rfind(b"\n") + 1]  # without a torn one
-            if not later:
-                return
-            moved = free_name(self.path)
-            moved.write_bytes(header + later)
+            if not file.readline().endswith(b"\n"):
+                return  # there is none, or a torn one, which the caller heals
+            file.seek(self.end)
+            with open(moved, "xb") as later:
+                later.write(header)
+                while part := file.read(1 << 20):
+                    later.write(part)
+                    count += part.count(b"\n")
+                later.flush()
+                os.fsync(later.fileno())
+            heal_tail(moved)
             file.truncate(self.end)
         if prints:
-            count = later.count(b"\n")
             rows = f"{count} row that was" if count == 1 else f"{count} rows that were"
             print(f"{self.path.name}: {rows} written after the checkpoint moved to {moved.name}")
 

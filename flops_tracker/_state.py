@@ -91,6 +91,8 @@ def _counts(plain: Any) -> FlopCount:
 
 def _check_is_new(tracker: Any) -> None:
     loops = tracker._loops
+    if tracker._iterator is not None and not tracker._is_training:
+        raise ValueError("load_state_dict: ft(...) was called already: load before it")
     if tracker._epochs_begun or tracker._is_training or (loops is not None and loops.has_counted):
         raise ValueError(
             f"load_state_dict: this tracker has counted already ({tracker!r}): load into a new one"

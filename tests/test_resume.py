@@ -408,6 +408,15 @@ def test_a_loop_that_trains_can_not_be_loaded_into():
         toy().tracker.run(1, on_epoch_end=load)
 
 
+def test_a_loop_that_was_made_is_not_loaded_into():
+    ft = toy().tracker
+    loop = ft(range(1), print_level="none")
+    with pytest.raises(ValueError, match=r"ft\(...\) was called already: load before it"):
+        ft.load_state_dict(toy().tracker.state_dict())
+    assert list(loop) == [0]
+    assert ft.total_flops == TOY_EPOCH
+
+
 # ---- CSV files go on ----
 
 
@@ -423,7 +432,7 @@ def counts_in(path):
     return [[row[name] for name in names if name in row] for row in read_csv(path)]
 
 
-@pytest.mark.parametrize("overwrite", ["rename", "append", "error"])
+@pytest.mark.parametrize("overwrite", ["rename", "append", "replace", "error"])
 def test_rows_after_the_checkpoint_are_moved_and_each_row_is_there_once(
     overwrite, tmp_path, capsys
 ):

@@ -346,6 +346,7 @@ static PyMemberDef tracker_members[] = {
     {"_keeps_steps", T_BOOL, offsetof(pyft_tracker, run.ledger.keep_steps), READONLY, NULL},
     {"_keeps_epochs", T_BOOL, offsetof(pyft_tracker, run.ledger.keep_epochs), READONLY, NULL},
     {"_is_training", T_BOOL, offsetof(pyft_tracker, training_now), READONLY, NULL},
+    {"_iterator", T_OBJECT, offsetof(pyft_tracker, iterator), READONLY, NULL},
     {"_training", T_OBJECT, offsetof(pyft_tracker, training), READONLY, NULL},
     {"_loops", T_OBJECT, offsetof(pyft_tracker, loops), READONLY, NULL},
     {"_run", T_OBJECT, offsetof(pyft_tracker, own_run), READONLY, NULL},
