@@ -372,6 +372,44 @@ def test_what_is_no_dict_is_refused(other):
     refuse({}, "no state of a FlopsTracker")
 
 
+def damage(values, chance):
+    """Put something else in a random place."""
+    at, key = values, chance.choice(sorted(values))
+    while isinstance(at[key], list | dict) and at[key] and chance.random() < 0.9:
+        at = at[key]
+        key = chance.choice(list(range(len(at)) if isinstance(at, list) else at))
+    other = [None, -1, 2**200, "x", [], {}, 1.5, [[]], [None], b"", 2**40, True, float("inf")]
+    at[key] = chance.choice([*other, KeyError])
+    if at[key] is KeyError:
+        del at[key]
+
+
+def test_whatever_is_damaged_it_is_refused_or_adds_up():
+    model = linear()
+    ft = FlopsTracker(model, convention="matmul")
+    for _ in ft.epochs(2):
+        steps(ft, model, 2)
+    good = ft.state_dict()
+    chance = random.Random(1)
+    refused = 0
+    for _ in range(400):
+        state = copy.deepcopy(good)
+        damage(state, chance)
+        tracker = FlopsTracker(model, convention="matmul")
+        try:
+            tracker.load_state_dict(state)
+        except ValueError as error:
+            refused += 1
+            assert str(error).startswith("load_state_dict: ")
+            assert (tracker.total_flops, tracker.epoch_logs, tracker.step_logs) == (0, [], [])
+            assert (tracker.phase_counts, tracker._run.resumed_from) == ({}, "")
+        else:
+            assert tracker.total_flops == 4 * STEP
+            assert sum(s.flops_batch for s in tracker.step_logs) == 4 * STEP
+            assert tracker.state_dict()["total_flops"] == 4 * STEP
+    assert refused > 200
+
+
 def test_damaged_counts_of_phases_are_refused():
     model = linear()
     ft = FlopsTracker(model, convention="matmul")
@@ -381,12 +419,7 @@ def test_damaged_counts_of_phases_are_refused():
     refused = 0
     for _ in range(300):
         state = copy.deepcopy(good)
-        counts = state["phases"]["train"]
-        at, key = counts, chance.choice(sorted(counts))
-        while isinstance(at[key], list | dict) and at[key] and chance.random() < 0.9:
-            at = at[key]
-            key = chance.choice(list(range(len(at)) if isinstance(at, list) else at))
-        at[key] = chance.choice([None, -1, 2**200, "x", [], {}, 1.5, [[]], [None], b"", 2**40])
+        damage(state["phases"]["train"], chance)
         tracker = FlopsTracker(model, convention="matmul")
         try:
             tracker.load_state_dict(state)
