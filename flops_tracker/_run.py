@@ -52,7 +52,7 @@ class Run:
     def _start(self, resumed_from: str) -> None:
         self.run_id = os.urandom(8).hex()
         self.resumed_from = resumed_from
-        self._begun = False
+        self._begun = self._ended = False
         self._stamp()
 
     def _stamp(self) -> None:
@@ -66,6 +66,8 @@ class Run:
         """Say that an epoch begins."""
         if self._pid != os.getpid():  # a fork goes on with a run of its own
             self._base, self._base_epochs = _sums_now(tracker), tracker._epochs_begun
+            self._start(resumed_from=self.run_id)
+        if self._ended:
             self._start(resumed_from=self.run_id)
         if not self._begun:
             self._stamp()
@@ -122,7 +124,7 @@ class Run:
                 stacklevel=3,
             )
         self._base, self._base_epochs = sums, tracker._epochs_begun
-        self._start(resumed_from=self.run_id)
+        self._ended = True  # its id stays until there is something new: a checkpoint may name it
 
     def _row_now(self, tracker: Any, failed: bool) -> dict[str, Any]:
         row = self.row(tracker, _sums_now(tracker), tracker._epochs_begun)
@@ -139,12 +141,14 @@ class Run:
         from ._csv_files import rank
 
         share = {k: _subtract_counts(v, self._base.get(k, 0)) for k, v in sums.items()}
+        if self._ended and share["total"] > 0:  # a phase, before any epoch
+            self._start(resumed_from=self.run_id)
         started = self._started
         torch = sys.modules.get("torch")
         return {
             "run_id": self.run_id,
             "project": self.project,
-            "run_name": " ".join(tracker.run_name.split()),
+            "run_name": "".join(c if c.isprintable() else "?" for c in tracker.run_name),
             "started": None
             if started is None
             else datetime.fromtimestamp(started, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

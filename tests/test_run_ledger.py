@@ -314,6 +314,34 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert counts(path, "epochs") == [1, 1, 1]
 
 
+def test_a_checkpoint_after_the_end_names_the_run_that_has_ended(tmp_path):
+    path = tmp_path / "runs.csv"
+    ft = tracker(path, run_name="two\nlines\0")
+    epoch(ft, 3)
+    ft.close()
+    assert ft.run_id == read_csv(path)[0]["run_id"]
+    second = tracker(path)
+    second.load_state_dict(ft.state_dict())
+    epoch(second, 4)
+    second.close()
+    rows = read_csv(path)
+    assert counts(path) == [30, 40]
+    assert rows[1]["resumed_from"] == rows[0]["run_id"]
+    assert rows[0]["run_name"] == "two?lines?"
+
+
+def test_a_phase_after_the_end_is_a_run_of_its_own(tmp_path):
+    path, model = tmp_path / "runs.csv", linear()
+    ft = FlopsTracker(model, convention="matmul", runs_csv=path)
+    for rows in (5, 7):
+        with ft.phase("test"), torch.no_grad():
+            model(torch.ones(rows, 4))
+        ft.close()
+    assert counts(path, "flops_test") == [120, 168]
+    first, second = read_csv(path)
+    assert second["resumed_from"] == first["run_id"] != second["run_id"]
+
+
 def test_phases_of_a_resumed_run_are_its_own_share(tmp_path):
     path, model = tmp_path / "runs.csv", linear()
 
