@@ -2,7 +2,6 @@
 
 import csv
 import gc
-import inspect
 import json
 import re
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from ledger_rows import row_of
 from torch import nn
 from training_models import PerSample, linear, read_csv, run_python, toy, toy_batches
 
@@ -435,16 +435,6 @@ def test_a_row_that_can_not_be_written_is_said_and_tried_again(tmp_path):
 # ---- torn rows, and several processes ----
 
 
-def row_of(number):
-    return {
-        **dict.fromkeys(COLUMNS),
-        "run_id": f"{number:016x}",
-        "project": "p" * (number % 50),
-        "flops_total": 2**70 + number,
-        "flops_train": 2**70 + number,
-    }
-
-
 def test_a_torn_last_line_is_cut_off(tmp_path):
     path = tmp_path / "runs.csv"
     append(path, row_of(1))
@@ -486,7 +476,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from flops_tracker._run_ledger import append
-from test_run_ledger_rows import row_of
+from ledger_rows import row_of
 
 start = int(sys.argv[1])
 sys.stdin.readline()
@@ -497,8 +487,6 @@ for number in range(start, start + 1000):
 
 def test_four_processes_tear_no_row(tmp_path):
     """They wait for each other, and write 1000 rows each, of different lengths."""
-    module = f"from flops_tracker._run_ledger import COLUMNS\n\n{inspect.getsource(row_of)}"
-    (tmp_path / "test_run_ledger_rows.py").write_text(module)
     (tmp_path / "writer.py").write_text(WRITER)
     (tmp_path / "runs.csv").write_bytes(HEADER + b"torn by a killed process")
     processes = [
@@ -506,7 +494,7 @@ def test_four_processes_tear_no_row(tmp_path):
             [sys.executable, "writer.py", str(1000 * number)],
             cwd=tmp_path,
             stdin=subprocess.PIPE,
-            env={"PYTHONPATH": str(tmp_path)},
+            env={"PYTHONPATH": str(Path(__file__).parent)},
         )
         for number in range(4)
     ]
