@@ -173,6 +173,42 @@ class FlopCount(_core.OperationCounts):
         return f"<FlopCount {_core.format_flops(self.total)} · {self.trust_line}>"
 
 
+def merged(first: FlopCount, second: FlopCount) -> FlopCount:
+    """Counts of two parts of one run, maybe of two processes, matched by names."""
+    state, other = list(first._state()), second._state()
+    numbers: dict[Any, int] = {}  # (path, class, number of the parent): number
+    modules: list[Any] = []
+    renumbered: list[list[int]] = []
+    for old in (state[_MODULES], other[_MODULES]):
+        renumbered.append([])
+        for name, kind, parent, calls, *rest in old:
+            above = renumbered[-1][parent] if renumbered[-1] else 0
+            number = numbers.setdefault((name, kind, above), len(modules))
+            if number == len(modules):
+                modules.append((name, kind, above, calls, *rest))
+            else:
+                known = modules[number]
+                both = _core._add_counts([known[3], calls])
+                modules[number] = (*known[:3], both, *known[4:])
+            renumbered[-1].append(number)
+    for at in (_OPERATIONS, _WITHOUT_RULE):
+        state[at] = _core._add_counts([state[at], other[at]])
+    for at in (_UNKNOWN, _BOUNDED):
+        state[at] = {**other[at], **state[at]}
+    state[_MODULES] = modules
+    state[_ROWS] = [
+        (*row[:2], numbers_of[row[2]], *row[3:])  # the core adds up rows that are alike
+        for rows, numbers_of in zip((state[_ROWS], other[_ROWS]), renumbered, strict=True)
+        for row in rows
+    ]
+    counts = FlopCount._from_state(tuple(state))
+    vars(counts).update({**vars(first), **vars(second)})
+    return counts
+
+
+# Places in what OperationCounts._state gives.
+_OPERATIONS, _WITHOUT_RULE, _MODULES, _UNKNOWN, _BOUNDED, _ROWS = range(1, 7)
+
 _PHASES = ("forward", "backward", "recompute", "optimizer")
 
 

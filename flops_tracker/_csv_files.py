@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from . import _options
 from ._core import EPOCH_CSV_HEADER, STEP_CSV_HEADER
@@ -117,7 +118,23 @@ def _plan(path: Path, header: str, written: Written, overwrite: str) -> str:
     return overwrite
 
 
-def _open(path: Path, header: str, written: Written, action: str, prints: bool) -> CsvFile:
+def _resumed_part(path: Path, header: str, written: Written, tracker: Any) -> Any:
+    """Give what a checkpoint that was loaded has of this file; None where it is no file of it."""
+    if tracker is None or tracker._run.saved is None or not path.is_file():
+        return None
+    with open(path, "rb") as file:
+        if _is_own(path, written) or file.readline() != header.encode():
+            return None
+    from ._csv_resume import find_part
+
+    return find_part(path, header == STEP_CSV_HEADER, tracker)
+
+
+def _open(
+    path: Path, header: str, written: Written, action: str, prints: bool, part: Any
+) -> CsvFile:
+    if part is not None:
+        part.cut(prints)
     if action == "rename":
         moved = free_name(path)
         path.rename(moved)
@@ -131,6 +148,8 @@ def _open(path: Path, header: str, written: Written, action: str, prints: bool) 
     try:
         if not path.is_file() or path.stat().st_size == 0:
             file.write(header.encode())
+        if part is not None:
+            part.add(file)
     except BaseException:
         file.close()
         raise
@@ -138,14 +157,21 @@ def _open(path: Path, header: str, written: Written, action: str, prints: bool) 
 
 
 def open_run(
-    prefix: str, batch: bool, epoch: bool, written: Written, overwrite: str, prints: bool
+    prefix: str,
+    batch: bool,
+    epoch: bool,
+    written: Written,
+    overwrite: str,
+    prints: bool,
+    tracker: Any = None,
 ) -> tuple[CsvFile | None, CsvFile | None]:
     """Open ``PREFIX_batch.csv`` and ``PREFIX_epoch.csv``, those that are wanted: all or none.
 
     Ranks above 0 write ``PREFIX.rank1_batch.csv`` and so on, each its own files.
     written holds the files that this tracker made: they go on, if nobody else has taken their
-    place. Any other file that is there is renamed (prints: and one line says so), appended to,
-    replaced, or an error, as overwrite says.
+    place, and so do those of the run whose checkpoint the tracker has loaded. Any other file that
+    is there is renamed (prints: and one line says so), appended to, replaced, or an error, as
+    overwrite says.
     """
     kinds = (("_batch.csv", STEP_CSV_HEADER, batch), ("_epoch.csv", EPOCH_CSV_HEADER, epoch))
     own = f".rank{rank()}" if rank() > 0 else ""
@@ -153,11 +179,15 @@ def open_run(
         (Path(os.path.abspath(os.fspath(prefix) + own + suffix)), header) if on else None
         for suffix, header, on in kinds
     ]
-    actions = [_plan(*item, written, overwrite) if item else "" for item in wanted]
+    parts = [_resumed_part(*item, written, tracker) if item else None for item in wanted]
+    actions = [
+        _plan(*item, written, "append" if part else overwrite) if item else ""
+        for item, part in zip(wanted, parts, strict=True)
+    ]
     files: list[CsvFile | None] = []
     try:
-        for item, action in zip(wanted, actions, strict=True):
-            files.append(_open(*item, written, action, prints) if item else None)
+        for item, action, part in zip(wanted, actions, parts, strict=True):
+            files.append(_open(*item, written, action, prints, part) if item else None)
     except BaseException:
         for file in files:
             if file is not None:

@@ -13,7 +13,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never, ParamSpec, Protocol, TypeVar, overload
 
-from . import _core, _csv_files, _options, _output, _views
+from . import _core, _options, _output, _ranks, _views
 
 if TYPE_CHECKING:
     from ._counts import FlopCount
@@ -172,7 +172,7 @@ class _Call:
                 _output.write(counts, self._tracking.output)
             except OSError as error:  # what the function returns may have taken hours
                 warnings.warn(f"the FLOPs were not written: {error}", RuntimeWarning, stacklevel=3)
-        if self._tracking.print_level == "none" or _csv_files.rank():
+        if self._tracking.print_level == "none" or _ranks.rank():
             return
         if self._tracking.print_level == "table":
             print(counts.table())

@@ -5,7 +5,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from . import _csv_files
+from . import _ranks
 
 _FORMS = {".json": "to_json", ".csv": "to_csv", ".html": "to_html"}
 
@@ -27,7 +27,7 @@ def check(output: str | PathLike[str]) -> Path:
         raise IsADirectoryError(f"output is a folder: {str(path)!r}")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise PermissionError(f"no permission to write {str(path)!r}")
-    rank = _csv_files.rank()
+    rank = _ranks.rank()
     # The script may go to another folder meanwhile.
     return (path.with_stem(f"{path.stem}.rank{rank}") if rank else path).absolute()
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from . import _core
 from ._core import TorchLayerwiseEstimator, format_flops
-from ._csv_files import rank
+from ._ranks import label, rank
 
 _TRAIN = "train"
 DTYPES = {  # what people call them: the name in by_dtype(), or tf32, a way to compute in float32
@@ -25,10 +25,11 @@ class Rates(NamedTuple):
 
     ``seconds`` are those of its epochs, without other phases than training; ``flops_per_second``
     is ``total_flops`` over them. ``mfu`` (model FLOPs utilization) is the share of the device's
-    peak that the contractions of training reach, recomputation left out; ``hfu`` (hardware FLOPs
-    utilization) has it. ``peak_flops`` is that peak in FLOP/s, over all dtypes that they ran in,
-    which are ``dtypes``; ``device`` is what it is of. ``phase_shares`` are shares of all FLOPs by
-    phase, ``recompute_share`` is one of training. None: not known, or no time was taken.
+    peak that the contractions of training reach in this process, recomputation left out; ``hfu``
+    (hardware FLOPs utilization) has it. ``peak_flops`` is that peak in FLOP/s, over all dtypes
+    that they ran in, which are ``dtypes``; ``device`` is what it is of. ``phase_shares`` are shares
+    of all FLOPs by phase, ``recompute_share`` is one of training. None: not known, or no time was
+    taken.
     """
 
     seconds: float
@@ -163,7 +164,7 @@ def _work_of(tracker: Any) -> Any:
     """The work of training so far, a WorkSum; None where operations are not counted."""
     training, loops = tracker._training, tracker._loops
     bound = getattr(training, "work", None)
-    counts = None if loops is None else loops.phase_counts.get(_TRAIN)
+    counts = None if loops is None else loops.own_counts(_TRAIN)  # not those before a resumption
     if bound is None and counts is None:
         return None
     work = _core.WorkSum()
@@ -221,6 +222,7 @@ def _utilizations(
 def rates(tracker: Any) -> Rates:
     """Of the run so far."""
     seconds, total = tracker._train_time_s, tracker.total_flops
+    own_seconds = seconds - tracker._resumed_time_s
     device, work = _device_of(tracker), _work_of(tracker)
     shares = recomputed = None
     if work is None:
@@ -228,7 +230,7 @@ def rates(tracker: Any) -> Rates:
         dtypes: tuple[str, ...] = ()
     else:
         rows = work.contractions(None)
-        mfu, hfu, peak = _utilizations(rows, device, seconds)
+        mfu, hfu, peak = _utilizations(rows, device, own_seconds)
         dtypes = tuple(dict.fromkeys(dtype for dtype, *_ in rows))
         recomputed = _core._shares(list(work.recomputed(tracker.estimator.convention)))[0]
         shares = _phase_shares(tracker, total)
@@ -295,7 +297,8 @@ def line(tracker: Any) -> str:
         if found.hfu is not None and found.hfu != found.mfu:
             text += f", HFU {_percent(found.hfu)}"
         parts.append(f"{text} of {per_second(found.peak_flops)}")
-    return "".join(("\n", " · ".join(parts))) if parts else ""
+    own = label()
+    return "".join(("\n", " · ".join([own] * bool(own) + parts))) if parts else ""
 
 
 def _percent(share: float) -> str:

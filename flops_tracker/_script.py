@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from . import _core, _csv_files, _output, _views
+from . import _core, _output, _ranks, _views
 from ._imports import AfterImport
 
 
@@ -119,7 +119,7 @@ class CountedRun:
                 _output.write(counts, self._report.output)
             except OSError as error:
                 self._say(f"the counts were not written: {error}")
-        if not self._report.quiet and not _csv_files.rank():
+        if not self._report.quiet and not _ranks.rank():
             self._write(f"\n{self._text(counts, seconds)}\n")
 
     def _text(self, counts: Any, seconds: float) -> str:

@@ -6,12 +6,13 @@ import warnings
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import reduce
 from typing import Any
 
 from . import _options
 from ._batches import batch_size, describe
 from ._core import FlopCounter, StepLoops, UncountedWarning
-from ._counts import FlopCount
+from ._counts import FlopCount, merged
 from ._op_estimator import TorchOpEstimator
 from ._untouched import root_of
 
@@ -32,6 +33,7 @@ class Loops(StepLoops):
         dim, seed = estimator.batch_dim, random.getrandbits(60)
         super().__init__(tracker, counter, model, dim, trace, verify_every, seed)
         self._tracker = weakref.ref(tracker)
+        self._before: dict[str, FlopCount] = {}  # of the run that this one resumes, by phase
 
     def epochs(self, epochs: int | Iterable[Any]) -> Iterator[Any]:
         """Open an epoch for each item, as the loop comes to it."""
@@ -95,12 +97,37 @@ class Loops(StepLoops):
     @property
     def counts(self) -> FlopCount:
         """All phases together."""
-        return self._counts(FlopCount)
+        return reduce(merged, [*self._before.values(), self._counts(FlopCount)])
 
     @property
     def phase_counts(self) -> dict[str, FlopCount]:
         """Each phase by its name."""
-        return self._phase_counts(FlopCount)
+        return self._with_before(self._phase_counts(FlopCount))
+
+    def own_counts(self, phase: str) -> FlopCount | None:
+        """Counts of a phase in this process alone."""
+        return self._phase_counts(FlopCount).get(phase)
+
+    def _with_before(self, counts: dict[str, FlopCount]) -> dict[str, FlopCount]:
+        both = {n: merged(c, counts[n]) if n in counts else c for n, c in self._before.items()}
+        return {**both, **{n: c for n, c in counts.items() if n not in both}}
+
+    # ---- state_dict ----
+
+    def state(self) -> tuple[bool, list[tuple[int, int]], dict[str, FlopCount]]:
+        """Whether the epoch is over, size and FLOPs of steps that are open, counts by phase."""
+        steps, counts = self._state(FlopCount)
+        over = self._run_through == self._record()._epochs_begun and not steps
+        return over, steps, self._with_before(counts)
+
+    @property
+    def has_counted(self) -> bool:
+        """Whether there was a step or a phase."""
+        return bool(self._is_used or self._before)
+
+    def load(self, before: dict[str, FlopCount]) -> None:
+        """Go on from the counts of another run."""
+        self._before = before
 
 
 class _Steps:

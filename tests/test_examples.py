@@ -1,5 +1,7 @@
 """Every example runs, and prints the totals worked out here."""
 
+import csv
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +13,11 @@ from nbclient import NotebookClient
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 
-def run_example(name: str, folder: Path) -> str:
-    """Run a script in an empty folder; returns what it printed."""
-    result = subprocess.run(
-        [sys.executable, EXAMPLES / name], cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
+def run_example(name: str, folder: Path, *arguments: str, ends: int = 0) -> str:
+    """Run a script in a folder; returns what it printed."""
+    command = [sys.executable, EXAMPLES / name, *arguments]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == ends, result.stderr
     return result.stdout
 
 
@@ -100,3 +101,25 @@ def test_iso_flop(tmp_path):
         assert (steps - 1) * step < 1_200_000_000 <= steps * step
         assert f"{steps:,} steps, {steps * step:,} FLOPs" in printed
     assert (tmp_path / "iso_flop.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_resume(tmp_path):
+    # Per row 2*(64*128 + 128*10) = 18,944 of contractions forward, as much for the gradients of
+    # weights, and 2*128*10 = 2,560 for that of the activations; biases and the rest come on top.
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    at_once = run_example("resume.py", whole).splitlines()[-1]
+    first = run_example("resume.py", killed, "--kill-after", "2", ends=-signal.SIGKILL)
+    assert first.count("epoch ") == 2
+    then = run_example("resume.py", killed)
+    assert then.startswith("goes on after epoch 2")
+    assert then.splitlines()[-1] == at_once
+    assert at_once.endswith("in 5 epochs")
+    total = int(at_once.split()[1].replace(",", ""))
+    assert total > 5 * 1797 * (2 * 18_944 + 2_560)
+    with open(killed / "runs.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["epochs"], row["complete"]) for row in rows] == [("2", "0"), ("3", "1")]
+    assert sum(int(row["flops_train"]) for row in rows) == total

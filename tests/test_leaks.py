@@ -487,3 +487,56 @@ def test_two_threads_with_trackers_of_their_own(tmp_path):
     assert result.stdout == "36000 150 39600000 20000\n"
     lines = (tmp_path / "run_batch.csv").read_text().splitlines()
     assert len(lines) == 151
+
+
+STATES = """
+import torch
+from flops_tracker import FlopsTracker, SklearnSGDEstimator
+from training_models import linear, toy_batches
+
+def by_hand(**options):
+    ft = FlopsTracker(SklearnSGDEstimator(64, 10), **options)
+    ft.on_epoch_start()
+    ft.update_batch(3)
+    return ft
+
+def resume(state):
+    ft = FlopsTracker(SklearnSGDEstimator(64, 10))
+    ft.load_state_dict(state)
+    return ft
+
+model = linear()
+
+def operations():
+    ft = FlopsTracker(model)
+    for x, _ in ft.steps(toy_batches()):
+        model(x)
+        state = ft.state_dict()
+    other = FlopsTracker(model)
+    other.load_state_dict(state)
+    return other.counts, other.phase_counts, other.state_dict()
+
+def ledger():
+    with by_hand(runs_csv="runs.csv", project="p") as ft:
+        pass
+
+state = by_hand().state_dict()
+damaged = {**state, "total_flops": 5}
+uses = {
+    "state_dict": by_hand().state_dict,
+    "load_state_dict": lambda: resume(state).state_dict(),
+    "damaged": lambda: refused(ValueError, resume, damaged),
+    "damaged steps": lambda: refused(ValueError, resume, {**state, "steps": {}}),
+    "dropped": lambda: by_hand(runs_csv="runs.csv"),
+    "no ledger": lambda: refused(OSError, by_hand, runs_csv="no/where"),
+    "a block": ledger,
+    "operations": operations,
+}
+check(uses, 100)
+"""
+
+
+@needs_own_allocator
+def test_states_and_ledgers_leave_nothing(tmp_path):
+    result = run_python(GROWN + STATES, tmp_path)
+    assert (result.stdout, result.stderr) == ("", "")

@@ -348,9 +348,8 @@ def test_a_batch_that_says_nothing_of_what_it_holds():
     model = mlp()
     ft = FlopsTracker(model, convention="matmul")
     with pytest.warns(UncountedWarning, match="a object does not say what it holds") as caught:
-        for i, x in enumerate(ft.steps([object()] * 12)):
-            x = torch.ones(4 + i % 2, 4)
-            model(x)
+        for i, _ in enumerate(ft.steps([object()] * 12)):
+            model(torch.ones(4 + i % 2, 4))
     assert len(caught) == 1
     assert (ft.traced_steps, ft.total_flops) == (12, 6 * 4 * ROW + 6 * 5 * ROW)
     for _ in range(3):

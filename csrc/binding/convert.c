@@ -180,6 +180,41 @@ pyft_to_ratio(PyObject *object, const char *what, uint64_t *numerator, uint64_t 
 }
 
 PyObject *
+pyft_sum_counts(PyObject *module, PyObject *counts)
+{
+    (void)module;
+    ft_u128 sum = FT_U128_ZERO, count;
+    PyObject *items = PySequence_Tuple(counts);
+    if (items == NULL) {
+        return NULL;
+    }
+    int result = 0;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(items) && result == 0; i++) {
+        if ((result = pyft_to_u128(PyTuple_GET_ITEM(items, i), "count", &count)) == 0) {
+            sum = ft_u128_add(sum, count);
+        }
+    }
+    Py_DECREF(items);
+    return result < 0 ? NULL : pyft_from_u128(sum);
+}
+
+PyObject *
+pyft_subtract_counts(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *first, *second;
+    ft_u128 from, count;
+    if (!PyArg_ParseTuple(args, "OO:_subtract_counts", &first, &second) ||
+        pyft_to_u128(first, "count", &from) < 0 || pyft_to_u128(second, "count", &count) < 0) {
+        return NULL;
+    }
+    if (ft_u128_compare(from, count) < 0) {
+        return PyErr_Format(PyExc_ValueError, "%R is less than %R", first, second);
+    }
+    return pyft_from_u128(ft_u128_subtract(from, count));
+}
+
+PyObject *
 pyft_grouped_text(ft_u128 count)
 {
     char text[FT_TEXT_SIZE];

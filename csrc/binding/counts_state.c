@@ -198,7 +198,7 @@ read_cost(PyObject *tuple, ft_cost *cost)
 }
 
 static int
-check_module(const pyft_loader *loader, unsigned number)
+check_module(const pyft_loader *loader, uint64_t number)
 {
     return number < (size_t)PyList_GET_SIZE(loader->counts->modules)
                ? 0
@@ -208,18 +208,18 @@ check_module(const pyft_loader *loader, unsigned number)
 static int
 load_row(const pyft_loader *loader, PyObject *row)
 {
-    PyObject *name, *packet, *dtype, *costs;
+    PyObject *name, *packet, *module_given, *dtype, *calls_given, *costs;
     const char *phase, *op_class;
-    unsigned module;
-    unsigned long long calls;
+    uint64_t module, calls;
     ft_work_key key = {0};
     ft_cost cost;
     size_t dtype_number;
-    if (!PyArg_ParseTuple(row, "UUIsUsKO!", &name, &packet, &module, &phase, &dtype, &op_class,
-                          &calls, &PyTuple_Type, &costs) ||
-        check_module(loader, module) < 0 || op_number(loader, name, packet, &key.op) < 0 ||
-        phase_named(phase, &key.phase) < 0 || class_named(op_class, &key.op_class) < 0 ||
-        read_cost(costs, &cost) < 0 ||
+    if (!PyArg_ParseTuple(row, "UUOsUsOO!", &name, &packet, &module_given, &phase, &dtype,
+                          &op_class, &calls_given, &PyTuple_Type, &costs) ||
+        pyft_to_u64(module_given, "module", &module) < 0 ||
+        pyft_to_u64(calls_given, "calls", &calls) < 0 || check_module(loader, module) < 0 ||
+        op_number(loader, name, packet, &key.op) < 0 || phase_named(phase, &key.phase) < 0 ||
+        class_named(op_class, &key.op_class) < 0 || read_cost(costs, &cost) < 0 ||
         number_of(loader->dtype_numbers, loader->counts->dtype_names, dtype, dtype, &dtype_number) <
             0) {
         return -1;
@@ -227,7 +227,7 @@ load_row(const pyft_loader *loader, PyObject *row)
     if (dtype_number > UINT16_MAX) {
         return refuse("too many dtypes");
     }
-    key.module = module;
+    key.module = (uint32_t)module;
     key.dtype = (uint16_t)dtype_number;
     ft_status status = ft_tally_add(&loader->counts->tally, key, &cost, calls);
     return status == FT_OK ? 0 : (pyft_raise(status, "loading counts"), -1);
@@ -300,15 +300,16 @@ check_modules(const pyft_loader *loader)
         return refuse("it has no modules, not even the outside");
     }
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(modules); i++) {
-        PyObject *name, *kind, *parent, *aliases;
-        unsigned long long calls;
+        PyObject *name, *kind, *parent, *calls_given, *aliases;
+        uint64_t calls;
         int parameters, forward;
         PyObject *row = PyList_GET_ITEM(modules, i);
         if (!PyTuple_Check(row)) {
             return refuse("a module is no tuple");
         }
-        if (!PyArg_ParseTuple(row, "UUO!KO!pp", &name, &kind, &PyLong_Type, &parent, &calls,
-                              &PyTuple_Type, &aliases, &parameters, &forward)) {
+        if (!PyArg_ParseTuple(row, "UUO!OO!pp", &name, &kind, &PyLong_Type, &parent, &calls_given,
+                              &PyTuple_Type, &aliases, &parameters, &forward) ||
+            pyft_to_u64(calls_given, "calls", &calls) < 0) {
             return -1;
         }
         size_t number = PyLong_AsSize_t(parent);
@@ -376,16 +377,18 @@ PyObject *
 pyft_counts_from_state(PyObject *type, PyObject *data)
 {
     const char *convention;
-    unsigned long long operations, unknown_operations;
+    uint64_t operations, unknown_operations;
     int causal;
-    PyObject *modules, *unknown, *bounded, *rows, *calls, *works;
+    PyObject *ran, *without_rule, *modules, *unknown, *bounded, *rows, *calls, *works;
     if (!PyTuple_Check(data)) {
         refuse("it is no tuple");
         return NULL;
     }
-    if (!PyArg_ParseTuple(data, "sKKO!O!O!O!OOp", &convention, &operations, &unknown_operations,
-                          &PyList_Type, &modules, &PyDict_Type, &unknown, &PyDict_Type, &bounded,
-                          &PyList_Type, &rows, &calls, &works, &causal)) {
+    if (!PyArg_ParseTuple(data, "sOOO!O!O!O!OOp", &convention, &ran, &without_rule, &PyList_Type,
+                          &modules, &PyDict_Type, &unknown, &PyDict_Type, &bounded, &PyList_Type,
+                          &rows, &calls, &works, &causal) ||
+        pyft_to_u64(ran, "operations", &operations) < 0 ||
+        pyft_to_u64(without_rule, "operations", &unknown_operations) < 0) {
         return NULL;
     }
     pyft_state *state = pyft_state_of((PyTypeObject *)type);

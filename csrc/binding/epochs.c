@@ -128,6 +128,14 @@ pyft_epochs_close(PyObject *object)
     close_file(&self->epoch_file);
     close_file(&self->progress);
     Py_CLEAR(self->items);
+    bool failed = self->failed || type != NULL || own_type != NULL;
+    if (!self->displaced && pyft_run_loop_ended(self->tracker, failed) < 0) {
+        if (type == NULL && own_type == NULL) {
+            PyErr_Fetch(&own_type, &own_value, &own_traceback);
+            result = -1;
+        }
+        PyErr_Clear();
+    }
     if (type != NULL) {
         PyErr_Restore(type, value, traceback);
     }
@@ -245,6 +253,9 @@ static int
 train_epoch(epoch_iterator *self)
 {
     pyft_tracker *tracker = self->tracker;
+    if (pyft_run_begin(tracker) < 0) {
+        return -1;
+    }
     ft_status status = ft_epochs_begin(&tracker->run, pyft_tracker_now(tracker));
     if (status != FT_OK) {
         pyft_raise(status, "starting an epoch");
@@ -318,6 +329,7 @@ iterator_finalize(PyObject *object)
     epoch_iterator *self = (epoch_iterator *)object;
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
+    self->failed = type != NULL;
     if (!self->started && !self->closed &&
         PyErr_WarnEx(PyExc_RuntimeWarning,
                      "ft(...) was never looped over, so nothing was trained: write "

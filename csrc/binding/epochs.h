@@ -18,6 +18,7 @@ typedef struct {
     PyObject *rank;                    /* what its lines begin with; empty in a process alone */
     bool warned_of_no_batch;
     bool started, closed, displaced; /* displaced: ended by another use of its tracker */
+    bool failed;                     /* dropped by an exception */
 } epoch_iterator;
 
 #endif

@@ -112,10 +112,10 @@ open_files(epoch_iterator *self, const epoch_options *options)
     PyObject *prefix = options->prefix == NULL || options->prefix == Py_None
                            ? self->tracker->run_name
                            : options->prefix;
-    PyObject *files = pyft_call_helper("flops_tracker._csv_files", "open_run", "(OOOOsO)", prefix,
+    PyObject *files = pyft_call_helper("flops_tracker._csv_files", "open_run", "(OOOOsOO)", prefix,
                                        batch ? Py_True : Py_False, epoch ? Py_True : Py_False,
                                        self->tracker->written, overwrite_of(options),
-                                       self->print_at != 0 ? Py_True : Py_False);
+                                       self->print_at != 0 ? Py_True : Py_False, self->tracker);
     PyObject *batch_file, *epoch_file;
     int result = files == NULL ? -1 : 0;
     if (files != NULL && !PyArg_ParseTuple(files, "OO", &batch_file, &epoch_file)) {
@@ -235,7 +235,7 @@ pyft_epochs_start(pyft_tracker *tracker, PyObject *args, PyObject *kwargs, int d
     self->export_at = export_at;
     self->batch_file = self->epoch_file = self->progress = self->rank = NULL;
     self->on_epoch_end = options.on_epoch_end == Py_None ? NULL : Py_XNewRef(options.on_epoch_end);
-    self->closed = self->displaced = self->warned_of_no_batch = false;
+    self->closed = self->displaced = self->failed = self->warned_of_no_batch = false;
     self->started = true; /* no complaint where opening the files fails */
     PyObject_GC_Track((PyObject *)self);
     if (open_outputs(self, &options) < 0 ||

@@ -192,6 +192,10 @@ pyft_loops_begin_step(pyft_loops *self, PyObject *batch, uint64_t batch_size, ui
         span.compiled = calls == NULL ? 0 : PyLong_AsUnsignedLongLong(calls);
         Py_XDECREF(calls);
     }
+    pyft_tracker *tracker = self->phase == 0 ? pyft_loops_tracker(self) : NULL;
+    if (tracker != NULL && !tracker->run.open) {
+        pyft_loops_begin_epoch(tracker, pyft_tracker_now(tracker));
+    }
     if (PyErr_Occurred() || unknown < 0 || pyft_loops_open(self, &span) < 0) {
         return -1;
     }

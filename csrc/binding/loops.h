@@ -44,7 +44,7 @@ typedef struct {
     bool known, lost;
     ft_step_key key;
     ft_step_sign sign;
-    double now;
+    double now, paused; /* its end; seconds of the epoch that were no training until then */
 } pyft_held;
 
 typedef struct {
@@ -82,6 +82,7 @@ typedef struct {
     bool told_of_batch;               /* that one says nothing of what it holds */
     bool busy;                        /* a span opens or closes */
     bool cut;                         /* the budget ended a loop of steps before its last one */
+    uint32_t run_through; /* the epoch of which a loop over steps was the last to end whole */
 } pyft_loops;
 
 /* 0 is no span: -1 with an exception. What a span is called is its number. */
@@ -104,6 +105,9 @@ int pyft_loops_sequence(const pyft_loops *loops, uint64_t *sequence);
  * operation in it whose work data decided, or NULL. */
 int pyft_loops_end_span(pyft_loops *loops, pyft_span *span, ft_tally *work, PyObject *varying);
 
+/* What a step has left behind so far. */
+int pyft_loops_sign(pyft_loops *loops, const pyft_span *span, ft_step_sign *sign);
+
 /* records_held.c */
 int pyft_held_add(pyft_loops *loops, const pyft_held *record);
 /* Those that were waiting for this key and are known now get their FLOPs. */
@@ -112,6 +116,8 @@ void pyft_held_resolve(pyft_loops *loops, ft_step_key key);
 int pyft_held_flush(pyft_loops *loops);
 /* All of them: what is not known is in no total. */
 int pyft_held_give_up(pyft_loops *loops);
+/* An epoch of which nobody has said that it begins. */
+int pyft_loops_begin_epoch(pyft_tracker *tracker, double now);
 /* Borrowed; NULL with an exception where it is gone. */
 pyft_tracker *pyft_loops_tracker(const pyft_loops *loops);
 /* Adds a warning to be given when all is in its place, made by a function of _steps.py. */
@@ -128,6 +134,7 @@ int pyft_loops_close_top(pyft_loops *loops);
 /* loops_reads.c */
 PyObject *pyft_loops_counts(PyObject *loops, PyObject *type);
 PyObject *pyft_loops_phase_counts(PyObject *loops, PyObject *type);
+PyObject *pyft_loops_state(PyObject *loops, PyObject *type);
 uint64_t pyft_loops_traced(const pyft_loops *loops);
 uint64_t pyft_loops_replayed(const pyft_loops *loops);
 uint64_t pyft_loops_unattributed(const pyft_loops *loops);

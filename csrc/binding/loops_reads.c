@@ -9,15 +9,40 @@ add_phase(ft_tally *sum, const pyft_phase_work *phase)
     return status == FT_OK ? ft_replay_sum(&phase->optimizers, sum) : status;
 }
 
-/* A FlopCount of phases from the first to before the last. */
+/* What a span that is open has done: what was counted of it; and of a step that is not counted,
+ * what its kind costs, if it is one that is known as it is now. */
+static ft_status
+add_open(ft_tally *sum, pyft_loops *self, int number, ft_u128 *flops)
+{
+    pyft_span *span = &self->spans[number];
+    bool innermost = number == self->depth - 1;
+    const ft_tally *work = innermost ? &self->counter->tally : &span->work;
+    ft_step_sign sign;
+    if (span->kind == PYFT_SPAN_STEP && !span->counted && innermost && !span->odd &&
+        pyft_loops_sign(self, span, &sign) == 0) {
+        const ft_tally *profile =
+            ft_replay_profile(&self->phases[span->phase]->steps, span->key, sign);
+        work = profile == NULL ? work : profile;
+    }
+    *flops = ft_u128_add(span->inside, ft_tally_total(work, self->counter->convention));
+    return sum == NULL ? FT_OK : ft_tally_merge(sum, work, 1);
+}
+
+/* A FlopCount of phases from the first to before the last, with what is open. */
 static PyObject *
-counts_of(pyft_loops *self, PyObject *type, int first, int last)
+counts_of(pyft_loops *self, PyObject *type, int first, int last, bool with_open)
 {
     ft_tally sum;
+    ft_u128 flops;
     ft_status status = FT_OK;
     ft_tally_init(&sum, ft_allocator_libc());
     for (int i = first; i < last && status == FT_OK; i++) {
         status = add_phase(&sum, self->phases[i]);
+    }
+    for (int i = 0; with_open && i < self->depth && status == FT_OK; i++) {
+        if (self->spans[i].phase >= first && self->spans[i].phase < last) {
+            status = add_open(&sum, self, i, &flops);
+        }
     }
     PyObject *counts = status == FT_OK ? pyft_counts_of(self->counter, &sum, type)
                                        : pyft_raise(status, "adding up steps");
@@ -29,26 +54,63 @@ PyObject *
 pyft_loops_counts(PyObject *object, PyObject *type)
 {
     pyft_loops *self = (pyft_loops *)object;
-    return counts_of(self, type, 0, self->phase_count);
+    return counts_of(self, type, 0, self->phase_count, false);
 }
 
-/* A dict; "train" only where there were steps. */
-PyObject *
-pyft_loops_phase_counts(PyObject *object, PyObject *type)
+static PyObject *
+by_phase(pyft_loops *self, PyObject *type, bool with_open)
 {
-    pyft_loops *self = (pyft_loops *)object;
     PyObject *phases = PyDict_New();
     for (int i = 0; i < self->phase_count && phases != NULL; i++) {
-        if (!self->phases[i]->used) {
-            continue;
+        bool used = self->phases[i]->used;
+        for (int j = 0; with_open && j < self->depth; j++) {
+            used = used || self->spans[j].phase == i;
         }
-        PyObject *counts = counts_of(self, type, i, i + 1);
-        if (counts == NULL || PyDict_SetItem(phases, self->phases[i]->name, counts) < 0) {
+        PyObject *counts = used ? counts_of(self, type, i, i + 1, with_open) : NULL;
+        if (used && (counts == NULL || PyDict_SetItem(phases, self->phases[i]->name, counts) < 0)) {
             Py_CLEAR(phases);
         }
         Py_XDECREF(counts);
     }
     return phases;
+}
+
+/* A dict, of phases in which a step or the phase itself has ended. */
+PyObject *
+pyft_loops_phase_counts(PyObject *object, PyObject *type)
+{
+    return by_phase((pyft_loops *)object, type, false);
+}
+
+static int
+append_step(PyObject *steps, uint64_t batch_size, ft_u128 flops)
+{
+    PyObject *step = Py_BuildValue("(KN)", (unsigned long long)batch_size, pyft_from_u128(flops));
+    int result = step == NULL ? -1 : PyList_Append(steps, step);
+    Py_XDECREF(step);
+    return result;
+}
+
+/* (steps of training that have no record yet, as they are: size and FLOPs; counts by phase) */
+PyObject *
+pyft_loops_state(PyObject *object, PyObject *type)
+{
+    pyft_loops *self = (pyft_loops *)object;
+    PyObject *steps = PyList_New(0);
+    ft_u128 flops;
+    int result = steps == NULL ? -1 : 0;
+    for (size_t i = 0; i < self->held_count && result == 0; i++) {
+        result = append_step(steps, self->held[i].batch_size, self->held[i].flops);
+    }
+    for (int i = self->depth - 1; i >= 0 && result == 0; i--) {
+        const pyft_span *span = &self->spans[i];
+        if (span->kind == PYFT_SPAN_STEP && span->phase == 0) {
+            add_open(NULL, self, i, &flops);
+            result = append_step(steps, span->batch_size, flops);
+        }
+    }
+    PyObject *counts = result < 0 ? NULL : by_phase(self, type, true);
+    return counts == NULL ? (Py_XDECREF(steps), NULL) : Py_BuildValue("(NN)", steps, counts);
 }
 
 uint64_t

@@ -180,6 +180,18 @@ get_number(PyObject *object, void *function)
     return PyLong_FromUnsignedLongLong(number((pyft_loops *)object));
 }
 
+static PyObject *
+is_used(PyObject *object, void *unused)
+{
+    (void)unused;
+    const pyft_loops *self = (pyft_loops *)object;
+    bool used = self->depth > 0;
+    for (int i = 0; i < self->phase_count; i++) {
+        used = used || self->phases[i]->used;
+    }
+    return PyBool_FromLong(used);
+}
+
 static int
 attach_hooks(pyft_loops *self, PyObject *object)
 {
@@ -325,6 +337,7 @@ static PyMethodDef loops_methods[] = {
     {"_give_up", loops_give_up, METH_NOARGS, "Records that wait are made as they are."},
     {"_before_optimizer", pyft_loops_before_optimizer, METH_VARARGS, NULL},
     {"_after_optimizer", pyft_loops_after_optimizer, METH_O, NULL},
+    {"_state", pyft_loops_state, METH_O, "Steps without a record, and counts with them."},
     {"_counts", pyft_loops_counts, METH_O, "A FlopCount of all phases, of that type."},
     {"_phase_counts", pyft_loops_phase_counts, METH_O, "A dict of them by phase."},
     {NULL, NULL, 0, NULL},
@@ -335,11 +348,13 @@ static PyGetSetDef loops_getset[] = {
     NUMBER("traced_steps", pyft_loops_traced, "Steps that were counted."),
     NUMBER("replayed_steps", pyft_loops_replayed,
            "Steps that cost what a counted one like them had cost."),
+    {"_is_used", is_used, NULL, "Whether there was a step or a phase.", NULL},
     NUMBER("unattributed_steps", pyft_loops_unattributed, "Steps of which nothing is known."),
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyMemberDef loops_members[] = {
+    {"_run_through", T_UINT, offsetof(pyft_loops, run_through), READONLY, NULL},
     {"_cut", T_BOOL, offsetof(pyft_loops, cut), 0, "The budget ended a loop before its last step."},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(pyft_loops, weak_references), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},

@@ -43,6 +43,9 @@ void pyft_forbid_stop_iteration(void);
 PyObject *pyft_from_u128(ft_u128 count);
 int pyft_to_u128(PyObject *object, const char *what, ft_u128 *count);
 int pyft_to_u64(PyObject *object, const char *what, uint64_t *number);
+/* Functions of the module: counts added up, and one taken from another. */
+PyObject *pyft_sum_counts(PyObject *module, PyObject *counts);
+PyObject *pyft_subtract_counts(PyObject *module, PyObject *args);
 /* An option that is on or off, for the format O&: a bool, NumPy's too, or 0 or 1. */
 typedef struct {
     const char *name;
@@ -110,10 +113,13 @@ typedef struct {
     PyObject *on_budget;     /* "stop", "warn" or a callable; NULL: "stop" */
     PyObject *peak_flops;    /* as _rates.check_peak made it; NULL where none was given */
     PyObject *noted;         /* what _rates noted at the end of each epoch; NULL before */
+    PyObject *own_run;       /* id and time of the run, and its row of the ledger; see _run.py */
     PyObject *weak_references;
     ft_epochs run;
-    bool estimator_in_c; /* it answers without a call into Python */
+    double resumed_time_s; /* seconds of training before the state that was loaded */
+    bool estimator_in_c;   /* it answers without a call into Python */
     bool log_wall_time;
+    bool has_ledger;   /* a row of a ledger of runs is wanted */
     bool training_now; /* a batch is being trained: it will be counted by the loop */
     /* The budget: on_budget was asked; it says stop; a line said so. */
     bool budget_told, budget_stops, budget_said;
@@ -186,6 +192,28 @@ PyObject *pyft_tracker_rates(PyObject *tracker, void *name);
 int pyft_tracker_end_epoch_in_order(pyft_tracker *tracker, bool complete, const double *loss,
                                     ft_epoch *epoch);
 int pyft_add_work_sum(PyObject *module); /* work_sum.c */
+PyObject *pyft_tracker_loops(PyObject *tracker, PyObject *unused);
+
+PyObject *pyft_tracker_close(PyObject *tracker, PyObject *unused);
+
+/* tracker_run.c: 0, or -1 with an exception */
+PyObject *pyft_run_new(pyft_tracker *tracker, PyObject *project, PyObject *runs_csv,
+                       bool log_wall_time);
+int pyft_run_begin(pyft_tracker *tracker); /* an epoch begins */
+int pyft_run_loop_ended(pyft_tracker *tracker, bool failed);
+int pyft_run_enter(pyft_tracker *tracker); /* a with block */
+int pyft_run_leave(pyft_tracker *tracker, bool failed);
+int pyft_run_close(pyft_tracker *tracker);
+void pyft_run_finalize(PyObject *tracker);
+PyObject *pyft_tracker_run_id(PyObject *tracker, void *unused);
+
+/* tracker_state.c, tracker_restore.c */
+PyObject *pyft_tracker_state_dict(PyObject *tracker, PyObject *unused);
+PyObject *pyft_tracker_load_state_dict(PyObject *tracker, PyObject *args, PyObject *kwargs);
+PyObject *pyft_tracker_records(PyObject *tracker, PyObject *args);
+PyObject *pyft_tracker_read_records(PyObject *tracker, PyObject *args);
+PyObject *pyft_tracker_take_records(PyObject *tracker, PyObject *args);
+PyObject *pyft_tracker_write_rows(PyObject *tracker, PyObject *args);
 
 /* records.c */
 int pyft_add_records(PyObject *module, pyft_state *state);

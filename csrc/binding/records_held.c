@@ -16,17 +16,27 @@ pyft_loops_tracker(const pyft_loops *self)
     return (pyft_tracker *)tracker;
 }
 
+int
+pyft_loops_begin_epoch(pyft_tracker *tracker, double now)
+{
+    if (pyft_run_begin(tracker) < 0) {
+        return -1;
+    }
+    ft_status status = ft_epochs_begin(&tracker->run, now);
+    return status == FT_OK ? 0 : (pyft_raise(status, "a loop of steps"), -1);
+}
+
 static int
 record(pyft_tracker *tracker, const pyft_held *held)
 {
     ft_step step;
-    ft_status status = FT_OK;
-    if (!tracker->run.open) {
-        status = ft_epochs_begin(&tracker->run, held->now);
+    if (!tracker->run.open && pyft_loops_begin_epoch(tracker, held->now) < 0) {
+        return -1;
     }
-    if (status == FT_OK) {
-        status = ft_epochs_batch(&tracker->run, held->batch_size, held->flops, held->now, &step);
-    }
+    /* As if all that was no training until now had come before it ended. */
+    double now = pyft_tracker_now(tracker);
+    double ended = held->now + ft_epochs_paused(&tracker->run, now) - held->paused;
+    ft_status status = ft_epochs_batch(&tracker->run, held->batch_size, held->flops, ended, &step);
     return status == FT_OK ? 0 : (pyft_raise(status, "counting a step"), -1);
 }
 
@@ -64,6 +74,7 @@ pyft_held_add(pyft_loops *self, const pyft_held *added)
     }
     pyft_held held = *added;
     held.now = pyft_tracker_now(tracker);
+    held.paused = ft_epochs_paused(&tracker->run, held.now);
     if (self->held_count == 0 && (held.known || held.lost)) {
         return record(tracker, &held);
     }

@@ -76,8 +76,8 @@ settle(ft_replay *replay, const ft_convention *convention, ft_tally *work, ft_u1
 }
 
 /* What the step left behind. */
-static int
-read_sign(pyft_loops *self, const pyft_span *span, ft_step_sign *sign)
+int
+pyft_loops_sign(pyft_loops *self, const pyft_span *span, ft_step_sign *sign)
 {
     uint64_t sequence = 0;
     const pyft_span *outer = pyft_loops_top(self);
@@ -121,7 +121,7 @@ end_step(pyft_loops *self, pyft_span *span, ft_tally *work, PyObject *varying)
         .batch_size = span->batch_size, .flops = span->inside, .known = true, .key = span->key};
     ft_u128 flops = FT_U128_ZERO;
     ft_status status = FT_OK;
-    if (span->has_key && !span->odd && read_sign(self, span, &record.sign) < 0) {
+    if (span->has_key && !span->odd && pyft_loops_sign(self, span, &record.sign) < 0) {
         PyErr_Clear();
         span->odd = true;
     }

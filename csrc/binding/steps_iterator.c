@@ -26,6 +26,10 @@ end_all(steps_iterator *self, bool whole)
         result = pyft_loops_end(self->loops, step, false);
     }
     PyObject *own = pyft_take_exception();
+    PyObject *tracker = PyWeakref_GetObject(self->loops->tracker);
+    if (loop != 0 && whole && self->loops->phase == 0 && tracker != Py_None) {
+        self->loops->run_through = ((pyft_tracker *)tracker)->run.ledger.current.epoch;
+    }
     if (loop != 0 && pyft_loops_end(self->loops, loop, true) < 0) {
         result = -1;
     }
@@ -99,12 +103,13 @@ begin(steps_iterator *self)
         }
     }
     if (self->loops->phase == 0 && !tracker->run.open) {
-        ft_status status = ft_epochs_begin(&tracker->run, pyft_tracker_now(tracker));
-        if (status != FT_OK) {
-            pyft_raise(status, "a loop of steps");
+        if (pyft_loops_begin_epoch(tracker, pyft_tracker_now(tracker)) < 0) {
             return -1;
         }
         self->opened = true;
+    }
+    if (self->loops->phase == 0) {
+        self->loops->run_through = 0;
     }
     return pyft_loops_begin_loop(self->loops, &self->loop);
 }

@@ -4,83 +4,6 @@
 
 #include <structmember.h>
 
-#ifdef _WIN32
-#include <windows.h>
-#else
-#include <time.h>
-#endif
-
-double
-pyft_now(void)
-{
-#ifdef _WIN32
-    LARGE_INTEGER ticks, frequency;
-    QueryPerformanceCounter(&ticks);
-    QueryPerformanceFrequency(&frequency);
-    return (double)ticks.QuadPart / (double)frequency.QuadPart;
-#else
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-#endif
-}
-
-double
-pyft_tracker_now(const pyft_tracker *tracker)
-{
-    return tracker->log_wall_time ? pyft_now() : 0;
-}
-
-/* ---- counting ---- */
-
-int
-pyft_tracker_add_batch(pyft_tracker *tracker, uint64_t batch_size, ft_step *step)
-{
-    ft_u128 flops;
-    if (!tracker->run.open) {
-        if (pyft_tracker_check(tracker) == 0) {
-            pyft_raise(FT_NO_EPOCH, "counting a batch");
-        }
-        return -1;
-    }
-    if (pyft_flops_for_batch(tracker->estimator, tracker->estimator_in_c, batch_size, &flops) < 0) {
-        return -1;
-    }
-    ft_status status =
-        ft_epochs_batch(&tracker->run, batch_size, flops, pyft_tracker_now(tracker), step);
-    if (status != FT_OK) {
-        pyft_raise(status, "counting a batch");
-        return -1;
-    }
-    return 0;
-}
-
-int
-pyft_tracker_check(pyft_tracker *self)
-{
-    if (self->estimator != Py_None) {
-        return 0;
-    }
-    PyErr_Format(PyExc_RuntimeError, "FlopsTracker.__init__() was not called by %s.__init__()",
-                 Py_TYPE(self)->tp_name);
-    return -1;
-}
-
-int
-pyft_tracker_prepare(pyft_tracker *self)
-{
-    if (pyft_tracker_check(self) < 0) {
-        return -1;
-    }
-    pyft_state *state = pyft_state_of(Py_TYPE(self));
-    if (state == NULL || !PyObject_TypeCheck(self->estimator, state->torch_layer_type)) {
-        return state == NULL ? -1 : 0;
-    }
-    PyObject *done = PyObject_CallMethod(self->estimator, "prepare", NULL);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
-}
-
 /* ---- reading ---- */
 
 static PyObject *
@@ -117,20 +40,23 @@ tracker_init(PyObject *object, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"estimator",       "run_name",   "log_wall_time", "keep_batch_logs",
                             "keep_epoch_logs", "convention", "trace",         "verify_every",
-                            "max_flops",       "on_budget",  "peak_flops",    NULL};
+                            "max_flops",       "on_budget",  "peak_flops",    "project",
+                            "runs_csv",        NULL};
     pyft_tracker *self = (pyft_tracker *)object;
     pyft_state *state = pyft_state_of(Py_TYPE(object));
     PyObject *estimator, *run_name = NULL, *trace = Py_None, *verify_every = Py_None;
     PyObject *max_flops = NULL, *on_budget = NULL, *peak = NULL;
+    PyObject *project = Py_None, *runs_csv = Py_None;
     ft_u128 budget;
     const char *convention = NULL;
     pyft_switch log_wall_time = {"log_wall_time", 1}, keep_steps = {"keep_batch_logs", 1},
                 keep_epochs = {"keep_epoch_logs", 1};
     if (state == NULL ||
-        !PyArg_ParseTupleAndKeywords(
-            args, kwargs, "O|OO&O&O&$sOOOOO:FlopsTracker", names, &estimator, &run_name,
-            pyft_to_switch, &log_wall_time, pyft_to_switch, &keep_steps, pyft_to_switch,
-            &keep_epochs, &convention, &trace, &verify_every, &max_flops, &on_budget, &peak) ||
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO&O&O&$sOOOOOOO:FlopsTracker", names,
+                                     &estimator, &run_name, pyft_to_switch, &log_wall_time,
+                                     pyft_to_switch, &keep_steps, pyft_to_switch, &keep_epochs,
+                                     &convention, &trace, &verify_every, &max_flops, &on_budget,
+                                     &peak, &project, &runs_csv) ||
         pyft_to_budget(max_flops, &budget) < 0 || pyft_check_on_budget(on_budget) < 0) {
         return -1;
     }
@@ -165,6 +91,13 @@ tracker_init(PyObject *object, PyObject *args, PyObject *kwargs)
     if ((estimator = pyft_take_estimator(estimator, convention, state)) == NULL) {
         return -1;
     }
+    PyObject *own_run = pyft_run_new(self, project, runs_csv, log_wall_time.on != 0);
+    if (own_run == NULL) {
+        Py_DECREF(estimator);
+        return -1;
+    }
+    Py_XSETREF(self->own_run, own_run);
+    self->has_ledger = runs_csv != Py_None;
     Py_SETREF(self->estimator, estimator);
     self->estimator_in_c = pyft_answers_in_c(state, estimator);
     self->log_wall_time = log_wall_time.on != 0;
@@ -200,6 +133,7 @@ tracker_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->training);
     Py_VISIT(self->loops);
     Py_VISIT(self->trace_options);
+    Py_VISIT(self->own_run);
     Py_VISIT(self->written);
     Py_VISIT(self->on_budget);
     Py_VISIT(self->noted);
@@ -225,6 +159,9 @@ tracker_dealloc(PyObject *object)
 {
     pyft_tracker *self = (pyft_tracker *)object;
     PyTypeObject *type = Py_TYPE(object);
+    if (PyObject_CallFinalizerFromDealloc(object) < 0) {
+        return;
+    }
     PyObject_GC_UnTrack(object);
     if (self->weak_references != NULL) {
         PyObject_ClearWeakRefs(object);
@@ -234,6 +171,7 @@ tracker_dealloc(PyObject *object)
     Py_CLEAR(self->run_name);
     Py_CLEAR(self->written);
     Py_CLEAR(self->peak_flops);
+    Py_CLEAR(self->own_run);
     ft_epochs_clear(&self->run);
     type->tp_free(object);
     Py_DECREF(type);
@@ -243,7 +181,8 @@ PyDoc_STRVAR(
     tracker_doc,
     "FlopsTracker(estimator, run_name='run', log_wall_time=True, keep_batch_logs=True,\n"
     "             keep_epoch_logs=True, *, convention='standard', trace='auto',\n"
-    "             verify_every=None, max_flops=None, on_budget='stop', peak_flops=None)\n--\n\n"
+    "             verify_every=None, max_flops=None, on_budget='stop', peak_flops=None,\n"
+    "             project=None, runs_csv=None)\n--\n\n"
     "Counts the FLOPs of a training run per batch and epoch, exactly, and writes them to CSV.\n\n"
     "estimator: what says what a batch costs, or a PyTorch model, whose operations are counted\n"
     "under that convention.\n"
@@ -255,6 +194,7 @@ PyDoc_STRVAR(
     "tracker, and what it returns says whether to stop.\n"
     "peak_flops: FLOP/s of the device at most, for rates.mfu: a number, a text such as\n"
     "'312 TFLOP/s', or a dict by dtype. Known devices need none.\n"
+    "runs_csv: a ledger of runs, to which the run adds a row when it ends; project: its name there.\n"
     "It trains:   for _ in FlopsTracker(est).torch_bind(model, optimizer, train_loader=loader)(\n"
     "                 range(EPOCHS)): ...      or  .run(EPOCHS) -> int\n"
     "You train:   for epoch in ft.epochs(EPOCHS):\n"
@@ -328,6 +268,21 @@ static PyMethodDef tracker_methods[] = {
      "save_batch_csv($self, path)\n--\n\nWrites all batches so far, replacing the file."},
     {"save_epoch_csv", PYFT_METHOD(pyft_tracker_save_epoch_csv), METH_VARARGS | METH_KEYWORDS,
      "save_epoch_csv($self, path)\n--\n\nWrites all epochs so far, replacing the file."},
+    {"state_dict", pyft_tracker_state_dict, METH_NOARGS,
+     "state_dict($self, /)\n--\n\n"
+     "The run so far as plain data, for a checkpoint: totals, logs, counts by phase."},
+    {"load_state_dict", PYFT_METHOD(pyft_tracker_load_state_dict), METH_VARARGS | METH_KEYWORDS,
+     "load_state_dict($self, state_dict)\n--\n\n"
+     "Goes on from what state_dict() gave, in a tracker that has begun no epoch. ValueError or\n"
+     "TypeError, and nothing changed, where the data is damaged or does not fit this tracker."},
+    {"close", pyft_tracker_close, METH_NOARGS,
+     "close($self, /)\n--\n\n"
+     "Ends the run: what is open is broken off, and the ledger of runs gets its row."},
+    {"_records", pyft_tracker_records, METH_VARARGS, NULL},
+    {"_read_records", pyft_tracker_read_records, METH_VARARGS, NULL},
+    {"_take_records", pyft_tracker_take_records, METH_VARARGS, NULL},
+    {"_write_rows", pyft_tracker_write_rows, METH_VARARGS, NULL},
+    {"_own_loops", pyft_tracker_loops, METH_NOARGS, NULL},
     {"_step_block", pyft_tracker_step_block, METH_NOARGS, "Internal: the records, for _numpy."},
     {"__enter__", pyft_tracker_enter, METH_NOARGS, NULL},
     {"__exit__", pyft_tracker_exit, METH_VARARGS, NULL},
@@ -358,6 +313,8 @@ static PyGetSetDef tracker_getset[] = {
     {"epoch_rates", pyft_tracker_rates, NULL, "The same of each ended epoch, a list of EpochRates.",
      "epoch_rates"},
     {"_train_time_s", pyft_tracker_train_time, NULL, NULL, NULL},
+    {"run_id", pyft_tracker_run_id, NULL, "What the run is called in checkpoints and ledgers.",
+     NULL},
 #define OF_LOOPS(name, text) {#name, pyft_tracker_loops_attribute, NULL, text, #name}
     OF_LOOPS(counts, "All steps so far as a FlopCount, every phase."),
     OF_LOOPS(phase_counts, "The same apart, a dict: \"train\", and the names given to phase()."),
@@ -368,6 +325,15 @@ static PyGetSetDef tracker_getset[] = {
 };
 
 static PyMemberDef tracker_members[] = {
+    {"_resumed_time_s", T_DOUBLE, offsetof(pyft_tracker, resumed_time_s), READONLY, NULL},
+    {"_epoch_is_open", T_BOOL, offsetof(pyft_tracker, run.open), READONLY, NULL},
+    {"_epochs_begun", T_UINT, offsetof(pyft_tracker, run.ledger.current.epoch), READONLY, NULL},
+    {"_last_is_complete", T_BOOL, offsetof(pyft_tracker, run.ledger.current.complete), READONLY,
+     NULL},
+    {"_keeps_steps", T_BOOL, offsetof(pyft_tracker, run.ledger.keep_steps), READONLY, NULL},
+    {"_is_training", T_BOOL, offsetof(pyft_tracker, training_now), READONLY, NULL},
+    {"_iterator", T_OBJECT, offsetof(pyft_tracker, iterator), READONLY, NULL},
+    {"_run", T_OBJECT, offsetof(pyft_tracker, own_run), READONLY, NULL},
     {"estimator", T_OBJECT, offsetof(pyft_tracker, estimator), READONLY, "The estimator."},
     {"run_name", T_OBJECT, offsetof(pyft_tracker, run_name), READONLY, "Default of export_prefix."},
     {"_loops", T_OBJECT, offsetof(pyft_tracker, loops), READONLY, NULL},
@@ -380,12 +346,19 @@ static PyMemberDef tracker_members[] = {
 };
 
 static PyType_Slot tracker_slots[] = {
-    {Py_tp_doc, (void *)tracker_doc},   {Py_tp_init, tracker_init},
-    {Py_tp_repr, tracker_repr},         {Py_tp_call, pyft_tracker_call},
-    {Py_tp_new, tracker_new},           {Py_tp_dealloc, tracker_dealloc},
-    {Py_tp_traverse, tracker_traverse}, {Py_tp_clear, tracker_clear},
-    {Py_tp_methods, tracker_methods},   {Py_tp_getset, tracker_getset},
-    {Py_tp_members, tracker_members},   {0, NULL},
+    {Py_tp_doc, (void *)tracker_doc},
+    {Py_tp_init, tracker_init},
+    {Py_tp_repr, tracker_repr},
+    {Py_tp_call, pyft_tracker_call},
+    {Py_tp_new, tracker_new},
+    {Py_tp_dealloc, tracker_dealloc},
+    {Py_tp_traverse, tracker_traverse},
+    {Py_tp_clear, tracker_clear},
+    {Py_tp_methods, tracker_methods},
+    {Py_tp_getset, tracker_getset},
+    {Py_tp_members, tracker_members},
+    {Py_tp_finalize, pyft_run_finalize},
+    {0, NULL},
 };
 
 static PyType_Spec tracker_spec = {

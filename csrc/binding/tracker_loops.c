@@ -31,7 +31,8 @@ pyft_tracker_on_epoch_start(PyObject *object, PyObject *unused)
 {
     (void)unused;
     pyft_tracker *self = (pyft_tracker *)object;
-    if (check_by_hand(self, "on_epoch_start") < 0 || pyft_tracker_prepare(self) < 0) {
+    if (check_by_hand(self, "on_epoch_start") < 0 || pyft_tracker_prepare(self) < 0 ||
+        pyft_run_begin(self) < 0) {
         return NULL;
     }
     ft_status status = ft_epochs_begin(&self->run, pyft_tracker_now(self));
@@ -84,23 +85,42 @@ PyObject *
 pyft_tracker_enter(PyObject *object, PyObject *unused)
 {
     (void)unused;
-    return pyft_tracker_prepare((pyft_tracker *)object) < 0 ? NULL : Py_NewRef(object);
+    pyft_tracker *self = (pyft_tracker *)object;
+    return pyft_tracker_prepare(self) < 0 || pyft_run_enter(self) < 0 ? NULL : Py_NewRef(object);
 }
 
 /* An epoch that is still open was broken off; its batches stay counted. */
-PyObject *
-pyft_tracker_exit(PyObject *object, PyObject *args)
+static int
+break_off(pyft_tracker *self, const char *doing)
 {
-    (void)args;
-    pyft_tracker *self = (pyft_tracker *)object;
     ft_epoch epoch;
-    if (check_by_hand(self, "leaving the block") < 0 || record_all(self) < 0) {
-        return NULL;
+    if (check_by_hand(self, doing) < 0 || record_all(self) < 0) {
+        return -1;
     }
     if (self->run.open) {
         ft_epochs_end(&self->run, false, NULL, pyft_tracker_now(self), &epoch);
     }
-    Py_RETURN_FALSE;
+    return 0;
+}
+
+PyObject *
+pyft_tracker_exit(PyObject *object, PyObject *args)
+{
+    pyft_tracker *self = (pyft_tracker *)object;
+    bool failed = PyTuple_GET_SIZE(args) > 0 && PyTuple_GET_ITEM(args, 0) != Py_None;
+    return break_off(self, "leaving the block") < 0 || pyft_run_leave(self, failed) < 0
+               ? NULL
+               : Py_NewRef(Py_False);
+}
+
+PyObject *
+pyft_tracker_close(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    pyft_tracker *self = (pyft_tracker *)object;
+    return pyft_tracker_check(self) < 0 || break_off(self, "close") < 0 || pyft_run_close(self) < 0
+               ? NULL
+               : Py_NewRef(Py_None);
 }
 
 /* ---- epochs, steps, phases ---- */
@@ -142,4 +162,12 @@ pyft_tracker_loops_attribute(PyObject *object, void *name)
 {
     PyObject *loops = loops_of(object);
     return loops == NULL ? NULL : PyObject_GetAttrString(loops, name);
+}
+
+/* Internal: the same object, for _state.py. */
+PyObject *
+pyft_tracker_loops(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    return Py_XNewRef(loops_of(object));
 }

@@ -13,6 +13,7 @@
 #include "ft_peaks.h"
 #include "ft_rates.h"
 #include "ft_registry.h"
+#include "ft_restore.h"
 #include "ft_rule.h"
 #include "ft_shape.h"
 #include "ft_replay.h"

@@ -20,7 +20,8 @@
     X(BAD_SUM, "this is not the sum of all ranks' counts")                \
     X(EPOCH_OPEN, "an epoch is already open")                             \
     X(NO_EPOCH, "no epoch is open")                                       \
-    X(SINK_FAILED, "the output could not be written")
+    X(SINK_FAILED, "the output could not be written")                     \
+    X(WRONG_SUMS, "records do not add up to what was saved as their sums")
 
 typedef enum {
 #define FT_STATUS_MEMBER(name, text) FT_##name,

@@ -105,16 +105,37 @@ ft_csv_epoch(ft_sink sink, const ft_epoch *epoch)
 }
 
 ft_status
-ft_csv_all_steps(ft_sink sink, const ft_ledger *ledger)
+ft_csv_steps_from(ft_sink sink, const ft_ledger *ledger, uint32_t epoch, uint32_t step)
 {
     ft_u128 epoch_cum = FT_U128_ZERO;
-    ft_status status = sink.write(sink.context, FT_CSV_STEP_HEADER, sizeof FT_CSV_STEP_HEADER - 1);
+    ft_status status = FT_OK;
     for (size_t i = 0; i < ledger->step_count && status == FT_OK; i++) {
-        const ft_step *step = &ledger->steps->rows[i];
-        epoch_cum = ft_u128_add(step->step == 1 ? FT_U128_ZERO : epoch_cum, step->flops_batch);
-        status = ft_csv_step(sink, step, epoch_cum);
+        const ft_step *row = &ledger->steps->rows[i];
+        epoch_cum = ft_u128_add(row->step == 1 ? FT_U128_ZERO : epoch_cum, row->flops_batch);
+        if (row->epoch > epoch || (row->epoch == epoch && row->step >= step)) {
+            status = ft_csv_step(sink, row, epoch_cum);
+        }
     }
     return status;
+}
+
+ft_status
+ft_csv_epochs_from(ft_sink sink, const ft_ledger *ledger, uint32_t epoch)
+{
+    ft_status status = FT_OK;
+    for (size_t i = 0; i < ledger->epoch_count && status == FT_OK; i++) {
+        if (ledger->epochs[i].epoch >= epoch) {
+            status = ft_csv_epoch(sink, &ledger->epochs[i]);
+        }
+    }
+    return status;
+}
+
+ft_status
+ft_csv_all_steps(ft_sink sink, const ft_ledger *ledger)
+{
+    ft_status status = sink.write(sink.context, FT_CSV_STEP_HEADER, sizeof FT_CSV_STEP_HEADER - 1);
+    return status == FT_OK ? ft_csv_steps_from(sink, ledger, 0, 0) : status;
 }
 
 ft_status
@@ -122,8 +143,5 @@ ft_csv_all_epochs(ft_sink sink, const ft_ledger *ledger)
 {
     ft_status status =
         sink.write(sink.context, FT_CSV_EPOCH_HEADER, sizeof FT_CSV_EPOCH_HEADER - 1);
-    for (size_t i = 0; i < ledger->epoch_count && status == FT_OK; i++) {
-        status = ft_csv_epoch(sink, &ledger->epochs[i]);
-    }
-    return status;
+    return status == FT_OK ? ft_csv_epochs_from(sink, ledger, 0) : status;
 }

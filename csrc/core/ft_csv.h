@@ -14,6 +14,9 @@
 ft_status ft_csv_step(ft_sink sink, const ft_step *step, ft_u128 flops_epoch_cum);
 /* The loss is empty where none is known; complete is 1 or 0. */
 ft_status ft_csv_epoch(ft_sink sink, const ft_epoch *epoch);
+/* Kept records from that one on. */
+ft_status ft_csv_steps_from(ft_sink sink, const ft_ledger *ledger, uint32_t epoch, uint32_t step);
+ft_status ft_csv_epochs_from(ft_sink sink, const ft_ledger *ledger, uint32_t epoch);
 /* All kept records with their header. */
 ft_status ft_csv_all_steps(ft_sink sink, const ft_ledger *ledger);
 ft_status ft_csv_all_epochs(ft_sink sink, const ft_ledger *ledger);

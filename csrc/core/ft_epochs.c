@@ -63,6 +63,12 @@ ft_epochs_resume(ft_epochs *run, double now)
 }
 
 double
+ft_epochs_paused(const ft_epochs *run, double now)
+{
+    return run->paused + (run->pauses > 0 ? now - run->paused_at : 0);
+}
+
+double
 ft_epochs_train_time(const ft_epochs *run)
 {
     double open = run->open ? run->step_ended - run->epoch_started - run->paused : 0;

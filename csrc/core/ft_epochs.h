@@ -32,6 +32,8 @@ ft_status ft_epochs_end(ft_epochs *run, bool complete, const double *loss, doubl
  * train_time_s has it. */
 void ft_epochs_pause(ft_epochs *run, double now);
 void ft_epochs_resume(ft_epochs *run, double now);
+/* Seconds of the open epoch that were no training. */
+double ft_epochs_paused(const ft_epochs *run, double now);
 /* Seconds of training so far, up to the end of the last step where an epoch is open. */
 double ft_epochs_train_time(const ft_epochs *run);
 

@@ -85,34 +85,41 @@ make_room_for_a_step(ft_ledger *ledger)
 }
 
 ft_status
+ft_ledger_sum_step(ft_epoch *epoch, ft_u128 *total, uint64_t batch_size, ft_u128 flops,
+                   double wall_time_s, ft_step *step)
+{
+    ft_u128 sum = ft_u128_add(*total, flops);
+    if (ft_u128_overflowed(sum)) {
+        return FT_OVERFLOW;
+    }
+    if (batch_size > UINT64_MAX - epoch->samples) {
+        return FT_TOO_MANY_SAMPLES;
+    }
+    *total = sum;
+    epoch->batches++;
+    epoch->samples += batch_size;
+    epoch->flops_epoch = ft_u128_add(epoch->flops_epoch, flops); /* at most the total */
+    epoch->flops_total_cum = sum;
+    *step = (ft_step){epoch->epoch, (uint32_t)epoch->batches, batch_size, flops, sum, wall_time_s};
+    return FT_OK;
+}
+
+ft_status
 ft_ledger_add_step(ft_ledger *ledger, uint64_t batch_size, ft_u128 flops, double wall_time_s,
                    ft_step *step)
 {
-    ft_u128 total = ft_u128_add(ledger->total, flops);
-    if (ft_u128_overflowed(total)) {
-        return FT_OVERFLOW;
-    }
-    if (batch_size > UINT64_MAX - ledger->current.samples) {
-        return FT_TOO_MANY_SAMPLES;
-    }
     if (ledger->keep_steps) {
         ft_status status = make_room_for_a_step(ledger);
         if (status != FT_OK) {
             return status;
         }
     }
-    ft_epoch *epoch = &ledger->current;
-    ledger->total = total;
-    epoch->batches++;
-    epoch->samples += batch_size;
-    epoch->flops_epoch = ft_u128_add(epoch->flops_epoch, flops); /* at most the total */
-    epoch->flops_total_cum = total;
-    *step =
-        (ft_step){epoch->epoch, (uint32_t)epoch->batches, batch_size, flops, total, wall_time_s};
-    if (ledger->keep_steps) {
+    ft_status status =
+        ft_ledger_sum_step(&ledger->current, &ledger->total, batch_size, flops, wall_time_s, step);
+    if (status == FT_OK && ledger->keep_steps) {
         ledger->steps->rows[ledger->step_count++] = *step;
     }
-    return FT_OK;
+    return status;
 }
 
 void

@@ -54,6 +54,9 @@ ft_status ft_ledger_begin_epoch(ft_ledger *ledger);
 /* All or nothing: on a failure the ledger is as it was. */
 ft_status ft_ledger_add_step(ft_ledger *ledger, uint64_t batch_size, ft_u128 flops,
                              double wall_time_s, ft_step *step);
+/* The same for sums that are kept elsewhere; *step receives the record. */
+ft_status ft_ledger_sum_step(ft_epoch *epoch, ft_u128 *total, uint64_t batch_size, ft_u128 flops,
+                             double wall_time_s, ft_step *step);
 /* loss is NULL where none is known. */
 void ft_ledger_end_epoch(ft_ledger *ledger, bool complete, double wall_time_s, const double *loss,
                          ft_epoch *epoch);

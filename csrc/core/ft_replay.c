@@ -203,18 +203,32 @@ ft_replay_take(ft_replay *replay, ft_step_key key, ft_step_sign sign, bool *know
     return FT_OK;
 }
 
-bool
-ft_replay_known(const ft_replay *replay, ft_step_key key, ft_step_sign sign, ft_u128 *flops)
+static const ft_step_kind *
+find_known(const ft_replay *replay, ft_step_key key, ft_step_sign sign)
 {
     const ft_step_group *group = ft_kinds_group(replay, key);
     for (size_t i = 0; group != NULL && i < group->kind_count; i++) {
         const ft_step_kind *kind = &group->kinds[i];
         if (kind->known && ft_kinds_is(kind, sign)) {
-            *flops = kind->flops;
-            return true;
+            return kind;
         }
     }
-    return false;
+    return NULL;
+}
+
+bool
+ft_replay_known(const ft_replay *replay, ft_step_key key, ft_step_sign sign, ft_u128 *flops)
+{
+    const ft_step_kind *kind = find_known(replay, key, sign);
+    *flops = kind == NULL ? *flops : kind->flops;
+    return kind != NULL;
+}
+
+const ft_tally *
+ft_replay_profile(const ft_replay *replay, ft_step_key key, ft_step_sign sign)
+{
+    const ft_step_kind *kind = find_known(replay, key, sign);
+    return kind == NULL ? NULL : &kind->profile;
 }
 
 ft_status

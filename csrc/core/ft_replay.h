@@ -101,6 +101,8 @@ ft_status ft_replay_take(ft_replay *replay, ft_step_key key, ft_step_sign sign, 
                          ft_u128 *flops);
 /* Whether a step of this kind, which was not counted, has a profile by now, of *flops. */
 bool ft_replay_known(const ft_replay *replay, ft_step_key key, ft_step_sign sign, ft_u128 *flops);
+/* The profile of that kind; NULL where there is none. */
+const ft_tally *ft_replay_profile(const ft_replay *replay, ft_step_key key, ft_step_sign sign);
 /* Work that is of no kind. Takes the rows out of `work`. All or nothing. */
 ft_status ft_replay_settle(ft_replay *replay, ft_tally *work);
 /* Steps that wait are never to have a profile: they are in `lost`, and in no sum. */

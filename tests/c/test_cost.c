@@ -202,7 +202,7 @@ test_status_texts(void)
         }
     }
     CHECK_TEXT(ft_status_text(FT_OK), "ok");
-    CHECK_TEXT(ft_status_text((ft_status)(FT_SINK_FAILED + 1)), "unknown status");
+    CHECK_TEXT(ft_status_text((ft_status)(FT_WRONG_SUMS + 1)), "unknown status");
 }
 
 TEST_MAIN(test_linear_layer, test_linear_layer_and_arithmetic, test_stated, test_each_kind,
