@@ -1,6 +1,5 @@
 """What decides, beside models and batches, which work a step does; read by the core."""
 
-import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -12,11 +11,17 @@ _STEADY = (
 )
 
 
-def what_steps_depend_on() -> tuple[tuple[Callable[[], Any], ...], tuple[type, ...]]:
-    """Functions that give flags of the process, and the classes of steady optimizers."""
+_Flags = tuple[Callable[[], Any], ...]
+
+
+def what_steps_depend_on() -> tuple[_Flags, _Flags, tuple[Any, ...], tuple[type, ...]]:
+    """Functions that give flags of the process, and the classes of steady optimizers.
+
+    All flags, the last of which says whether autocast is on; what to ask then; dicts and keys of
+    those that Python keeps.
+    """
     import torch
 
-    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     core: Any = torch._C
     names = (
         "_get_mkldnn_enabled",
@@ -34,12 +39,16 @@ def what_steps_depend_on() -> tuple[tuple[Callable[[], Any], ...], tuple[type, .
         torch.is_grad_enabled,
         torch.is_inference_mode_enabled,
         torch.get_default_dtype,
-        torch.backends.mha.get_fastpath_enabled,
         *(getattr(core, name) for name in names if hasattr(core, name)),
+    )
+    devices = ("cpu", "cuda")
+    autocast = (
+        *(partial(torch.is_autocast_enabled, device) for device in devices),
         *(partial(torch.get_autocast_dtype, device) for device in devices),
     )
+    switches = ((vars(torch.backends.mha), "_is_fastpath_enabled"),)
     steady = (getattr(torch.optim, name, None) for name in _STEADY)
-    return flags, tuple(kind for kind in steady if kind is not None)
+    return flags, autocast, switches, tuple(kind for kind in steady if kind is not None)
 
 
 def as_dict(value: Any) -> dict[Any, Any] | None:
@@ -51,28 +60,3 @@ def as_dict(value: Any) -> dict[Any, Any] | None:
     if isinstance(value, torch.device | torch.dtype | torch.Size):
         return {"": str(value)}
     return None
-
-
-def optimizer_hooks(loops: Any) -> tuple[Any, Any, Any, Any]:
-    """Tables of hooks that torch.optim calls before and after a step, and ours for them."""
-    from torch.compiler import is_compiling
-    from torch.optim import optimizer as torch_optimizer
-
-    reference: Any = weakref.ref(loops)  # it is there while the hooks are
-
-    # A step that is compiled itself has no room for calls of ours.
-    def before(optimizer: Any, args: Any, kwargs: Any) -> None:
-        if not is_compiling():
-            closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
-            reference()._before_optimizer(optimizer, closure is not None)
-
-    def after(optimizer: Any, args: Any, kwargs: Any) -> None:
-        if not is_compiling():
-            reference()._after_optimizer(optimizer)
-
-    return (
-        torch_optimizer._global_optimizer_pre_hooks,
-        torch_optimizer._global_optimizer_post_hooks,
-        before,
-        after,
-    )

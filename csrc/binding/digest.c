@@ -43,8 +43,7 @@ getter_of(PyObject *type, const char *name)
     X(shape, "shape")                 \
     X(dtype, "dtype")                 \
     X(device, "device")               \
-    X(layout, "layout")               \
-    X(is_nested, "is_nested")
+    X(layout, "layout")
 
 int
 pyft_known_load(pyft_known *known, const pyft_torch *torch)
@@ -63,13 +62,16 @@ pyft_known_load(pyft_known *known, const pyft_torch *torch)
     known->parameter_type = Py_NewRef(torch->parameter_type);
     known->strided = Py_NewRef(torch->strided);
     PyObject *found = pyft_call_helper("flops_tracker._step_keys", "what_steps_depend_on", "()");
-    if (found == NULL || !PyArg_ParseTuple(found, "O!O!", &PyTuple_Type, &known->flags,
-                                           &PyTuple_Type, &known->steady)) {
+    if (found == NULL || !PyArg_ParseTuple(found, "O!O!O!O!", &PyTuple_Type, &known->flags,
+                                           &PyTuple_Type, &known->autocast, &PyTuple_Type,
+                                           &known->switches, &PyTuple_Type, &known->steady)) {
         Py_XDECREF(found);
-        known->flags = known->steady = NULL;
+        known->flags = known->autocast = known->switches = known->steady = NULL;
         return -1;
     }
     Py_INCREF(known->flags);
+    Py_INCREF(known->autocast);
+    Py_INCREF(known->switches);
     Py_INCREF(known->steady);
     Py_DECREF(found);
     return 0;
@@ -82,6 +84,8 @@ pyft_known_visit(const pyft_known *known, visitproc visit, void *arg)
     Py_VISIT(known->parameter_type);
     Py_VISIT(known->strided);
     Py_VISIT(known->flags);
+    Py_VISIT(known->autocast);
+    Py_VISIT(known->switches);
     Py_VISIT(known->steady);
     return 0;
 }
@@ -95,6 +99,8 @@ pyft_known_clear(pyft_known *known)
     Py_CLEAR(known->parameter_type);
     Py_CLEAR(known->strided);
     Py_CLEAR(known->flags);
+    Py_CLEAR(known->autocast);
+    Py_CLEAR(known->switches);
     Py_CLEAR(known->steady);
 }
 
@@ -160,7 +166,7 @@ add_order(pyft_digest *digest, const pyft_known *known, PyObject *tensor)
     return result;
 }
 
-/* Work on sparse and nested tensors goes by what they store. */
+/* Work on sparse and nested tensors goes by what they store; the latter don't give a shape. */
 static int
 add_tensor(pyft_digest *digest, const pyft_known *known, PyObject *tensor)
 {
@@ -169,15 +175,11 @@ add_tensor(pyft_digest *digest, const pyft_known *known, PyObject *tensor)
         return 1;
     }
     PyObject *layout = known->layout->get(tensor, known->layout->closure);
-    PyObject *nested = known->is_nested->get(tensor, known->is_nested->closure);
-    int result = layout == NULL || nested == NULL                ? -1
-                 : layout != known->strided || nested == Py_True ? 1
-                                                                 : 0;
     Py_XDECREF(layout);
-    Py_XDECREF(nested);
-    if (result != 0) {
-        return result;
+    if (layout != known->strided) {
+        return layout == NULL ? -1 : 1;
     }
+    int result;
     pyft_digest_add_pointer(digest, type);
     PyObject *shape = known->shape->get(tensor, known->shape->closure);
     result = add_sizes(digest, shape);
@@ -273,11 +275,12 @@ pyft_digest_batch(pyft_digest *digest, const pyft_known *known, PyObject *batch)
 
 /* ---- flags ---- */
 
-int
-pyft_digest_flags(pyft_digest *digest, const pyft_known *known)
+/* *last: what the last of them gave; borrowed, True or False or a constant. */
+static int
+add_flags(pyft_digest *digest, PyObject *functions, PyObject **last)
 {
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(known->flags); i++) {
-        PyObject *flag = PyObject_CallNoArgs(PyTuple_GET_ITEM(known->flags, i));
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(functions); i++) {
+        PyObject *flag = pyft_ask(PyTuple_GET_ITEM(functions, i));
         if (flag == NULL) {
             return -1;
         }
@@ -287,9 +290,29 @@ pyft_digest_flags(pyft_digest *digest, const pyft_known *known)
         else {
             pyft_digest_add_pointer(digest, flag); /* True, False, a dtype */
         }
+        *last = flag;
         Py_DECREF(flag);
     }
     return 0;
+}
+
+int
+pyft_digest_flags(pyft_digest *digest, const pyft_known *known)
+{
+    PyObject *last = NULL;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(known->switches); i++) {
+        PyObject *pair = PyTuple_GET_ITEM(known->switches, i);
+        PyObject *value =
+            PyDict_GetItemWithError(PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1));
+        if (value == NULL && PyErr_Occurred()) {
+            return -1;
+        }
+        pyft_digest_add_pointer(digest, value);
+    }
+    if (add_flags(digest, known->flags, &last) < 0) {
+        return -1;
+    }
+    return last == Py_True ? add_flags(digest, known->autocast, &last) : 0;
 }
 
 /* ---- optimizers ---- */

@@ -64,10 +64,15 @@ take_back(pyft_loops *self, pyft_span *span)
 static int
 hook_optimizers(pyft_loops *self, bool on)
 {
+    static const char *const names[] = {"_before_optimizer", "_after_optimizer"};
     int result = 0;
     for (int i = 0; i < 2; i++) {
-        int done = on ? PyObject_SetItem(self->hook_tables[i], self->hook_key, self->hooks[i])
-                      : PyObject_DelItem(self->hook_tables[i], self->hook_key);
+        /* Bound methods: to keep them would make a cycle. */
+        PyObject *hook = on ? PyObject_GetAttrString((PyObject *)self, names[i]) : NULL;
+        int done = !on            ? PyObject_DelItem(self->hook_tables[i], self->hook_key)
+                   : hook == NULL ? -1
+                                  : PyObject_SetItem(self->hook_tables[i], self->hook_key, hook);
+        Py_XDECREF(hook);
         if (done < 0 && !on && PyErr_ExceptionMatches(PyExc_KeyError)) {
             PyErr_Clear(); /* someone cleared the table */
             done = 0;
@@ -124,7 +129,6 @@ pyft_loops_open(pyft_loops *self, pyft_span *span)
     span->number = ++self->last_number;
     span->phase = self->phase;
     pyft_span *place = &self->spans[self->depth];
-    span->before = place->before; /* it keeps its room */
     *place = *span;
     ft_tally_init(&place->work, ft_allocator_libc());
     self->depth++;
@@ -165,7 +169,7 @@ pyft_loops_begin_step(pyft_loops *self, PyObject *batch, uint64_t batch_size, ui
         return pyft_loops_open(self, &none); /* says so */
     }
     pyft_span span = {.kind = PYFT_SPAN_STEP, .batch_size = batch_size, .counted = true};
-    pyft_snapshot *before = &self->spans[self->depth].before;
+    pyft_snapshot *before = &self->before[self->depth];
     pyft_digest digest = PYFT_DIGEST_START;
     int unknown = batch == NULL || self->trace == FT_TRACE_ALWAYS
                       ? 1

@@ -30,7 +30,6 @@ typedef struct {
     ft_u128 inside;              /* FLOPs of these */
     uint64_t compiled;           /* calls of compiled code before it */
     PyObject *optimizer;         /* borrowed, only compared */
-    pyft_snapshot before;
     /* While inner ones are open: */
     ft_tally work;
     bool after_backward;
@@ -67,6 +66,7 @@ typedef struct {
     ft_trace_mode trace;
     uint64_t verify_every, seed;
     pyft_span spans[PYFT_MAX_SPANS];
+    pyft_snapshot before[PYFT_MAX_SPANS]; /* each of these that is a step */
     int depth;
     uint64_t last_number;
     unsigned long thread; /* in which spans are open */
@@ -74,7 +74,7 @@ typedef struct {
     uint64_t now_loop;    /* the number of that loop; 0 where it is of no use */
     pyft_held *held;
     size_t held_count, held_capacity;
-    PyObject *hooks[2], *hook_tables[2], *hook_key; /* of optimizers, while a span is open */
+    PyObject *hook_tables[2], *hook_key; /* of optimizers, while a span is open */
     PyObject *optimizers; /* list of weak references: their places are numbers of their own */
     PyObject *warnings;   /* list of what is to be said once everything is in its place */
     PyObject *batch_dim;
@@ -125,8 +125,9 @@ int pyft_loops_note(pyft_loops *loops, const char *name, PyObject *args);
 int pyft_loops_say(pyft_loops *loops);
 
 /* optimizer_spans.c */
-PyObject *pyft_loops_before_optimizer(PyObject *loops, PyObject *args);
-PyObject *pyft_loops_after_optimizer(PyObject *loops, PyObject *optimizer);
+/* Hooks of torch.optim: (optimizer, args, kwargs). */
+PyObject *pyft_loops_before_optimizer(PyObject *loops, PyObject *const *args, Py_ssize_t count);
+PyObject *pyft_loops_after_optimizer(PyObject *loops, PyObject *const *args, Py_ssize_t count);
 /* Opens and closes any span. */
 int pyft_loops_open(pyft_loops *loops, pyft_span *span);
 int pyft_loops_close_top(pyft_loops *loops);

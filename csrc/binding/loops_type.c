@@ -193,24 +193,19 @@ is_used(PyObject *object, void *unused)
 }
 
 static int
-attach_hooks(pyft_loops *self, PyObject *object)
+find_hook_tables(pyft_loops *self, PyObject *object)
 {
-    PyObject *found =
-        pyft_call_helper("flops_tracker._step_keys", "optimizer_hooks", "(O)", object);
-    if (found == NULL ||
-        !PyArg_ParseTuple(found, "OOOO", &self->hook_tables[0], &self->hook_tables[1],
-                          &self->hooks[0], &self->hooks[1])) {
-        self->hook_tables[0] = NULL;
-        Py_XDECREF(found);
-        return -1;
+    static const char *const names[] = {"_global_optimizer_pre_hooks",
+                                        "_global_optimizer_post_hooks"};
+    PyObject *module = PyImport_ImportModule("torch.optim.optimizer");
+    for (int i = 0; i < 2 && module != NULL; i++) {
+        self->hook_tables[i] = PyObject_GetAttrString(module, names[i]);
     }
-    for (int i = 0; i < 2; i++) {
-        Py_INCREF(self->hook_tables[i]);
-        Py_INCREF(self->hooks[i]);
-    }
-    Py_DECREF(found);
-    self->hook_key = PyLong_FromVoidPtr((void *)(-(intptr_t)object));
-    return self->hook_key == NULL ? -1 : 0;
+    Py_XDECREF(module);
+    self->hook_key = PyLong_FromVoidPtr((void *)(-(intptr_t)object)); /* none that torch gives */
+    return self->hook_tables[0] == NULL || self->hook_tables[1] == NULL || self->hook_key == NULL
+               ? -1
+               : 0;
 }
 
 static int
@@ -253,7 +248,7 @@ loops_init(PyObject *object, PyObject *args, PyObject *kwargs)
     train = PyUnicode_InternFromString("train");
     if (self->tracker == NULL || self->optimizers == NULL || self->warnings == NULL ||
         train == NULL || pyft_known_load(&self->known, &state->counting->torch) < 0 ||
-        attach_hooks(self, object) < 0 || pyft_models_add(&self->models, model) < 0) {
+        find_hook_tables(self, object) < 0 || pyft_models_add(&self->models, model) < 0) {
         Py_XDECREF(train);
         return -1;
     }
@@ -269,8 +264,6 @@ loops_traverse(PyObject *object, visitproc visit, void *arg)
     pyft_loops *self = (pyft_loops *)object;
     Py_VISIT(Py_TYPE(object));
     Py_VISIT((PyObject *)self->counter);
-    Py_VISIT(self->hooks[0]);
-    Py_VISIT(self->hooks[1]);
     Py_VISIT(self->hook_tables[0]);
     Py_VISIT(self->hook_tables[1]);
     Py_VISIT(self->optimizers);
@@ -284,8 +277,6 @@ static int
 loops_clear(PyObject *object)
 {
     pyft_loops *self = (pyft_loops *)object;
-    Py_CLEAR(self->hooks[0]);
-    Py_CLEAR(self->hooks[1]);
     pyft_models_clear(&self->models);
     return 0;
 }
@@ -308,7 +299,7 @@ loops_dealloc(PyObject *object)
     }
     PyMem_Free(self->phases);
     for (int i = 0; i < PYFT_MAX_SPANS; i++) {
-        pyft_snapshot_clear(&self->spans[i].before);
+        pyft_snapshot_clear(&self->before[i]);
         if (i < self->depth) {
             ft_tally_clear(&self->spans[i].work);
         }
@@ -335,8 +326,8 @@ static PyMethodDef loops_methods[] = {
     {"_iterate", pyft_steps_iterate, METH_O, "Steps over the batches of a loader."},
     {"_end_epoch", loops_end_epoch, METH_O, "_end_epoch(complete)"},
     {"_give_up", loops_give_up, METH_NOARGS, "Records that wait are made as they are."},
-    {"_before_optimizer", pyft_loops_before_optimizer, METH_VARARGS, NULL},
-    {"_after_optimizer", pyft_loops_after_optimizer, METH_O, NULL},
+    {"_before_optimizer", PYFT_METHOD(pyft_loops_before_optimizer), METH_FASTCALL, NULL},
+    {"_after_optimizer", PYFT_METHOD(pyft_loops_after_optimizer), METH_FASTCALL, NULL},
     {"_state", pyft_loops_state, METH_O, "Steps without a record, and counts with them."},
     {"_counts", pyft_loops_counts, METH_O, "A FlopCount of all phases, of that type."},
     {"_phase_counts", pyft_loops_phase_counts, METH_O, "A dict of them by phase."},

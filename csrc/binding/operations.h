@@ -96,6 +96,8 @@ typedef struct pyft_torch {
 } pyft_torch;
 
 int pyft_torch_load(pyft_torch *torch);
+/* Calls a function without arguments. */
+PyObject *pyft_ask(PyObject *function);
 /* What a function of torch without arguments returns, as an integer; -2 with an exception. */
 long long pyft_torch_number(PyObject *function);
 

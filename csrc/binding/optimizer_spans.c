@@ -29,12 +29,12 @@ number_of(pyft_loops *self, PyObject *optimizer, uint64_t *number)
 /* *event: what of it the steps around it are known by, which does not have the state of the
  * optimizer: that its first step does other work is its own affair. */
 static int
-find_key(pyft_loops *self, PyObject *optimizer, bool has_closure, pyft_span *span, uint64_t *event)
+find_key(pyft_loops *self, PyObject *optimizer, bool runs_model, pyft_span *span, uint64_t *event)
 {
     pyft_digest digest = PYFT_DIGEST_START;
     uint64_t number = 0;
     *event = 0;
-    int unknown = has_closure || self->trace == FT_TRACE_ALWAYS
+    int unknown = runs_model || self->trace == FT_TRACE_ALWAYS
                       ? 1
                       : pyft_digest_optimizer(&digest, &self->known, optimizer, event);
     if (unknown >= 0) {
@@ -83,23 +83,32 @@ is_followed(const pyft_loops *self)
            self->spans[self->depth - 1].kind != PYFT_SPAN_LOOP;
 }
 
-/* (optimizer, whether it was given a closure, which runs the model) */
+/* A closure runs the model. The first of the arguments is the optimizer itself. */
+static bool
+has_closure(PyObject *args, PyObject *kwargs)
+{
+    PyObject *closure = NULL;
+    if (PyDict_Check(kwargs)) {
+        closure = PyDict_GetItemString(kwargs, "closure");
+    }
+    if (closure == NULL && PyTuple_Check(args) && PyTuple_GET_SIZE(args) > 1) {
+        closure = PyTuple_GET_ITEM(args, 1);
+    }
+    return closure != NULL && closure != Py_None;
+}
+
 PyObject *
-pyft_loops_before_optimizer(PyObject *object, PyObject *args)
+pyft_loops_before_optimizer(PyObject *object, PyObject *const *args, Py_ssize_t count)
 {
     pyft_loops *self = (pyft_loops *)object;
-    PyObject *optimizer;
-    int has_closure;
     uint64_t event;
-    if (!PyArg_ParseTuple(args, "Op", &optimizer, &has_closure)) {
-        return NULL;
-    }
-    if (!is_followed(self)) {
+    if (count != 3 || !is_followed(self)) {
         Py_RETURN_NONE;
     }
+    PyObject *optimizer = args[0];
     pyft_span span = {.kind = PYFT_SPAN_OPTIMIZER, .optimizer = optimizer};
     if (drop_broken_off(self, optimizer) < 0 ||
-        find_key(self, optimizer, has_closure != 0, &span, &event) < 0) {
+        find_key(self, optimizer, has_closure(args[1], args[2]), &span, &event) < 0) {
         return NULL;
     }
     bool inside_counted = self->spans[self->depth - 1].counted;
@@ -118,9 +127,10 @@ pyft_loops_before_optimizer(PyObject *object, PyObject *args)
 }
 
 PyObject *
-pyft_loops_after_optimizer(PyObject *object, PyObject *optimizer)
+pyft_loops_after_optimizer(PyObject *object, PyObject *const *args, Py_ssize_t count)
 {
     pyft_loops *self = (pyft_loops *)object;
+    const PyObject *optimizer = count == 0 ? NULL : args[0];
     bool is_open = false;
     for (int i = 0; i < self->depth; i++) {
         is_open = is_open || self->spans[i].optimizer == optimizer;

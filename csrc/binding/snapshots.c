@@ -23,63 +23,48 @@ version_of(const pyft_known *known, PyObject *tensor)
     return version;
 }
 
-/* Gradients keep no address: one that is gone may have left it to the next one. */
+/* An address may have been that of a gradient that is gone. */
 static int
-take_sample(pyft_snapshot *snapshot, int number, PyObject *grad, const pyft_snapshot *before)
+take_sample(pyft_snapshot *snapshot, int number, const pyft_known *known, PyObject *grad,
+            const pyft_snapshot *before)
 {
-    PyObject *kept = before == NULL ? NULL : before->samples[number];
-    snapshot->same[number] = kept != NULL && PyWeakref_GetObject(kept) == grad;
-    if (snapshot->same[number]) {
-        Py_XSETREF(snapshot->samples[number], Py_NewRef(kept));
+    PyObject *kept = before == NULL ? NULL : before->samples[number].gradient;
+    PyObject **place = &snapshot->samples[number].gradient;
+    bool same = kept != NULL && grad != NULL && PyWeakref_GetObject(kept) == grad;
+    snapshot->samples[number].same = same;
+    snapshot->samples[number].version = grad == NULL ? -1 : version_of(known, grad);
+    if (grad == NULL) {
+        Py_CLEAR(*place);
         return 0;
     }
-    Py_XSETREF(snapshot->samples[number], PyWeakref_NewRef(grad, NULL));
-    return snapshot->samples[number] == NULL ? -1 : 0;
+    Py_XSETREF(*place, same ? Py_NewRef(kept) : PyWeakref_NewRef(grad, NULL));
+    return *place == NULL ? -1 : 0;
 }
 
+/* sample: its number among the samples, or -1. */
 static int
 take_parameter(pyft_snapshot *snapshot, const pyft_known *known, PyObject *parameter, int sample,
                const pyft_snapshot *before)
 {
-    int64_t version = -1;
-    bool wanted = false;
+    bool wanted = false, has_grad = false;
+    PyObject *grad = NULL;
     if (parameter != Py_None) {
         wanted = is_true(known->requires_grad, parameter);
-        PyObject *grad = known->grad->get(parameter, known->grad->closure);
+        grad = known->grad->get(parameter, known->grad->closure);
         PyErr_Clear();
-        if (grad != NULL && grad != Py_None) {
-            version = version_of(known, grad);
-            if (sample >= 0 && take_sample(snapshot, sample, grad, before) < 0) {
-                Py_DECREF(grad);
-                return -1;
-            }
-        }
-        Py_XDECREF(grad);
+        has_grad = grad != NULL && grad != Py_None;
     }
-    if (sample >= 0 && version < 0) {
-        Py_CLEAR(snapshot->samples[sample]);
-    }
-    snapshot->versions[snapshot->count++] = version;
-    pyft_digest_add(&snapshot->flags, (uint64_t)(wanted ? 2 : 0) + (version < 0 ? 1 : 0));
-    return 0;
+    pyft_digest_add(&snapshot->flags, (uint64_t)(wanted ? 2 : 0) + has_grad);
+    int result =
+        sample < 0 ? 0 : take_sample(snapshot, sample, known, has_grad ? grad : NULL, before);
+    Py_XDECREF(grad);
+    return result;
 }
 
 static int
 take_root(pyft_snapshot *snapshot, const pyft_root *root, int number, const pyft_known *known,
           const pyft_snapshot *before)
 {
-    if (snapshot->count + root->parameter_count > snapshot->capacity) {
-        size_t capacity = 2 * ((size_t)snapshot->count + root->parameter_count);
-        int64_t *versions = PyMem_Realloc(snapshot->versions, capacity * sizeof *versions);
-        snapshot->versions = versions == NULL ? snapshot->versions : versions;
-        uint8_t *sample_of = PyMem_Realloc(snapshot->sample_of, capacity * sizeof *sample_of);
-        snapshot->sample_of = sample_of == NULL ? snapshot->sample_of : sample_of;
-        if (versions == NULL || sample_of == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        snapshot->capacity = (uint32_t)capacity;
-    }
     for (uint32_t i = 0; i < root->module_count; i++) {
         const pyft_seen_module *seen = &root->modules[i];
         PyObject *training = PyDict_GetItemWithError(seen->dict, known->training);
@@ -91,12 +76,13 @@ take_root(pyft_snapshot *snapshot, const pyft_root *root, int number, const pyft
         pyft_digest_add(&snapshot->flags, hooks << 1 | (training == Py_True));
     }
     uint32_t stride = root->parameter_count / PYFT_SAMPLES + 1;
+    uint32_t sampled = (root->parameter_count + stride - 1) / stride;
+    for (uint32_t i = sampled; i < PYFT_SAMPLES; i++) {
+        take_sample(snapshot, number * PYFT_SAMPLES + (int)i, known, NULL, NULL);
+    }
     for (uint32_t i = 0; i < root->parameter_count; i++) {
-        int sample = number * PYFT_SAMPLES + (int)(i / stride);
-        bool sampled = i % stride == 0;
-        snapshot->sample_of[snapshot->count] = (uint8_t)sample;
-        if (take_parameter(snapshot, known, root->parameters[i], sampled ? sample : -1, before) <
-            0) {
+        int sample = i % stride == 0 ? number * PYFT_SAMPLES + (int)(i / stride) : -1;
+        if (take_parameter(snapshot, known, root->parameters[i], sample, before) < 0) {
             return -1;
         }
     }
@@ -114,9 +100,7 @@ pyft_snapshot_take(pyft_snapshot *snapshot, pyft_models *models, const pyft_know
                    const pyft_snapshot *before)
 {
     snapshot->valid = false;
-    snapshot->count = 0;
     snapshot->flags = PYFT_DIGEST_START;
-    memset(snapshot->same, 0, sizeof snapshot->same);
     if (pyft_models_look(models, known) < 0) {
         return -1;
     }
@@ -145,11 +129,9 @@ pyft_snapshot_change(const pyft_snapshot *before, const pyft_snapshot *after, ui
         return;
     }
     for (int i = 0; i < after->sample_count; i++) {
-        *change = pyft_mixed(*change, after->same[i]);
-    }
-    for (uint32_t i = 0; i < after->count; i++) {
-        int64_t first = before->versions[i], last = after->versions[i];
-        bool goes_on = first >= 0 && last >= first && after->same[after->sample_of[i]];
+        int64_t first = before->samples[i].version, last = after->samples[i].version;
+        bool goes_on = after->samples[i].same;
+        *change = pyft_mixed(*change, goes_on);
         *fine = pyft_mixed(*fine, (uint64_t)(goes_on ? last - first : last) << 1 | goes_on);
     }
 }
@@ -157,12 +139,11 @@ pyft_snapshot_change(const pyft_snapshot *before, const pyft_snapshot *after, ui
 bool
 pyft_snapshot_equal(const pyft_snapshot *before, const pyft_snapshot *after)
 {
-    bool equal =
-        before->valid && after->valid && before->generation == after->generation &&
-        before->flags.low == after->flags.low && before->flags.high == after->flags.high &&
-        memcmp(before->versions, after->versions, after->count * sizeof *after->versions) == 0;
+    bool equal = before->valid && after->valid && before->generation == after->generation &&
+                 before->flags.low == after->flags.low && before->flags.high == after->flags.high;
     for (int i = 0; i < after->sample_count && equal; i++) {
-        equal = after->same[i] || after->samples[i] == NULL;
+        equal = after->samples[i].version == before->samples[i].version &&
+                (after->samples[i].same || after->samples[i].version < 0);
     }
     return equal;
 }
@@ -171,9 +152,7 @@ void
 pyft_snapshot_clear(pyft_snapshot *snapshot)
 {
     for (size_t i = 0; i < FT_COUNT_OF(snapshot->samples); i++) {
-        Py_CLEAR(snapshot->samples[i]);
+        Py_CLEAR(snapshot->samples[i].gradient);
     }
-    PyMem_Free(snapshot->versions);
-    PyMem_Free(snapshot->sample_of);
-    memset(snapshot, 0, sizeof *snapshot);
+    snapshot->valid = false;
 }

@@ -82,12 +82,13 @@ pyft_loops_sign(pyft_loops *self, const pyft_span *span, ft_step_sign *sign)
     uint64_t sequence = 0;
     const pyft_span *outer = pyft_loops_top(self);
     if (pyft_loops_sequence(self, &sequence) < 0 ||
-        pyft_snapshot_take(&self->now, &self->models, &self->known, &span->before) < 0) {
+        pyft_snapshot_take(&self->now, &self->models, &self->known,
+                           &self->before[span - self->spans]) < 0) {
         return -1;
     }
     self->now_loop = outer != NULL && outer->kind == PYFT_SPAN_LOOP ? outer->number : 0;
     sign->advance = sequence - span->sequence - span->excluded;
-    pyft_snapshot_change(&span->before, &self->now, &sign->rest, &sign->fine);
+    pyft_snapshot_change(&self->before[span - self->spans], &self->now, &sign->rest, &sign->fine);
     sign->rest = pyft_mixed(span->events, sign->rest);
     return 0;
 }
@@ -110,7 +111,7 @@ did_nothing(const pyft_loops *self, const pyft_span *span, ft_step_sign sign)
     PyErr_Clear();
     Py_XDECREF(grad);
     return !span->odd && grad == Py_True && sign.advance == 0 && span->events == 0 &&
-           pyft_snapshot_equal(&span->before, &self->now);
+           pyft_snapshot_equal(&self->before[span - self->spans], &self->now);
 }
 
 static int

@@ -38,13 +38,15 @@ pyft_digest_add_pointer(pyft_digest *digest, const void *pointer)
 /* What of torch is read of tensors here, by getters of the class: no look-up. */
 typedef struct {
     PyObject *tensor_type, *parameter_type;
-    PyGetSetDef *grad, *requires_grad, *version, *shape, *dtype, *device, *layout, *is_nested;
+    PyGetSetDef *grad, *requires_grad, *version, *shape, *dtype, *device, *layout;
     PyObject *is_contiguous, *stride;          /* methods */
     PyObject *training, *parameters, *modules; /* interned names, and those of hooks */
     PyObject *hooks, *pre_hooks, *backward_hooks, *backward_pre_hooks;
     PyObject *param_groups, *params, *state, *lr, *initial_lr;
-    PyObject *flags;  /* tuple of functions: flags of the process that change which work is done */
-    PyObject *steady; /* tuple: classes of optimizers whose later steps do the same work */
+    PyObject *flags; /* tuple of functions: flags of the process that change which work is done */
+    PyObject *autocast; /* tuple of such ones, asked where the last flag is True */
+    PyObject *switches; /* tuple of (dict, key): others that Python keeps */
+    PyObject *steady;   /* tuple: classes of optimizers whose later steps do the same work */
     PyObject *strided;
 } pyft_known;
 
@@ -61,7 +63,7 @@ int pyft_digest_optimizer(pyft_digest *digest, const pyft_known *known, PyObject
 
 /* ---- the state of models before and after a step (seen_models.c, snapshots.c) ---- */
 
-enum { PYFT_MAX_ROOTS = 16, PYFT_SAMPLES = 4 };
+enum { PYFT_MAX_ROOTS = 8, PYFT_SAMPLES = 3 };
 
 typedef struct {
     PyObject *module;                                 /* NULL for the root, which is not kept */
@@ -84,15 +86,15 @@ typedef struct {
     uint64_t generation; /* of what is known: versions of other generations are not compared */
 } pyft_models;
 
-/* Flags and gradients of all parameters at one moment. */
+/* Flags of all parameters and some of their gradients at one moment. */
 typedef struct {
     pyft_digest flags; /* modes of modules, which parameters require and have a gradient */
     uint64_t generation;
-    uint32_t count, capacity;
-    int64_t *versions;                                /* of gradients; -1 without one */
-    uint8_t *sample_of;                               /* which of the samples stands for each */
-    PyObject *samples[PYFT_MAX_ROOTS * PYFT_SAMPLES]; /* weak references to some gradients */
-    bool same[PYFT_MAX_ROOTS * PYFT_SAMPLES]; /* whether it is the one of the moment before */
+    struct {
+        PyObject *gradient; /* weak */
+        int64_t version;    /* -1 without one */
+        bool same;          /* the one of the moment before */
+    } samples[PYFT_MAX_ROOTS * PYFT_SAMPLES];
     int sample_count;
     bool valid;
 } pyft_snapshot;

@@ -70,11 +70,21 @@ pyft_torch_load(pyft_torch *torch)
     return 0;
 }
 
+/* Those of torch are C functions, and cheap beside what a call of Python's costs. */
+PyObject *
+pyft_ask(PyObject *function)
+{
+    if (PyCFunction_CheckExact(function) && PyCFunction_GET_FLAGS(function) == METH_NOARGS) {
+        return PyCFunction_GET_FUNCTION(function)(PyCFunction_GET_SELF(function), NULL);
+    }
+    return PyObject_CallNoArgs(function);
+}
+
 /* What an argument-free function of torch returns, as an integer; -2 with an exception. */
 long long
 pyft_torch_number(PyObject *function)
 {
-    PyObject *value = PyObject_CallNoArgs(function);
+    PyObject *value = pyft_ask(function);
     long long number = value == NULL ? -2 : PyLong_AsLongLong(value);
     Py_XDECREF(value);
     return number == -1 && PyErr_Occurred() ? -2 : number;
