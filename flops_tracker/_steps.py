@@ -112,6 +112,17 @@ class Loops(StepLoops):
         both = {n: merged(c, counts[n]) if n in counts else c for n, c in self._before.items()}
         return {**both, **{n: c for n, c in counts.items() if n not in both}}
 
+    @property
+    def trust_line(self) -> str:
+        """Convention, share counted, and how many steps stand for others."""
+        steps = self.traced_steps + self.replayed_steps + self.unattributed_steps
+        line = f"{self.counts.trust_line} · {self.traced_steps:,} of {steps:,} steps counted"
+        if self.replayed_steps:
+            line += f", {self.replayed_steps:,} like one of them"
+        if self.unattributed_steps:
+            line += f", {self.unattributed_steps:,} not known and in no total"
+        return line
+
     # ---- state_dict ----
 
     def state(self) -> tuple[bool, list[tuple[int, int]], dict[str, FlopCount]]:

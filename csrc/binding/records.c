@@ -235,7 +235,8 @@ pyft_tracker_trust_line(pyft_tracker *tracker)
     if (pyft_tracker_check(tracker) < 0) {
         return NULL;
     }
-    PyObject *trust = PyObject_GetAttrString(tracker->estimator, "trust_line");
+    PyObject *source = tracker->loops != NULL ? tracker->loops : tracker->estimator;
+    PyObject *trust = PyObject_GetAttrString(source, "trust_line");
     PyObject *flops = pyft_flops_text(tracker->run.ledger.total);
     PyObject *rank = pyft_rank_label();
     PyObject *rates = NULL, *line = NULL;
