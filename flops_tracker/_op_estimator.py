@@ -14,6 +14,7 @@ from ._core import FlopCounter, FlopsEstimator, WorkSum
 from ._count import Call, count, run_counted
 from ._counts import FlopCount
 from ._example import arguments, batch_dims, batch_of, check_arguments, make, parse, resized
+from ._tell import tell_of_another_way, tell_of_difference
 from ._untouched import root_of, unwrap
 
 _TOTALS_KEPT = 1024
@@ -59,7 +60,9 @@ class TorchOpEstimator(FlopsEstimator):
         self.convention = FlopCounter(unwrap(model), convention=convention).convention
         self._totals: OrderedDict[Hashable, int] = OrderedDict()  # the last used at the end
         self._counts: OrderedDict[Hashable, FlopCount] = OrderedDict()
-        self._works: OrderedDict[Hashable, WorkSum] = OrderedDict()  # of steps that were trained
+        self._kinds: OrderedDict[Hashable, _Kind] = OrderedDict()  # of steps that were trained
+        self._varies = False  # their cost: they are counted each time
+        self._doubts = 0  # steps counted again that cost something else
         self.work_of_step: WorkSum | None = None  # of the last one
         self._just_trained: tuple[int, int] | None = None
         self._last: FlopCount | None = None
@@ -129,30 +132,50 @@ class TorchOpEstimator(FlopsEstimator):
     def follow(self, key: Hashable, step: Callable[[], int]) -> int:
         """Run a training step, counted if no step with this key has been; returns what it does.
 
-        With None as the key, it is counted in any case.
+        With None as the key, it is counted in any case, and so it is now and then where steps like
+        it are known: what they cost may depend on more than their key. What shows that they do:
+        another number of autograd nodes, an operation that gives as much as data decides.
         """
-        work = None if key is None else self._works.get(key)
-        total = None if work is None else self._totals.get(key)
-        if work is not None and total is not None:
-            self._totals.move_to_end(key)
-            self._works.move_to_end(key)
-            size = step()
+        kind = None if key is None or self._varies else self._kinds.get(key)
+        if kind is None or kind.until_audit == 0:
+            size, kind = self._count_step(key, kind, step)
         else:
-            counter = FlopCounter(
-                unwrap(self.model), convention=self.convention, strict=self.strict
-            )
-            with counter:
-                size = step()
-            self._last = counter.counts
-            total = self._last.total
-            work = WorkSum()
-            work.add(self._last)
-            if key is not None:
-                self._keep_total(key, total)
-                _keep(self._works, key, work, _TOTALS_KEPT)
-        self.work_of_step = work
-        self._just_trained = (size, total)
+            before = _sequence()
+            size = step()
+            if not kind.accepts(_sequence() - before):
+                self._varies = True
+                tell_of_another_way(kind.total)
+        if key is not None:
+            _keep(self._kinds, key, kind, _TOTALS_KEPT)
+            self._kinds.move_to_end(key)
+        self.work_of_step = kind.work
+        self._just_trained = (size, kind.total)
         return size
+
+    def _count_step(
+        self, key: Hashable, known: "_Kind | None", step: Callable[[], int]
+    ) -> tuple[int, "_Kind"]:
+        counter = FlopCounter(unwrap(self.model), convention=self.convention, strict=self.strict)
+        from ._counting import compiled_calls
+
+        before, calls = _sequence(), compiled_calls()
+        with counter:
+            size = step()
+        self._last = counter.counts
+        kind = _Kind(self._last, _sequence() - before, compiled_calls() > calls)
+        differs = known is not None and known.total != kind.total
+        if known is not None and not differs:
+            kind.goes_on(known)
+        if key is None:
+            return size, kind
+        varied, self._varies = self._varies, self._varies or counter._varying is not None
+        self._doubts += differs
+        self._varies = self._varies or self._doubts > 1
+        if (differs or self._varies) and not varied:
+            total = kind.total if known is None else known.total
+            why = counter._varying
+            tell_of_difference("train", kind.total, total, differs, self._varies, why)
+        return size, kind
 
     @property
     def example_batch(self) -> int:
@@ -165,6 +188,45 @@ class TorchOpEstimator(FlopsEstimator):
         if self._last is None:
             return f"{self.convention} · no batch counted yet"
         return f"{self._last._what_counted} in the last batch"
+
+
+def _sequence() -> int:
+    """How many autograd nodes this thread has made."""
+    import torch
+
+    number: int = torch._C._autograd._get_sequence_nr()
+    return number
+
+
+class _Kind:
+    """Steps that cost the same, by one of them that was counted."""
+
+    def __init__(self, counts: FlopCount, nodes: int, compiled: bool) -> None:
+        self.total = counts.total
+        self.work = WorkSum()
+        self.work.add(counts)
+        self.nodes = {nodes}
+        # Compiled code makes other nodes, and is compiled anew; autocast keeps casts of weights.
+        self.compiled = compiled
+        self.looks = 4 if compiled else 1
+        self.gap = self.until_audit = 1
+
+    def accepts(self, nodes: int) -> bool:
+        """Whether a step that made so many nodes may be one of these."""
+        self.until_audit -= 1
+        known = nodes in self.nodes
+        accepted = known or self.looks > 0
+        self.nodes.add(nodes)
+        # Uncompiled, what is seen first is so from then on.
+        self.looks = max(0, self.looks - (not known)) if self.compiled else 0
+        return accepted
+
+    def goes_on(self, before: "_Kind") -> None:
+        """Cost what they had cost, which is asked less often from now on."""
+        self.gap = self.until_audit = min(2 * before.gap, _options.VERIFY_EVERY)
+        self.nodes |= before.nodes
+        self.looks = before.looks
+        self.work = before.work
 
 
 def for_model(model: Any, convention: str) -> TorchOpEstimator:

@@ -42,13 +42,13 @@ def choice(name: str, value: Any, choices: Iterable[str]) -> str:
     raise ValueError(problem) if isinstance(value, str) else TypeError(problem)
 
 
-_VERIFY_EVERY = 500
+VERIFY_EVERY = 500  # steps from one audit to the next, in the long run
 
 
 def trace(mode: Any, verify_every: Any) -> tuple[str, int]:
     """Read which steps of a loop are counted; None stands for the default."""
     mode = "auto" if mode is None else choice("trace", mode, ("auto", "always", "first"))
-    every = _VERIFY_EVERY if verify_every is None else whole("verify_every", verify_every, 1)
+    every = VERIFY_EVERY if verify_every is None else whole("verify_every", verify_every, 1)
     return mode, every
 
 

@@ -1,8 +1,6 @@
 """Loops that the user writes: epochs, steps and phases. The core keeps what is open (StepLoops)."""
 
 import random
-import sys
-import warnings
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,8 +8,8 @@ from functools import reduce
 from typing import Any
 
 from . import _options
-from ._batches import batch_size, describe
-from ._core import FlopCounter, StepLoops, UncountedWarning
+from ._batches import batch_size
+from ._core import FlopCounter, StepLoops
 from ._counts import FlopCount, merged
 from ._op_estimator import TorchOpEstimator
 from ._untouched import root_of
@@ -155,66 +153,9 @@ class _Steps:
         return self._loops._iterate(self._loader)
 
 
-# ---- called by the core ----
-
-
-def _warn(text: str) -> None:
-    """Warn at the line of the user's that led here."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in _NOT_THEIRS:
-        frame, level = frame.f_back, level + 1
-    warnings.warn(text, UncountedWarning, stacklevel=level + 1)
-
-
-_NOT_THEIRS = ("flops_tracker", "contextlib")
-
-
 def size_of(data: Any, batch_dim: Any) -> int:
     """Samples in a batch; 1 where that can't be told."""
     try:
         return batch_size(data, batch_dim)
     except TypeError:
         return 1
-
-
-def tell_of_unknown_batch(batch: Any) -> None:
-    """Say once why steps are counted each time."""
-    _warn(
-        f"{describe(batch)} does not say what it holds, so each step on such a batch is counted "
-        "operation by operation, which takes longer: a step is known by its batch where that is "
-        "tensors, numbers, text, and lists and dicts of them"
-    )
-
-
-def tell_of_difference(
-    phase: str, flops: int, before: int, differs: bool, varies: bool, operation: str | None
-) -> None:
-    """Say that a step did other work than the one like it that stood for it, or may do so."""
-    text = ""
-    if differs:
-        text = (
-            f"a step of the phase {phase!r} that was counted again cost {flops:,} FLOPs and not "
-            f"{before:,} as the one before it: what it does depends on more than can be seen "
-            "of it, and steps since then may have been taken for what they were not"
-        )
-    if varies:
-        why = f"{operation} gives as much as data decides" if operation else "their work differs"
-        more = f"all steps like this one of the phase {phase!r} are counted from now on: {why}"
-        text = f"{text}; {more}" if text else more
-    _warn(text)
-
-
-def tell_of_surprises(phase: str) -> None:
-    """Say that knowing steps by those before them is given up."""
-    _warn(
-        f"many steps of the phase {phase!r} turned out to be like none before them, as where a "
-        "model drops layers at random: all are counted from now on"
-    )
-
-
-def tell_of_lost_steps(steps: int) -> None:
-    """Say what is in no total."""
-    _warn(
-        f"{steps} of the steps of this epoch did work that was never counted: they are in "
-        "unattributed_steps and in no total; trace='always' counts every step"
-    )

@@ -296,7 +296,7 @@ def test_experts_are_recognised_by_the_data_they_read():
 
     assert train("always").traced_steps == 30
     with pytest.warns(
-        UncountedWarning, match="aten.index.Tensor gives as much as data decides"
+        UncountedWarning, match="aten.index.Tensor does as much as data decides"
     ) as w:
         assert train("auto").traced_steps == 30
     assert len(w) == 1  # one line is said

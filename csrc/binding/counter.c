@@ -151,6 +151,14 @@ counter_call_count(PyObject *object, void *unused)
     return PyLong_FromSize_t(self->calls == NULL ? 0 : self->calls->count);
 }
 
+static PyObject *
+counter_varying(PyObject *object, void *unused)
+{
+    (void)unused;
+    PyObject *name = ((pyft_counter *)object)->varying;
+    return Py_NewRef(name == NULL ? Py_None : name);
+}
+
 /* ---- the type ---- */
 
 static bool
@@ -296,6 +304,7 @@ static PyMemberDef counter_members[] = {
 static PyGetSetDef counter_getset[] = {
     {"counts", pyft_counter_counts, NULL, "What was counted so far, as a FlopCount.", NULL},
     {"_call_count", counter_call_count, NULL, NULL, NULL},
+    {"_varying", counter_varying, NULL, "An operation whose work data decided, or None.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

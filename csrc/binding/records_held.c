@@ -44,8 +44,10 @@ record(pyft_tracker *tracker, const pyft_held *held)
 static void
 drop_first(pyft_loops *self, size_t count)
 {
-    self->held_count -= count;
-    memmove(self->held, self->held + count, self->held_count * sizeof *self->held);
+    if (count > 0) {
+        self->held_count -= count;
+        memmove(self->held, self->held + count, self->held_count * sizeof *self->held);
+    }
 }
 
 int
@@ -145,9 +147,9 @@ pyft_loops_say(pyft_loops *self)
         PyObject *note = Py_NewRef(PyList_GET_ITEM(self->warnings, 0));
         PyObject *said = NULL;
         if (PyList_SetSlice(self->warnings, 0, 1, NULL) == 0) {
-            said = pyft_call_helper("flops_tracker._steps",
-                                    PyUnicode_AsUTF8(PyTuple_GET_ITEM(note, 0)), "O",
-                                    PyTuple_GET_ITEM(note, 1));
+            said =
+                pyft_call_helper("flops_tracker._tell", PyUnicode_AsUTF8(PyTuple_GET_ITEM(note, 0)),
+                                 "O", PyTuple_GET_ITEM(note, 1));
         }
         Py_DECREF(note);
         Py_XDECREF(said);
