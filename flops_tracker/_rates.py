@@ -226,7 +226,9 @@ def rates(tracker: Any) -> Rates:
     device, work = _device_of(tracker), _work_of(tracker)
     shares = recomputed = None
     if work is None:
-        mfu, hfu, peak = _stated_utilization(device, total, seconds), None, _number(device.peaks)
+        hfu, peak = None, _number(device.peaks)
+        counts_operations = hasattr(tracker.estimator, "counts_for_batch")  # but none so far
+        mfu = None if counts_operations else _stated_utilization(device, total, seconds)
         dtypes: tuple[str, ...] = ()
     else:
         rows = work.contractions(None)

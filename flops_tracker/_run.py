@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import sys
 import time
 import warnings
 import weakref
@@ -103,7 +104,7 @@ class Run:
 
     def dropped(self, tracker: Any) -> None:
         """Say that the tracker is gone, or the program ends."""
-        if self._pid == os.getpid():
+        if self._pid == os.getpid() and not sys.is_finalizing():  # the row is there then
             self._blocks = 0
             self.loop_ended(tracker, failed=False)
 

@@ -1,5 +1,6 @@
 """What decides, beside models and batches, which work a step does; read by the core."""
 
+import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -35,7 +36,10 @@ def what_steps_depend_on() -> tuple[_Flags, _Flags, tuple[Any, ...], tuple[type,
         "_len_torch_dispatch_stack",
         "_is_any_autocast_enabled",
     )
+    module = torch.nn.modules.module
     flags = (
+        module._global_forward_pre_hooks.__len__,
+        module._global_forward_hooks.__len__,
         torch.is_grad_enabled,
         torch.is_inference_mode_enabled,
         torch.get_default_dtype,
@@ -60,3 +64,30 @@ def as_dict(value: Any) -> dict[Any, Any] | None:
     if isinstance(value, torch.device | torch.dtype | torch.Size):
         return {"": str(value)}
     return None
+
+
+def optimizer_hooks(loops: Any) -> tuple[Any, Any, Any, Any]:
+    """Tables of hooks that torch.optim calls before and after a step, and ours for them.
+
+    They keep no loops alive: nobody would collect what the tables of a module hold.
+    """
+    from torch.optim import optimizer as torch_optimizer
+
+    reference = weakref.ref(loops)
+
+    def before(*args: Any) -> None:
+        found = reference()
+        if found is not None:
+            found._before_optimizer(*args)
+
+    def after(*args: Any) -> None:
+        found = reference()
+        if found is not None:
+            found._after_optimizer(*args)
+
+    return (
+        torch_optimizer._global_optimizer_pre_hooks,
+        torch_optimizer._global_optimizer_post_hooks,
+        before,
+        after,
+    )

@@ -3,7 +3,7 @@
 import random
 import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import reduce
 from typing import Any
 
@@ -85,12 +85,13 @@ class Loops(StepLoops):
 
     @contextmanager
     def _open(self, number: int) -> Iterator[None]:
-        whole = False
         try:
             yield
-            whole = True
-        finally:
-            self._end(number, whole)
+        except BaseException:
+            with suppress(Warning):  # where warnings are errors, the body's own comes first
+                self._end(number, False)
+            raise
+        self._end(number, True)
 
     @property
     def counts(self) -> FlopCount:
@@ -114,7 +115,7 @@ class Loops(StepLoops):
     def trust_line(self) -> str:
         """Convention, share counted, and how many steps stand for others."""
         steps = self.traced_steps + self.replayed_steps + self.unattributed_steps
-        line = f"{self.counts.trust_line} · {self.traced_steps:,} of {steps:,} steps counted"
+        line = f"{self.counts._what_counted} · {self.traced_steps:,} of {steps:,} steps counted"
         if self.replayed_steps:
             line += f", {self.replayed_steps:,} like one of them"
         if self.unattributed_steps:

@@ -97,7 +97,7 @@ def test_evaluation_in_an_epoch_and_in_a_step():
                     model(x)
         return ft
 
-    tracker = compare(train, 12)
+    tracker = compare(train, 18)
     assert {name: c.total for name, c in tracker.phase_counts.items()} == {
         "train": 60 * STEP,
         "validate": 3 * 2 * 6 * 7 * ROW,
@@ -162,6 +162,24 @@ def test_what_the_body_does_now_and_then(name):
         return ft
 
     compare(train, 30)
+
+
+@pytest.mark.parametrize("period", [8, 16])
+def test_a_second_backward_that_comes_rarely(period):
+    """Nodes and gradients are those of one backward; only their versions tell."""
+
+    def train(trace):
+        model = mlp()
+        ft = FlopsTracker(model, trace=trace)
+        for i, (x, _) in enumerate(ft.steps(batches(100))):
+            model.zero_grad()
+            loss = model(x).sum()
+            if i and i % period == 0:
+                loss.backward(retain_graph=True)
+            loss.backward()
+        return ft
+
+    compare(train, 40)
 
 
 def test_an_update_by_hand_and_other_inputs_of_a_graph():

@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 import torch
-from replayed import ROW, STEP, batches, compare, mlp, rows
+from replayed import ROW, STEP, batches, compare, mlp
 from torch import nn
 
 from flops_tracker import FlopsTracker, UncountedWarning
@@ -201,6 +201,45 @@ def test_sparse_gradients_are_counted_each_time():
     compare(train, 20)
 
 
+def test_gradients_of_an_optimizer_whose_state_was_loaded(tmp_path):
+    """Its options are other objects then, the word for its parameters among them."""
+
+    def train(trace):
+        model = mlp()
+        optimizer = torch.optim.AdamW(model.parameters())
+        torch.save(optimizer.state_dict(), tmp_path / "state.pt")
+        optimizer.load_state_dict(torch.load(tmp_path / "state.pt"))
+        ft = FlopsTracker(model, trace=trace)
+        for i, (x, _) in enumerate(ft.steps(batches(40))):
+            optimizer.zero_grad()
+            (model[0](x) if i % 3 else model(x)).sum().backward()
+            optimizer.step()
+        return ft
+
+    compare(train, 20)
+
+
+def test_hooks_of_an_optimizer_that_come_later():
+    def train(trace):
+        model = mlp()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        ft = FlopsTracker(model, trace=trace)
+
+        def halve(*_):
+            for p in model.parameters():
+                p.data.mul_(0.5)
+
+        for i, (x, _) in enumerate(ft.steps(batches(40))):
+            if i == 20:
+                optimizer.register_step_post_hook(halve)
+            optimizer.zero_grad()
+            model(x).sum().backward()
+            optimizer.step()
+        return ft
+
+    compare(train, 20)
+
+
 # ---- compiled code ----
 
 
@@ -216,9 +255,9 @@ def test_a_compiled_model_keeps_its_speed():
         model = mlp()
         compiled = torch.compile(model, backend=backend, fullgraph=True)
         optimizer = torch.optim.AdamW(model.parameters())
-        ft = FlopsTracker(model, trace=trace)
+        ft = FlopsTracker(model, trace=trace, convention="matmul")
         for _ in ft.epochs(2):
-            for i, (x, _) in enumerate(ft.steps(batches(30))):
+            for i, (x, _) in enumerate(ft.steps(batches(150))):
                 assert (
                     not graphs or torch._C._len_torch_dispatch_stack() == 0 or ft.traced_steps > 1
                 )
@@ -230,10 +269,14 @@ def test_a_compiled_model_keeps_its_speed():
 
     always = train("always")
     assert graphs == []
-    first = train("first")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UncountedWarning)
+        first = train("first")
     assert len(graphs) == 1
-    assert rows(first) == rows(always)
-    assert first.traced_steps <= 12
+    # The step that compiles makes other nodes than any other: it may stay unknown.
+    assert first.unattributed_steps <= 1
+    assert first.total_flops == always.total_flops - first.unattributed_steps * STEP
+    assert first.traced_steps <= 120
 
 
 def test_a_compiled_model_whose_backward_is_left_out_now_and_then():
@@ -243,7 +286,7 @@ def test_a_compiled_model_whose_backward_is_left_out_now_and_then():
     def train(trace):
         model = mlp()
         compiled = torch.compile(model, backend="aot_eager")
-        ft = FlopsTracker(model, trace=trace)
+        ft = FlopsTracker(model, trace=trace, convention="matmul")
         for _ in ft.epochs(2):
             for i, (x, _) in enumerate(ft.steps(batches(30))):
                 loss = compiled(x).sum()
@@ -252,7 +295,17 @@ def test_a_compiled_model_whose_backward_is_left_out_now_and_then():
                     loss.backward()
         return ft
 
-    compare(train, 20)
+    always = train("always")
+    assert always.total_flops == 2 * (23 * STEP + 7 * 4 * ROW)
+    for trace in ("first", "auto"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UncountedWarning)
+            tracker = train(trace)
+        # What is not known, the step that compiles among it, is said and in no total.
+        pairs = zip(tracker.step_logs, always.step_logs, strict=True)
+        wrong = [(a, b) for a, b in pairs if a.flops_batch != b.flops_batch]
+        assert len(wrong) == tracker.unattributed_steps <= 12
+        assert all(a.flops_batch == 0 for a, _ in wrong)
 
 
 def test_a_compiled_optimizer_is_not_broken():

@@ -221,7 +221,7 @@ def test_a_step_with_a_mode_that_stays_on():
 
 
 def test_a_loop_that_is_dropped_while_another_goes_on():
-    """The outer iterator is gone while a step of the inner loop is open: both are counted."""
+    """The outer iterator is gone while a step of the inner loop is open, and its step is over."""
     model, x = mlp(), torch.ones(1, 4)
     ft = tracker(model)
     outer = iter(ft.steps([x, x]))
@@ -238,7 +238,7 @@ def test_a_loop_that_is_dropped_while_another_goes_on():
     del inner
     gc.collect()
     assert torch._C._len_torch_dispatch_stack() == 0
-    assert [s.flops_batch for s in ft.step_logs] == [2 * ROW, ROW, ROW]
+    assert [s.flops_batch for s in ft.step_logs] == [ROW, 2 * ROW, ROW]
     assert ft.total_flops == ft.counts.total == 4 * ROW
 
 
@@ -335,3 +335,41 @@ def test_wrong_arguments():
     assert ft.step_logs == []
     with pytest.raises(ValueError, match="epochs must be 0 or more"):
         ft.epochs(-1)
+
+
+def test_loops_that_take_turns():
+    """Steps of zip() are closed below others: what a body does is the step's that began last."""
+    model = mlp()
+    ft = tracker(model)
+    for (x, _), (z, _) in zip(ft.steps(batches(40)), ft.steps(batches(40)), strict=True):
+        model.zero_grad()
+        model(x).sum().backward()
+        model(z)
+    assert ft.total_flops == ft.counts.total == 40 * (STEP + 4 * ROW)
+    assert len(ft.step_logs) == 80
+    assert torch._C._len_torch_dispatch_stack() == 0
+
+
+def test_an_iterator_whose_tracker_is_gone_says_nothing():
+    def train():
+        model = mlp()
+        ft = tracker(model)
+        steps = iter(ft.steps(batches(3)))
+        model(next(steps)[0])
+        return 3
+
+    assert train() == 3
+    gc.collect()
+    assert torch._C._len_torch_dispatch_stack() == 0
+
+
+def test_a_loader_that_asks_the_loop_itself():
+    def loader():
+        yield torch.ones(4, 4)
+        next(steps)
+
+    ft = tracker(mlp())
+    steps = iter(ft.steps(loader()))
+    next(steps)
+    with pytest.raises(RuntimeError, match="asked for a batch while it is giving one"):
+        next(steps)

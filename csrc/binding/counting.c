@@ -259,6 +259,21 @@ is_traced(const pyft_torch *torch, PyObject *result)
     return traced;
 }
 
+/* Below a mode, lists on a CPU are changed in place without a new version of their tensors. */
+static int
+raise_versions(const pyft_op *op, PyObject *args)
+{
+    const char *packet = op->update ? PyUnicode_AsUTF8(op->packet) : "";
+    if (packet == NULL || strncmp(packet, "aten._foreach_", 14) != 0 ||
+        PyTuple_GET_SIZE(args) == 0) {
+        return packet == NULL ? -1 : 0;
+    }
+    PyObject *raised = pyft_call_helper("flops_tracker._counting", "raise_versions", "(O)",
+                                        PyTuple_GET_ITEM(args, 0));
+    Py_XDECREF(raised);
+    return raised == NULL ? -1 : 0;
+}
+
 int
 pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *kwargs,
                 PyObject *result)
@@ -278,6 +293,9 @@ pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *
         return -1;
     }
     pyft_calls_place(counter->calls, thread->call, &place);
+    if (raise_versions(op, args) < 0) {
+        return -1;
+    }
     if (op->varies && depends_on_data(&counter->state->counting->torch, op, args)) {
         counter->varying = op->name;
     }

@@ -1,4 +1,4 @@
-/* Digests of what is known before a step runs: its batch, flags of the process, optimizers. */
+/* Digests of what is known before a step runs: its batch, and flags of the process. */
 /* SPDX-License-Identifier: MIT */
 #include "steps.h"
 
@@ -21,21 +21,23 @@ getter_of(PyObject *type, const char *name)
     return getter;
 }
 
-#define NAMES(X)                                 \
-    X(training, "training")                      \
-    X(parameters, "_parameters")                 \
-    X(modules, "_modules")                       \
-    X(hooks, "_forward_hooks")                   \
-    X(pre_hooks, "_forward_pre_hooks")           \
-    X(backward_hooks, "_backward_hooks")         \
-    X(backward_pre_hooks, "_backward_pre_hooks") \
-    X(is_contiguous, "is_contiguous")            \
-    X(stride, "stride")                          \
-    X(param_groups, "param_groups")              \
-    X(params, "params")                          \
-    X(state, "state")                            \
-    X(lr, "lr")                                  \
-    X(initial_lr, "initial_lr")
+#define NAMES(X)                                   \
+    X(training, "training")                        \
+    X(parameters, "_parameters")                   \
+    X(modules, "_modules")                         \
+    X(hooks, "_forward_hooks")                     \
+    X(pre_hooks, "_forward_pre_hooks")             \
+    X(backward_hooks, "_backward_hooks")           \
+    X(backward_pre_hooks, "_backward_pre_hooks")   \
+    X(is_contiguous, "is_contiguous")              \
+    X(stride, "stride")                            \
+    X(param_groups, "param_groups")                \
+    X(params, "params")                            \
+    X(state, "state")                              \
+    X(lr, "lr")                                    \
+    X(initial_lr, "initial_lr")                    \
+    X(step_pre_hooks, "_optimizer_step_pre_hooks") \
+    X(step_post_hooks, "_optimizer_step_post_hooks")
 #define GETTERS(X)                    \
     X(grad, "grad")                   \
     X(requires_grad, "requires_grad") \
@@ -108,8 +110,8 @@ pyft_known_clear(pyft_known *known)
 
 enum { MAX_DEPTH = 32 };
 
-static int
-add_hash(pyft_digest *digest, PyObject *value)
+int
+pyft_digest_hash(pyft_digest *digest, PyObject *value)
 {
     Py_hash_t hash = value == NULL ? -1 : PyObject_Hash(value);
     if (hash == -1) {
@@ -188,7 +190,7 @@ add_tensor(pyft_digest *digest, const pyft_known *known, PyObject *tensor)
         return result;
     }
     PyObject *device = known->device->get(tensor, known->device->closure);
-    result = add_hash(digest, device);
+    result = pyft_digest_hash(digest, device);
     Py_XDECREF(device);
     if (result != 0 || add_constant(digest, known->dtype, tensor) < 0 ||
         add_constant(digest, known->requires_grad, tensor) < 0) {
@@ -202,11 +204,12 @@ static int add_value(pyft_digest *digest, const pyft_known *known, PyObject *val
 static int
 add_items(pyft_digest *digest, const pyft_known *known, PyObject *sequence, int depth)
 {
-    Py_ssize_t count = PySequence_Fast_GET_SIZE(sequence);
-    pyft_digest_add(digest, (uint64_t)count);
+    pyft_digest_add(digest, (uint64_t)PySequence_Fast_GET_SIZE(sequence));
     int result = 0;
-    for (Py_ssize_t i = 0; i < count && result == 0; i++) {
-        result = add_value(digest, known, PySequence_Fast_GET_ITEM(sequence, i), depth + 1);
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(sequence) && result == 0; i++) {
+        PyObject *item = Py_NewRef(PySequence_Fast_GET_ITEM(sequence, i));
+        result = add_value(digest, known, item, depth + 1); /* it may run code of the item's */
+        Py_DECREF(item);
     }
     return result;
 }
@@ -215,12 +218,19 @@ static int
 add_dict(pyft_digest *digest, const pyft_known *known, PyObject *dict, int depth)
 {
     PyObject *key, *value;
-    Py_ssize_t position = 0;
+    Py_ssize_t position = 0, size = PyDict_GET_SIZE(dict);
     int result = 0;
-    pyft_digest_add(digest, (uint64_t)PyDict_GET_SIZE(dict));
+    pyft_digest_add(digest, (uint64_t)size);
     while (result == 0 && PyDict_Next(dict, &position, &key, &value)) {
+        Py_INCREF(key);
+        Py_INCREF(value);
         result = add_value(digest, known, key, depth + 1);
         result = result != 0 ? result : add_value(digest, known, value, depth + 1);
+        Py_DECREF(key);
+        Py_DECREF(value);
+        if (result == 0 && PyDict_GET_SIZE(dict) != size) {
+            result = 1; /* what was asked has changed it */
+        }
     }
     return result;
 }
@@ -255,9 +265,21 @@ add_value(pyft_digest *digest, const pyft_known *known, PyObject *value, int dep
     if (value == Py_None) {
         return 0;
     }
-    if (PyLong_Check(value) || PyFloat_CheckExact(value) || PyUnicode_CheckExact(value) ||
-        PyBytes_CheckExact(value)) {
-        return add_hash(digest, value);
+    if (PyLong_CheckExact(value) || PyBool_Check(value)) { /* -1 and -2 have one hash */
+        int overflow;
+        long long number = PyLong_AsLongLongAndOverflow(value, &overflow);
+        pyft_digest_add(digest, (uint64_t)number);
+        return overflow == 0 ? 0 : pyft_digest_hash(digest, value);
+    }
+    if (PyFloat_CheckExact(value)) {
+        double number = PyFloat_AS_DOUBLE(value);
+        uint64_t bits;
+        memcpy(&bits, &number, sizeof bits);
+        pyft_digest_add(digest, bits);
+        return 0;
+    }
+    if (PyUnicode_CheckExact(value) || PyBytes_CheckExact(value)) {
+        return pyft_digest_hash(digest, value);
     }
     return add_mapping(digest, known, value, depth);
 }
@@ -313,107 +335,4 @@ pyft_digest_flags(pyft_digest *digest, const pyft_known *known)
         return -1;
     }
     return last == Py_True ? add_flags(digest, known->autocast, &last) : 0;
-}
-
-/* ---- optimizers ---- */
-
-/* Which work an option switches on: a number is 0, 1, -1 (which scale nothing), or another one. */
-static int
-add_option(pyft_digest *digest, PyObject *value, bool is_rate)
-{
-    if (PyFloat_CheckExact(value)) {
-        double number = PyFloat_AS_DOUBLE(value);
-        bool one = number == 1 || number == -1;
-        pyft_digest_add(digest, (number == 0 && !is_rate) ? 1 : one ? 2 + (number < 0) : 4);
-        return 0;
-    }
-    pyft_digest_add_pointer(digest, Py_TYPE(value));
-    if (PyTuple_Check(value) || PyList_Check(value)) {
-        int result = 0;
-        for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(value) && result == 0; i++) {
-            result = add_option(digest, PySequence_Fast_GET_ITEM(value, i), is_rate);
-        }
-        return result;
-    }
-    if (value == Py_None || PyBool_Check(value)) {
-        pyft_digest_add_pointer(digest, value);
-    }
-    else if (PyLong_Check(value) || PyUnicode_Check(value)) {
-        return add_hash(digest, value);
-    }
-    return 0;
-}
-
-static int
-add_group(pyft_digest *digest, const pyft_known *known, PyObject *group, uint64_t *gradients)
-{
-    PyObject *key, *value;
-    Py_ssize_t position = 0;
-    if (!PyDict_Check(group)) {
-        return 1;
-    }
-    while (PyDict_Next(group, &position, &key, &value)) {
-        if (key == known->initial_lr) {
-            continue;
-        }
-        if (key != known->params) {
-            if (add_option(digest, value, key == known->lr) < 0) {
-                return -1;
-            }
-            continue;
-        }
-        if (!PyList_Check(value)) {
-            return 1;
-        }
-        for (Py_ssize_t i = 0; i < PyList_GET_SIZE(value); i++) {
-            PyObject *parameter = PyList_GET_ITEM(value, i);
-            if (!PyObject_TypeCheck(parameter, (PyTypeObject *)known->tensor_type)) {
-                return 1;
-            }
-            PyObject *grad = known->grad->get(parameter, known->grad->closure);
-            if (grad == NULL) {
-                return -1;
-            }
-            pyft_digest_add_pointer(digest, parameter);
-            *gradients = pyft_mixed(*gradients, grad == Py_None);
-            Py_DECREF(grad);
-        }
-    }
-    return 0;
-}
-
-int
-pyft_digest_optimizer(pyft_digest *digest, const pyft_known *known, PyObject *optimizer,
-                      uint64_t *gradients)
-{
-    *gradients = 0;
-    PyObject *type = (PyObject *)Py_TYPE(optimizer);
-    bool steady = false;
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(known->steady) && !steady; i++) {
-        steady = PyTuple_GET_ITEM(known->steady, i) == type;
-    }
-    if (!steady) {
-        return 1;
-    }
-    pyft_digest_add_pointer(digest, type);
-    PyObject *groups = PyObject_GetAttr(optimizer, known->param_groups);
-    int result = groups == NULL ? -1 : PyList_Check(groups) ? 0 : 1;
-    for (Py_ssize_t i = 0; result == 0 && i < PyList_GET_SIZE(groups); i++) {
-        result = add_group(digest, known, PyList_GET_ITEM(groups, i), gradients);
-    }
-    Py_XDECREF(groups);
-    pyft_digest_add(digest, *gradients);
-    PyObject *state = result == 0 ? PyObject_GetAttr(optimizer, known->state) : NULL;
-    if (result == 0 && (state == NULL || !PyDict_Check(state))) {
-        result = state == NULL ? -1 : 1;
-    }
-    if (result == 0) { /* the first step of a parameter makes its state */
-        pyft_digest_add(digest, (uint64_t)PyDict_GET_SIZE(state));
-    }
-    Py_XDECREF(state);
-    if (result < 0 && PyErr_ExceptionMatches(PyExc_Exception)) {
-        PyErr_Clear();
-        result = 1;
-    }
-    return result;
 }

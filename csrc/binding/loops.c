@@ -64,15 +64,10 @@ take_back(pyft_loops *self, pyft_span *span)
 static int
 hook_optimizers(pyft_loops *self, bool on)
 {
-    static const char *const names[] = {"_before_optimizer", "_after_optimizer"};
     int result = 0;
     for (int i = 0; i < 2; i++) {
-        /* Bound methods: to keep them would make a cycle. */
-        PyObject *hook = on ? PyObject_GetAttrString((PyObject *)self, names[i]) : NULL;
-        int done = !on            ? PyObject_DelItem(self->hook_tables[i], self->hook_key)
-                   : hook == NULL ? -1
-                                  : PyObject_SetItem(self->hook_tables[i], self->hook_key, hook);
-        Py_XDECREF(hook);
+        int done = on ? PyObject_SetItem(self->hook_tables[i], self->hook_key, self->hooks[i])
+                      : PyObject_DelItem(self->hook_tables[i], self->hook_key);
         if (done < 0 && !on && PyErr_ExceptionMatches(PyExc_KeyError)) {
             PyErr_Clear(); /* someone cleared the table */
             done = 0;
@@ -171,10 +166,11 @@ pyft_loops_begin_step(pyft_loops *self, PyObject *batch, uint64_t batch_size, ui
     pyft_span span = {.kind = PYFT_SPAN_STEP, .batch_size = batch_size, .counted = true};
     pyft_snapshot *before = &self->before[self->depth];
     pyft_digest digest = PYFT_DIGEST_START;
-    int unknown = batch == NULL || self->trace == FT_TRACE_ALWAYS
+    int unknown = batch == NULL || self->count_all || self->trace == FT_TRACE_ALWAYS
                       ? 1
                       : pyft_digest_batch(&digest, &self->known, batch);
-    if (unknown == 1 && batch != NULL && self->trace != FT_TRACE_ALWAYS && !self->told_of_batch) {
+    if (unknown == 1 && batch != NULL && !self->count_all && self->trace != FT_TRACE_ALWAYS &&
+        !self->told_of_batch) {
         self->told_of_batch = true;
         if (pyft_loops_note(self, "tell_of_unknown_batch", PyTuple_Pack(1, batch)) < 0) {
             return -1;
@@ -235,6 +231,11 @@ close_top(pyft_loops *self)
     }
     else {
         outer->excluded += sequence - span->sequence;
+        if (span->kind != PYFT_SPAN_OPTIMIZER) { /* these were noted when they began */
+            uint64_t what = pyft_mixed((uint64_t)span->kind, (uint64_t)span->phase);
+            what = pyft_mixed(what, span->kind == PYFT_SPAN_STEP ? span->key.low : span->events);
+            outer->events = pyft_mixed(outer->events, what);
+        }
         outer->odd = outer->odd || !same_thread;
         take_back(self, outer);
     }
@@ -275,6 +276,28 @@ drop_optimizers(pyft_loops *self, int above)
     }
 }
 
+/* Loops that take turns, as in zip(ft.steps(a), ft.steps(b)), close their steps below others. What
+ * the step has done while it was the innermost is its work. */
+static int
+take_out(pyft_loops *self, int at)
+{
+    pyft_span span = self->spans[at];
+    pyft_snapshot before = self->before[at];
+    size_t above = (size_t)(self->depth - 1 - at);
+    memmove(&self->spans[at], &self->spans[at + 1], above * sizeof span);
+    memmove(&self->before[at], &self->before[at + 1], above * sizeof before);
+    self->before[--self->depth] = before;
+    self->count_all = span.odd = true;
+    for (int i = at; i < self->depth; i++) {
+        self->spans[i].odd = true;
+    }
+    self->busy = true;
+    int result = pyft_loops_end_span(self, &span, &span.work, span.varying);
+    self->busy = false;
+    ft_tally_clear(&span.work);
+    return result;
+}
+
 int
 pyft_loops_end(pyft_loops *self, uint64_t number, bool whole)
 {
@@ -296,7 +319,9 @@ pyft_loops_end(pyft_loops *self, uint64_t number, bool whole)
     for (int i = at + 1; i < self->depth; i++) {
         in_order = in_order && self->spans[i].closed;
     }
-    self->spans[at].odd = self->spans[at].odd || !in_order;
+    if (!in_order) {
+        result = take_out(self, at);
+    }
     while (self->depth > 0 && pyft_loops_top(self)->closed) {
         result = pyft_loops_close_top(self) < 0 ? -1 : result;
     }

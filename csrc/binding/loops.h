@@ -74,14 +74,15 @@ typedef struct {
     uint64_t now_loop;    /* the number of that loop; 0 where it is of no use */
     pyft_held *held;
     size_t held_count, held_capacity;
-    PyObject *hook_tables[2], *hook_key; /* of optimizers, while a span is open */
+    PyObject *hooks[2], *hook_tables[2], *hook_key; /* of optimizers, while a span is open */
     PyObject *optimizers; /* list of weak references: their places are numbers of their own */
     PyObject *warnings;   /* list of what is to be said once everything is in its place */
     PyObject *batch_dim;
-    uint64_t traced_steps, odd_steps; /* counted; not counted, and of no kind */
-    bool told_of_batch;               /* that one says nothing of what it holds */
-    bool busy;                        /* a span opens or closes */
-    bool cut;                         /* the budget ended a loop of steps before its last one */
+    uint64_t traced_steps, odd_steps, odd_told; /* counted; not counted, of no kind; told of */
+    bool told_of_batch;                         /* that one says nothing of what it holds */
+    bool count_all;       /* spans were closed out of order: no step is like another one */
+    bool busy;            /* a span opens or closes */
+    bool cut;             /* the budget ended a loop of steps before its last one */
     uint32_t run_through; /* the epoch of which a loop over steps was the last to end whole */
 } pyft_loops;
 

@@ -193,19 +193,24 @@ is_used(PyObject *object, void *unused)
 }
 
 static int
-find_hook_tables(pyft_loops *self, PyObject *object)
+make_hooks(pyft_loops *self, PyObject *object)
 {
-    static const char *const names[] = {"_global_optimizer_pre_hooks",
-                                        "_global_optimizer_post_hooks"};
-    PyObject *module = PyImport_ImportModule("torch.optim.optimizer");
-    for (int i = 0; i < 2 && module != NULL; i++) {
-        self->hook_tables[i] = PyObject_GetAttrString(module, names[i]);
+    PyObject *found =
+        pyft_call_helper("flops_tracker._step_keys", "optimizer_hooks", "(O)", object);
+    if (found == NULL ||
+        !PyArg_ParseTuple(found, "OOOO", &self->hook_tables[0], &self->hook_tables[1],
+                          &self->hooks[0], &self->hooks[1])) {
+        self->hook_tables[0] = self->hook_tables[1] = self->hooks[0] = self->hooks[1] = NULL;
+        Py_XDECREF(found);
+        return -1;
     }
-    Py_XDECREF(module);
+    for (int i = 0; i < 2; i++) {
+        Py_INCREF(self->hook_tables[i]);
+        Py_INCREF(self->hooks[i]);
+    }
+    Py_DECREF(found);
     self->hook_key = PyLong_FromVoidPtr((void *)(-(intptr_t)object)); /* none that torch gives */
-    return self->hook_tables[0] == NULL || self->hook_tables[1] == NULL || self->hook_key == NULL
-               ? -1
-               : 0;
+    return self->hook_key == NULL ? -1 : 0;
 }
 
 static int
@@ -248,7 +253,7 @@ loops_init(PyObject *object, PyObject *args, PyObject *kwargs)
     train = PyUnicode_InternFromString("train");
     if (self->tracker == NULL || self->optimizers == NULL || self->warnings == NULL ||
         train == NULL || pyft_known_load(&self->known, &state->counting->torch) < 0 ||
-        find_hook_tables(self, object) < 0 || pyft_models_add(&self->models, model) < 0) {
+        make_hooks(self, object) < 0 || pyft_models_add(&self->models, model) < 0) {
         Py_XDECREF(train);
         return -1;
     }
@@ -264,6 +269,8 @@ loops_traverse(PyObject *object, visitproc visit, void *arg)
     pyft_loops *self = (pyft_loops *)object;
     Py_VISIT(Py_TYPE(object));
     Py_VISIT((PyObject *)self->counter);
+    Py_VISIT(self->hooks[0]);
+    Py_VISIT(self->hooks[1]);
     Py_VISIT(self->hook_tables[0]);
     Py_VISIT(self->hook_tables[1]);
     Py_VISIT(self->optimizers);
@@ -287,6 +294,14 @@ loops_dealloc(PyObject *object)
     pyft_loops *self = (pyft_loops *)object;
     PyTypeObject *type = Py_TYPE(object);
     PyObject_GC_UnTrack(object);
+    for (int i = 0; i < 2 && self->depth > 0 && self->hook_key != NULL; i++) {
+        PyObject *error = pyft_take_exception();
+        PyObject_DelItem(self->hook_tables[i], self->hook_key);
+        PyErr_Clear();
+        if (error != NULL) {
+            pyft_put_exception(error);
+        }
+    }
     if (self->weak_references != NULL) {
         PyObject_ClearWeakRefs(object);
     }
@@ -307,6 +322,8 @@ loops_dealloc(PyObject *object)
     pyft_snapshot_clear(&self->now);
     PyMem_Free(self->held);
     pyft_known_clear(&self->known);
+    Py_CLEAR(self->hooks[0]);
+    Py_CLEAR(self->hooks[1]);
     Py_CLEAR(self->hook_tables[0]);
     Py_CLEAR(self->hook_tables[1]);
     Py_CLEAR(self->hook_key);

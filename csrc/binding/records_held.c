@@ -114,7 +114,8 @@ pyft_held_resolve(pyft_loops *self, ft_step_key key)
 int
 pyft_held_give_up(pyft_loops *self)
 {
-    uint64_t lost = 0;
+    uint64_t lost = self->odd_steps - self->odd_told;
+    self->odd_told = self->odd_steps;
     for (size_t i = 0; i < self->held_count; i++) {
         lost += !self->held[i].known;
         self->held[i].lost = !self->held[i].known;

@@ -6,37 +6,40 @@
 
 /* ---- what a model is made of ---- */
 
+/* What was known goes last: a finalizer that it runs may look at models again. */
 static void
 clear_contents(pyft_root *root)
 {
-    for (uint32_t i = 0; i < root->module_count; i++) {
-        pyft_seen_module *module = &root->modules[i];
-        Py_CLEAR(module->module);
-        Py_CLEAR(module->dict);
-        Py_CLEAR(module->parameters);
-        Py_CLEAR(module->modules);
+    pyft_root gone = *root;
+    PyObject *reference = root->reference;
+    memset(root, 0, sizeof *root);
+    root->reference = reference;
+    for (uint32_t i = 0; i < gone.module_count; i++) {
+        pyft_seen_module *module = &gone.modules[i];
+        Py_XDECREF(module->module);
+        Py_XDECREF(module->dict);
+        Py_XDECREF(module->parameters);
+        Py_XDECREF(module->modules);
         for (int j = 0; j < 4; j++) {
-            Py_CLEAR(module->hooks[j]);
+            Py_XDECREF(module->hooks[j]);
         }
     }
-    for (uint32_t i = 0; i < root->parameter_count; i++) {
-        Py_CLEAR(root->parameters[i]);
+    for (uint32_t i = 0; i < gone.parameter_count; i++) {
+        Py_XDECREF(gone.parameters[i]);
     }
-    for (uint32_t i = 0; i < root->child_count; i++) {
-        Py_CLEAR(root->children[i]);
+    for (uint32_t i = 0; i < gone.child_count; i++) {
+        Py_XDECREF(gone.children[i]);
     }
-    root->module_count = root->parameter_count = root->child_count = 0;
+    PyMem_Free(gone.modules);
+    PyMem_Free(gone.parameters);
+    PyMem_Free(gone.children);
 }
 
 static void
 clear_root(pyft_root *root)
 {
     clear_contents(root);
-    PyMem_Free(root->modules);
-    PyMem_Free(root->parameters);
-    PyMem_Free(root->children);
     Py_CLEAR(root->reference);
-    memset(root, 0, sizeof *root);
 }
 
 static int
@@ -249,16 +252,18 @@ pyft_models_clear(pyft_models *models)
     }
 }
 
-int
-pyft_models_look(pyft_models *models, const pyft_known *known)
+static int
+look_at_all(pyft_models *models, const pyft_known *known)
 {
     for (int i = models->root_count - 1; i >= 0; i--) {
         pyft_root *root = &models->roots[i];
         PyObject *module = PyWeakref_GetObject(root->reference);
         if (module == Py_None) { /* it is gone, and what it was made of is not to be kept by us */
-            clear_root(root);
+            pyft_root gone = *root;
             *root = models->roots[--models->root_count];
+            memset(&models->roots[models->root_count], 0, sizeof *root);
             models->generation++;
+            clear_root(&gone);
         }
         else if (!is_as_known(root)) {
             Py_INCREF(module);
@@ -270,4 +275,17 @@ pyft_models_look(pyft_models *models, const pyft_known *known)
         }
     }
     return 0;
+}
+
+int
+pyft_models_look(pyft_models *models, const pyft_known *known)
+{
+    if (models->looking) {
+        PyErr_SetString(PyExc_RuntimeError, "a step begins or ends where another one just does");
+        return -1;
+    }
+    models->looking = true;
+    int result = look_at_all(models, known);
+    models->looking = false;
+    return result;
 }

@@ -139,7 +139,14 @@ end_step(pyft_loops *self, pyft_span *span, ft_tally *work, PyObject *varying)
     }
     else {
         bool varied = replay->varies;
+        uint64_t explained = replay->explained;
         status = ft_replay_take(replay, span->key, record.sign, &record.known, &flops);
+        if (replay->explained > explained) { /* this one among them */
+            record.known = record.known || ft_replay_known(replay, span->key, record.sign, &flops);
+            if (span->phase == 0) {
+                pyft_held_resolve(self, span->key);
+            }
+        }
         if (replay->varies && !varied &&
             pyft_loops_note(self, "tell_of_surprises",
                             Py_BuildValue("(O)", self->phases[span->phase]->name)) < 0) {
@@ -193,7 +200,10 @@ pyft_loops_end_span(pyft_loops *self, pyft_span *span, ft_tally *work, PyObject 
             ft_counted_step step;
             status = ft_replay_count(&phase->optimizers, span->key, (ft_step_sign){0},
                                      (ft_step_traits){.varies = varying != NULL}, work, &step);
-            flops = status == FT_OK ? step.flops : flops;
+            if (status == FT_OK) {
+                flops = step.flops;
+                note_difference(self, span, &step, varying);
+            }
         }
         else {
             status = settle(&phase->optimizers, self->counter->convention, work, &flops);

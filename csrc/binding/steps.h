@@ -42,7 +42,7 @@ typedef struct {
     PyObject *is_contiguous, *stride;          /* methods */
     PyObject *training, *parameters, *modules; /* interned names, and those of hooks */
     PyObject *hooks, *pre_hooks, *backward_hooks, *backward_pre_hooks;
-    PyObject *param_groups, *params, *state, *lr, *initial_lr;
+    PyObject *param_groups, *params, *state, *lr, *initial_lr, *step_pre_hooks, *step_post_hooks;
     PyObject *flags; /* tuple of functions: flags of the process that change which work is done */
     PyObject *autocast; /* tuple of such ones, asked where the last flag is True */
     PyObject *switches; /* tuple of (dict, key): others that Python keeps */
@@ -54,6 +54,8 @@ int pyft_known_load(pyft_known *known, const pyft_torch *torch);
 int pyft_known_visit(const pyft_known *known, visitproc visit, void *arg);
 void pyft_known_clear(pyft_known *known);
 
+/* Of what has a hash. */
+int pyft_digest_hash(pyft_digest *digest, PyObject *value);
 /* 0; 1 where it holds something that says nothing of its contents; -1 with an exception. */
 int pyft_digest_batch(pyft_digest *digest, const pyft_known *known, PyObject *batch);
 int pyft_digest_flags(pyft_digest *digest, const pyft_known *known);
@@ -83,6 +85,7 @@ typedef struct {
 typedef struct {
     pyft_root roots[PYFT_MAX_ROOTS];
     int root_count;
+    bool looking;
     uint64_t generation; /* of what is known: versions of other generations are not compared */
 } pyft_models;
 

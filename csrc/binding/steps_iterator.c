@@ -8,6 +8,7 @@ typedef struct {
     PyObject *loader, *batches; /* batches: NULL before the first step and after the last */
     uint64_t loop, step;        /* numbers of what is open; 0 for none */
     bool opened;                /* the epoch that is open is this loop */
+    bool running;               /* it is giving a batch */
     Py_ssize_t seen, length;    /* batches; of all, -1 where the loader does not say */
 } steps_iterator;
 
@@ -73,24 +74,22 @@ ends_by_budget(steps_iterator *self)
     if (tracker == NULL || ft_u128_is_zero(tracker->run.max_flops)) {
         return PyErr_Occurred() ? -1 : 0;
     }
+    Py_INCREF(tracker);
     int stops = mind_budget(tracker, 1);
+    Py_DECREF(tracker);
     self->loops->cut = stops > 0 && self->seen != self->length;
     return stops;
 }
 
 /* Without an epoch that is open, the loop is one. */
 static int
-begin(steps_iterator *self)
+begin_with(steps_iterator *self, pyft_tracker *tracker)
 {
-    if (self->loader == NULL) {
-        return 0;
-    }
     PyObject *loader = self->loader;
     self->loader = NULL;
     self->length = PyObject_Size(loader);
     PyErr_Clear();
-    pyft_tracker *tracker = pyft_loops_tracker(self->loops);
-    self->batches = tracker == NULL ? NULL : PyObject_GetIter(loader);
+    self->batches = PyObject_GetIter(loader);
     Py_DECREF(loader);
     if (self->batches == NULL) {
         return -1;
@@ -114,10 +113,21 @@ begin(steps_iterator *self)
     return pyft_loops_begin_loop(self->loops, &self->loop);
 }
 
-static PyObject *
-steps_next(PyObject *object)
+static int
+begin(steps_iterator *self)
 {
-    steps_iterator *self = (steps_iterator *)object;
+    if (self->loader == NULL) {
+        return 0;
+    }
+    pyft_tracker *tracker = (pyft_tracker *)Py_XNewRef(pyft_loops_tracker(self->loops));
+    int result = tracker == NULL ? -1 : begin_with(self, tracker);
+    Py_XDECREF(tracker);
+    return result;
+}
+
+static PyObject *
+next_batch(steps_iterator *self)
+{
     uint64_t size, step = self->step;
     if (self->loader == NULL && self->batches == NULL) {
         return NULL;
@@ -128,7 +138,9 @@ steps_next(PyObject *object)
         return NULL;
     }
     int stops = step == 0 ? 0 : ends_by_budget(self);
-    PyObject *batch = self->batches == NULL || stops != 0 ? NULL : PyIter_Next(self->batches);
+    PyObject *batches = Py_XNewRef(self->batches); /* what is called may end this */
+    PyObject *batch = batches == NULL || stops != 0 ? NULL : PyIter_Next(batches);
+    Py_XDECREF(batches);
     if (batch == NULL) { /* the end, or an error of the loader */
         end_all(self, !PyErr_Occurred() && !(stops > 0 && self->loops->cut));
         return NULL;
@@ -140,6 +152,21 @@ steps_next(PyObject *object)
         end_all(self, false);
         return NULL;
     }
+    return batch;
+}
+
+static PyObject *
+steps_next(PyObject *object)
+{
+    steps_iterator *self = (steps_iterator *)object;
+    if (self->running) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "this loop over ft.steps is asked for a batch while it is giving one");
+        return NULL;
+    }
+    self->running = true;
+    PyObject *batch = next_batch(self);
+    self->running = false;
     return batch;
 }
 
@@ -156,7 +183,7 @@ pyft_steps_iterate(PyObject *object, PyObject *loader)
     self->loader = Py_NewRef(loader);
     self->batches = NULL;
     self->loop = self->step = 0;
-    self->opened = false;
+    self->opened = self->running = false;
     self->seen = 0;
     self->length = -1;
     PyObject_GC_Track((PyObject *)self);
@@ -168,8 +195,21 @@ pyft_steps_iterate(PyObject *object, PyObject *loader)
 static void
 steps_finalize(PyObject *object)
 {
-    if (end_all((steps_iterator *)object, false) < 0 && PyErr_Occurred() == NULL) {
-        return;
+    PyObject *error = pyft_take_exception();
+    steps_iterator *self = (steps_iterator *)object;
+    PyObject *tracker = PyWeakref_GetObject(self->loops->tracker);
+    bool gone = tracker == Py_None; /* then there is nobody to tell */
+    if (end_all(self, false) < 0 && PyErr_Occurred()) {
+        if (gone) {
+            PyErr_Clear();
+        }
+        else {
+            PyErr_WriteUnraisable(object);
+        }
+    }
+    PyErr_Clear();
+    if (error != NULL) {
+        pyft_put_exception(error);
     }
 }
 

@@ -6,10 +6,10 @@
 
 /* Audits in a row that differ before all steps are counted; counted steps in vain before the search
  * for a wanted kind is given up; before a new look is taken to be why it is not found. */
-enum { MAX_DOUBTS = 2, MAX_FUTILE = 256, FUTILE_LOOK = 3 };
+enum { MAX_DOUBTS = 2, MAX_FUTILE = 64, VAIN_LOOK = 3, MAX_TESTS = 16 };
 
 /* So many steps of no known kind, and one of that many that are known, and all are counted. */
-enum { MANY_SURPRISES = 16, SURPRISING_SHARE = 8 };
+enum { MANY_SURPRISES = 10, SURPRISING_SHARE = 8 };
 
 void
 ft_replay_init(ft_replay *replay, ft_allocator allocator, const ft_convention *convention,
@@ -62,6 +62,15 @@ is_searching(const ft_step_group *group)
     return wanted && group->futile < MAX_FUTILE;
 }
 
+static void
+begin_search(ft_step_group *group)
+{
+    group->futile = 0;
+    for (size_t i = 0; i < group->kind_count; i++) {
+        group->kinds[i].vain = 0;
+    }
+}
+
 bool
 ft_replay_wants(const ft_replay *replay, ft_step_key key)
 {
@@ -71,7 +80,8 @@ ft_replay_wants(const ft_replay *replay, ft_step_key key)
         group->gap == 0 || group->varies) {
         return true;
     }
-    return is_searching(group) || (replay->trace == FT_TRACE_AUTO && group->until_audit == 0);
+    return (is_searching(group) && group->tests == 0) ||
+           (replay->trace == FT_TRACE_AUTO && group->until_audit == 0);
 }
 
 /* Room has been made for all rows. */
@@ -140,23 +150,31 @@ ft_replay_count(ft_replay *replay, ft_step_key key, ft_step_sign sign, ft_step_t
     bool was_wanted = kind->wanted;
     *result = (ft_counted_step){.flops = ft_tally_total(work, replay->convention)};
     result->before = kind->known ? kind->flops : result->flops;
-    result->differs = kind->known && !ft_tally_equal(&kind->profile, work);
+    bool changed = kind->known && !ft_tally_equal(&kind->profile, work);
+    result->differs = changed && !ft_tally_same_work(&kind->profile, work);
     ft_step_kind *mistaken = kind->known ? NULL : ft_kinds_drop_look(group, sign);
     if (mistaken != NULL) {
         result->differs = mistaken->taken > 0;
         result->before = mistaken->flops;
     }
     ft_tally_merge(&replay->settled, work, 1);
-    if (!kind->known || result->differs) {
+    if (!kind->known || changed) {
         replace_profile(replay, kind, work);
         kind->flops = result->flops;
     }
     kind->compiled = traits.compiled;
     ft_tally_clear(work);
     note_counted(replay, group, traits, result);
-    group->futile = is_searching(group) && !was_wanted ? group->futile + 1 : 0;
-    if (group->futile >= FUTILE_LOOK) {
-        ft_kinds_explain(group, kind);
+    if (was_wanted) {
+        begin_search(group);
+    }
+    else if (is_searching(group)) {
+        group->futile++;
+        kind->vain++;
+        if (kind->vain >= VAIN_LOOK && ft_kinds_test(group, kind)) {
+            group->tested = (size_t)(kind - group->kinds);
+            group->tests = MAX_TESTS;
+        }
     }
     if (!group->varies) { /* else no step stands for another one */
         result->resolved = kind->waiting;
@@ -190,13 +208,21 @@ ft_replay_take(ft_replay *replay, ft_step_key key, ft_step_sign sign, bool *know
         replay->taken++;
     }
     else {
-        group->futile = kind->wanted ? group->futile : 0; /* search for one that is new */
+        if (!kind->wanted) {
+            begin_search(group); /* for one that is new */
+        }
         kind->wanted = true;
         kind->waiting++;
         replay->waiting++;
         replay->surprises++;
         replay->varies = replay->varies || (replay->surprises >= MANY_SURPRISES &&
                                             replay->surprises > replay->taken / SURPRISING_SHARE);
+    }
+    if (group->tests > 0) {
+        uint64_t explained = ft_kinds_tested(group, sign);
+        replay->explained += explained;
+        replay->waiting -= explained;
+        replay->taken += explained;
     }
     group->until_audit -= group->until_audit > 0;
     group->used = replay->counted + replay->taken + replay->waiting + replay->lost;

@@ -42,8 +42,11 @@ typedef struct {
     bool compiled;                    /* the last counted one called compiled code */
     ft_step_sign looks[FT_MAX_LOOKS]; /* of steps of this kind that were not counted */
     int look_count;
-    bool known;  /* it has a profile */
-    bool wanted; /* it has none, and a step of it was not counted */
+    bool known;    /* it has a profile */
+    bool wanted;   /* it has none, and a step of it was not counted */
+    bool own;      /* it is no look of another kind: that was tested */
+    uint32_t vain; /* counted steps of it since something was wanted */
+    uint32_t seen; /* how often while that is tested */
     ft_tally profile;
     ft_u128 flops;    /* of the profile, under the convention of the run */
     uint64_t taken;   /* how often, since the profile was made */
@@ -60,6 +63,8 @@ typedef struct {
     uint64_t used;             /* the number of the last step that had it */
     int doubts;                /* how many audits in a row differed from the profile */
     bool varies;               /* what its steps do depends on data: all are counted */
+    uint64_t tests;            /* steps that are not counted now, to see how one looks */
+    size_t tested;             /* the kind that may look like what is wanted */
 } ft_step_group;
 
 typedef struct {
@@ -75,6 +80,7 @@ typedef struct {
     uint64_t counted, taken, waiting, lost; /* steps; their sum is the number of all */
     uint64_t surprises; /* steps that were not counted and turned out to be of no known kind */
     bool varies;        /* these were many: all steps are counted */
+    uint64_t explained; /* steps that had waited, and were of a kind that looks like them */
 } ft_replay;
 
 /* verify_every is at least 1; the seed decides which steps are audited. */

@@ -179,31 +179,72 @@ ft_kinds_uncounted(const ft_step_group *group, ft_step_sign sign)
     return NULL;
 }
 
-/* Where counted steps are of one kind again and again, the only one that a wanted kind may look
- * like, the wanted kind is that one. */
-void
-ft_kinds_explain(const ft_step_group *group, ft_step_kind *kind)
+/* Whether what waits may be a look of this known kind, and of no other. */
+static bool
+is_candidate(const ft_step_group *group, const ft_step_kind *kind, const ft_step_kind *wanted)
 {
-    ft_step_kind *wanted = NULL;
+    bool only = wanted->wanted && !wanted->own && may_look(kind, wanted->sign);
+    for (size_t i = 0; i < group->kind_count && only; i++) {
+        only = &group->kinds[i] == kind || !may_look(&group->kinds[i], wanted->sign);
+    }
+    return only;
+}
+
+bool
+ft_kinds_test(ft_step_group *group, const ft_step_kind *kind)
+{
+    bool found = false;
     for (size_t i = 0; i < group->kind_count; i++) {
-        if (group->kinds[i].wanted && may_look(kind, group->kinds[i].sign)) {
-            if (wanted != NULL) {
-                return;
-            }
-            wanted = &group->kinds[i];
+        group->kinds[i].seen = 0;
+        found = found || is_candidate(group, kind, &group->kinds[i]);
+    }
+    return found;
+}
+
+static uint64_t
+adopt(ft_step_kind *kind, ft_step_kind *wanted)
+{
+    uint64_t explained = wanted->waiting;
+    add_look(kind, wanted->sign);
+    kind->taken += explained;
+    wanted->waiting = 0;
+    wanted->wanted = false;
+    return explained;
+}
+
+/* The kind looks as it was counted: what waits comes now and then. */
+static void
+end_test(ft_step_group *group, const ft_step_kind *kind)
+{
+    group->tests = 0;
+    for (size_t i = 0; i < group->kind_count; i++) {
+        ft_step_kind *wanted = &group->kinds[i];
+        wanted->own = wanted->own || is_candidate(group, kind, wanted);
+    }
+}
+
+uint64_t
+ft_kinds_tested(ft_step_group *group, ft_step_sign sign)
+{
+    ft_step_kind *kind = &group->kinds[group->tested], *seen = find_kind(group, sign);
+    bool may_be = seen != NULL && is_candidate(group, kind, seen);
+    if (--group->tests == 0 || seen == kind) {
+        end_test(group, kind);
+        return 0;
+    }
+    if (!may_be || ++seen->seen < 2) {
+        return 0;
+    }
+    uint64_t explained = 0;
+    group->tests = 0;
+    for (size_t i = 0; kind->compiled && i < group->kind_count && &group->kinds[i] != seen; i++) {
+        ft_step_kind *first = &group->kinds[i]; /* the step that compiled */
+        if (first->waiting <= 1 && is_candidate(group, kind, first)) {
+            explained += adopt(kind, first);
+            break;
         }
     }
-    for (size_t i = 0; i < group->kind_count && wanted != NULL; i++) {
-        if (&group->kinds[i] != kind && may_look(&group->kinds[i], wanted->sign)) {
-            return;
-        }
-    }
-    if (wanted != NULL) {
-        add_look(kind, wanted->sign);
-        kind->waiting += wanted->waiting;
-        wanted->waiting = 0;
-        wanted->wanted = false;
-    }
+    return explained + adopt(kind, seen);
 }
 
 /* A counted step that is what another kind was taken to look like. */

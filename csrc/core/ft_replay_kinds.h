@@ -17,8 +17,10 @@ ft_status ft_kinds_add(ft_replay *replay, ft_step_group *group, ft_step_sign sig
 bool ft_kinds_is(const ft_step_kind *kind, ft_step_sign sign);
 /* The known kind of a step that was not counted; else NULL. */
 ft_step_kind *ft_kinds_uncounted(const ft_step_group *group, ft_step_sign sign);
-/* Where counted steps are of one kind again and again: what waits may be that kind. */
-void ft_kinds_explain(const ft_step_group *group, ft_step_kind *kind);
+/* Whether counted steps were of that kind again and again, and what waits may look like it. */
+bool ft_kinds_test(ft_step_group *group, const ft_step_kind *kind);
+/* After that a step was not counted: of what had waited, how many steps it explains. */
+uint64_t ft_kinds_tested(ft_step_group *group, ft_step_sign sign);
 /* A counted step has that sign, which another kind was taken to look like: that kind, or NULL. */
 ft_step_kind *ft_kinds_drop_look(const ft_step_group *group, ft_step_sign sign);
 

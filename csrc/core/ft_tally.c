@@ -267,3 +267,14 @@ ft_tally_kind(const ft_tally *tally, ft_kind kind)
     }
     return total;
 }
+
+bool
+ft_tally_same_work(const ft_tally *a, const ft_tally *b)
+{
+    bool same = true;
+    for (int kind = 0; kind < FT_KIND_COUNT; kind++) {
+        same = same && (kind == FT_BYTES || ft_u128_compare(ft_tally_kind(a, (ft_kind)kind),
+                                                            ft_tally_kind(b, (ft_kind)kind)) == 0);
+    }
+    return same;
+}

@@ -58,6 +58,8 @@ ft_status ft_tally_reserve(ft_tally *tally, size_t rows);
 ft_status ft_tally_reserve_for(ft_tally *tally, const ft_tally *from);
 /* Adds everything in `from`, so many times. All or nothing. */
 ft_status ft_tally_merge(ft_tally *tally, const ft_tally *from, uint64_t times);
+/* Whether both come to the same work, under any convention; bytes and calls aside. */
+bool ft_tally_same_work(const ft_tally *a, const ft_tally *b);
 /* Whether both have the same rows, in whatever order, operations and visits. */
 bool ft_tally_equal(const ft_tally *a, const ft_tally *b);
 
