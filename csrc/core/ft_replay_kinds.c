@@ -137,8 +137,8 @@ ft_kinds_add(ft_replay *replay, ft_step_group *group, ft_step_sign sign, ft_step
 static bool
 may_look(const ft_step_kind *kind, ft_step_sign sign)
 {
-    return kind->known && kind->sign.rest == sign.rest &&
-           (kind->compiled || (kind->sign.advance == sign.advance && kind->look_count == 0));
+    return kind->known && kind->look_count == 0 && kind->sign.rest == sign.rest &&
+           (kind->compiled || kind->sign.advance == sign.advance);
 }
 
 static int
@@ -235,16 +235,8 @@ ft_kinds_tested(ft_step_group *group, ft_step_sign sign)
     if (!may_be || ++seen->seen < 2) {
         return 0;
     }
-    uint64_t explained = 0;
     group->tests = 0;
-    for (size_t i = 0; kind->compiled && i < group->kind_count && &group->kinds[i] != seen; i++) {
-        ft_step_kind *first = &group->kinds[i]; /* the step that compiled */
-        if (first->waiting <= 1 && is_candidate(group, kind, first)) {
-            explained += adopt(kind, first);
-            break;
-        }
-    }
-    return explained + adopt(kind, seen);
+    return adopt(kind, seen);
 }
 
 /* A counted step that is what another kind was taken to look like. */
