@@ -2,7 +2,7 @@
 
 import random
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import reduce
 from typing import Any
@@ -31,6 +31,7 @@ class Loops(StepLoops):
         dim, seed = estimator.batch_dim, random.getrandbits(60)
         super().__init__(tracker, counter, model, dim, trace, verify_every, seed)
         self._tracker = weakref.ref(tracker)
+        self._estimator = estimator
         self._before: dict[str, FlopCount] = {}  # of the run that this one resumes, by phase
 
     def epochs(self, epochs: int | Iterable[Any]) -> Iterator[Any]:
@@ -88,10 +89,28 @@ class Loops(StepLoops):
         try:
             yield
         except BaseException:
-            with suppress(Warning):  # where warnings are errors, the body's own comes first
-                self._end(number, False)
+            self._break_off(number)
             raise
         self._end(number, True)
+
+    def _break_off(self, number: int) -> None:
+        with suppress(Warning):  # where warnings are errors, the body's own comes first
+            self._end(number, False)
+
+    def train_step(self, batch: Any, train: Callable[[Any], int]) -> int:
+        """Train a batch as one step; train returns its size."""
+        number = self._begin_step(batch, None)
+        try:
+            size = train(batch)
+            self._set_batch_size(number, size)
+        except BaseException:
+            self._break_off(number)
+            raise
+        self._end(number, True)
+        counts = self._take_last(FlopCount)
+        if counts is not None:
+            self._estimator.trained(counts)
+        return size
 
     @property
     def counts(self) -> FlopCount:
