@@ -23,16 +23,16 @@ version_of(const pyft_known *known, PyObject *tensor)
     return version;
 }
 
-/* An address may have been that of a gradient that is gone. */
+/* An address may have been that of a gradient that is gone. parameter: NULL where there is none. */
 static int
-take_sample(pyft_snapshot *snapshot, int number, const pyft_known *known, PyObject *grad,
-            const pyft_snapshot *before)
+take_sample(pyft_snapshot *snapshot, int number, const pyft_known *known, PyObject *parameter,
+            PyObject *grad, const pyft_snapshot *before)
 {
     PyObject *kept = before == NULL ? NULL : before->samples[number].gradient;
     PyObject **place = &snapshot->samples[number].gradient;
     bool same = kept != NULL && grad != NULL && PyWeakref_GetObject(kept) == grad;
     snapshot->samples[number].same = same;
-    snapshot->samples[number].version = grad == NULL ? -1 : version_of(known, grad);
+    snapshot->samples[number].version = parameter == NULL ? 0 : version_of(known, parameter);
     if (grad == NULL) {
         Py_CLEAR(*place);
         return 0;
@@ -41,10 +41,10 @@ take_sample(pyft_snapshot *snapshot, int number, const pyft_known *known, PyObje
     return *place == NULL ? -1 : 0;
 }
 
-/* sample: its number among the samples, or -1. */
+/* number: of all; sample: its number among the samples, or -1. */
 static int
-take_parameter(pyft_snapshot *snapshot, const pyft_known *known, PyObject *parameter, int sample,
-               const pyft_snapshot *before)
+take_parameter(pyft_snapshot *snapshot, const pyft_known *known, PyObject *parameter,
+               uint64_t number, int sample, const pyft_snapshot *before)
 {
     bool wanted = false, has_grad = false;
     PyObject *grad = NULL;
@@ -56,8 +56,13 @@ take_parameter(pyft_snapshot *snapshot, const pyft_known *known, PyObject *param
     }
     pyft_digest_add(&snapshot->flags, wanted);
     pyft_digest_add(&snapshot->gradients, has_grad);
-    int result =
-        sample < 0 ? 0 : take_sample(snapshot, sample, known, has_grad ? grad : NULL, before);
+    if (has_grad) {
+        snapshot->versions += pyft_mixed(number, 1) * ((uint64_t)version_of(known, grad) + 1);
+    }
+    int result = sample < 0
+                     ? 0
+                     : take_sample(snapshot, sample, known, parameter == Py_None ? NULL : parameter,
+                                   has_grad ? grad : NULL, before);
     Py_XDECREF(grad);
     return result;
 }
@@ -138,11 +143,12 @@ take_root(pyft_snapshot *snapshot, const pyft_root *root, int number, const pyft
     uint32_t stride = root->parameter_count / PYFT_SAMPLES + 1;
     uint32_t sampled = (root->parameter_count + stride - 1) / stride;
     for (uint32_t i = sampled; i < PYFT_SAMPLES; i++) {
-        take_sample(snapshot, number * PYFT_SAMPLES + (int)i, known, NULL, NULL);
+        take_sample(snapshot, number * PYFT_SAMPLES + (int)i, known, NULL, NULL, NULL);
     }
     for (uint32_t i = 0; i < root->parameter_count; i++) {
         int sample = i % stride == 0 ? number * PYFT_SAMPLES + (int)(i / stride) : -1;
-        if (take_parameter(snapshot, known, root->parameters[i], sample, before) < 0) {
+        if (take_parameter(snapshot, known, root->parameters[i], (uint64_t)number << 32 | i, sample,
+                           before) < 0) {
             return -1;
         }
     }
@@ -158,6 +164,7 @@ pyft_snapshot_take(pyft_snapshot *snapshot, pyft_models *models, const pyft_know
 {
     snapshot->valid = false;
     snapshot->flags = snapshot->gradients = snapshot->shapes = PYFT_DIGEST_START;
+    snapshot->versions = 0;
     if (pyft_models_look(models, known) < 0) {
         return -1;
     }
@@ -175,7 +182,8 @@ pyft_snapshot_take(pyft_snapshot *snapshot, pyft_models *models, const pyft_know
 }
 
 /* A gradient has its version from when it was made, and one more for each change in place: where
- * backward adds to it, where it is clipped, where it is set to zero. */
+ * backward adds to it, where it is clipped, where it is set to zero. A parameter's says whether
+ * something changed it, an optimizer or code of the user's. */
 void
 pyft_snapshot_change(const pyft_snapshot *before, const pyft_snapshot *after, ft_step_sign *sign)
 {
@@ -187,24 +195,25 @@ pyft_snapshot_change(const pyft_snapshot *before, const pyft_snapshot *after, ft
         return;
     }
     for (int i = 0; i < after->sample_count; i++) {
-        int64_t first = before->samples[i].version, last = after->samples[i].version;
+        int64_t changes = after->samples[i].version - before->samples[i].version;
         bool goes_on = after->samples[i].same;
         sign->fresh = sign->fresh && !goes_on;
-        sign->rest = pyft_mixed(sign->rest, goes_on);
-        sign->fine =
-            pyft_mixed(sign->fine, (uint64_t)(goes_on ? last - first : last) << 1 | goes_on);
+        sign->rest = pyft_mixed(sign->rest, (uint64_t)goes_on << 1 | (changes != 0));
+        sign->fine = pyft_mixed(sign->fine, (uint64_t)changes);
     }
+    /* Gradients that were there before and are gone say nothing of the step. */
+    sign->fine += after->versions - (sign->fresh ? 0 : before->versions);
 }
 
 bool
 pyft_snapshot_equal(const pyft_snapshot *before, const pyft_snapshot *after)
 {
     bool equal = before->valid && after->valid && before->generation == after->generation &&
-                 before->flags.low == after->flags.low &&
+                 before->versions == after->versions && before->flags.low == after->flags.low &&
                  before->gradients.low == after->gradients.low;
     for (int i = 0; i < after->sample_count && equal; i++) {
         equal = after->samples[i].version == before->samples[i].version &&
-                (after->samples[i].same || after->samples[i].version < 0);
+                (after->samples[i].same || after->samples[i].gradient == NULL);
     }
     return equal;
 }

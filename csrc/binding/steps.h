@@ -67,7 +67,7 @@ int pyft_digest_optimizer(pyft_digest *digest, const pyft_known *known, PyObject
 
 /* ---- the state of models before and after a step (seen_models.c, snapshots.c) ---- */
 
-enum { PYFT_MAX_ROOTS = 8, PYFT_SAMPLES = 3 };
+enum { PYFT_MAX_ROOTS = 32, PYFT_SAMPLES = 3 };
 
 typedef struct {
     PyObject *module; /* NULL for the root, which is not kept */
@@ -99,16 +99,17 @@ typedef struct {
     uint64_t generation; /* of what is known: versions of other generations are not compared */
 } pyft_models;
 
-/* Flags of all parameters and some of their gradients at one moment. */
+/* Flags of all parameters and their gradients at one moment; of some of them more. */
 typedef struct {
     pyft_digest flags; /* modes and hooks of modules, shapes, which parameters require gradients */
     pyft_digest gradients; /* which of them have one */
     pyft_digest shapes;    /* of some of them; in flags as well */
     uint64_t generation;
+    uint64_t versions; /* of all gradients: a sum, so that what was added to them can be told */
     struct {
         PyObject *gradient; /* weak */
-        int64_t version;    /* -1 without one */
-        bool same;          /* the one of the moment before */
+        int64_t version;    /* of the parameter */
+        bool same;          /* the gradient is the one of the moment before */
     } samples[PYFT_MAX_ROOTS * PYFT_SAMPLES];
     int sample_count;
     bool valid;
