@@ -99,15 +99,15 @@ class Loops(StepLoops):
             self._end(number, False)
 
     def train_step(self, batch: Any, train: Callable[[Any], int]) -> int:
-        """Train a batch as one step; train returns its size."""
+        """Train a batch as one step; train returns its size. One that raises is not counted."""
         number = self._begin_step(batch, None, 0)
         try:
             size = train(batch)
-            self._set_batch_size(number, size)
         except BaseException:
-            self._break_off(number)
+            with suppress(Warning):  # where warnings are errors, the body's own comes first
+                self._end_batch(number, None)
             raise
-        self._end(number, True)
+        self._end_batch(number, size)
         counts = self._take_last(FlopCount)
         if counts is not None:
             self._estimator.trained(counts)

@@ -22,6 +22,7 @@ typedef struct {
     bool counted, closed;
     bool has_key; /* else it may do anything, and is counted each time */
     bool broken;  /* off, by an exception or `break` */
+    bool dropped; /* and neither recorded nor counted */
     bool aloof;   /* a loop whose loader leaves the models alone */
     bool odd;     /* it is like no other: something in it is not known */
     ft_step_key key;

@@ -122,24 +122,32 @@ loops_end(PyObject *object, PyObject *args)
     return pyft_loops_end((pyft_loops *)object, number, whole != 0) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-/* The size of a step that is open, where only its body knows it. */
+/* _end_batch(number, size): ends a step of ft(...), whose size only its body knows; one that raised
+ * has none, and is as if it had not been. */
 static PyObject *
-loops_set_batch_size(PyObject *object, PyObject *args)
+loops_end_batch(PyObject *object, PyObject *args)
 {
     pyft_loops *self = (pyft_loops *)object;
     unsigned long long number;
     PyObject *size;
-    uint64_t batch_size;
-    if (!PyArg_ParseTuple(args, "KO", &number, &size) ||
-        pyft_to_u64(size, "the batch size", &batch_size) < 0) {
+    uint64_t batch_size = 0;
+    if (!PyArg_ParseTuple(args, "KO", &number, &size)) {
         return NULL;
     }
+    bool dropped = size == Py_None || pyft_to_u64(size, "the batch size", &batch_size) < 0;
+    PyObject *error = pyft_take_exception();
     for (int i = 0; i < self->depth; i++) {
         if (self->spans[i].number == number) {
             self->spans[i].batch_size = batch_size;
+            self->spans[i].dropped = dropped;
         }
     }
-    Py_RETURN_NONE;
+    int result = pyft_loops_end(self, number, !dropped);
+    if (error != NULL) {
+        PyErr_Clear(); /* a consequence */
+        pyft_put_exception(error);
+    }
+    return result < 0 || error != NULL ? NULL : Py_NewRef(Py_None);
 }
 
 /* Autograd nodes that torch.compile made, and not what runs. */
@@ -205,7 +213,7 @@ PyMethodDef pyft_loops_methods[] = {
     {"_begin_step", loops_begin_step, METH_VARARGS, "The number of a step that is open now."},
     {"_begin_phase", loops_begin_phase, METH_O, "The same of a phase, by its name."},
     {"_end", loops_end, METH_VARARGS, "_end(number, whole)"},
-    {"_set_batch_size", loops_set_batch_size, METH_VARARGS, "_set_batch_size(number, size)"},
+    {"_end_batch", loops_end_batch, METH_VARARGS, "_end_batch(number, size)"},
     {"_take_last", pyft_loops_take_last, METH_O, "What the last step did, if it was counted."},
     {"_exclude", loops_exclude, METH_O, "_exclude(nodes): of the step that is open, not its own."},
     {"_iterate", pyft_steps_iterate, METH_VARARGS, "_iterate(loader, position)"},

@@ -141,6 +141,9 @@ end_step(pyft_loops *self, pyft_span *span, ft_tally *work, PyObject *varying)
     pyft_held record = {
         .batch_size = span->batch_size, .flops = span->inside, .known = true, .key = span->key};
     int result = 0;
+    if (span->dropped) {
+        return 0;
+    }
     if (span->has_key && !span->odd && pyft_loops_sign(self, span, &record.sign) < 0) {
         PyErr_Clear();
         span->odd = true;
