@@ -5,7 +5,7 @@ import operator
 import warnings
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NoReturn
 
 from . import _core
 
@@ -91,6 +91,13 @@ def call(model: Any, kwargs: Any, backward: bool, loss_fn: Any) -> None:
     if loss_fn is not None and not backward:
         raise TypeError("loss_fn is for backward=True")
     function("loss_fn", loss_fn)
+
+
+def refuse_unknown(function: str, name: str, known: list[str]) -> NoReturn:
+    """Refuse an option that there is not, with the one that was probably meant."""
+    near = get_close_matches(name, known, 1, 0.6)
+    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
+    raise TypeError(f"{function} has no option {name!r}; {hint}")
 
 
 def misspelled(model: Any, arguments: Iterable[str], function: Any) -> None:

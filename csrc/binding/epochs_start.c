@@ -46,13 +46,15 @@ parse_options(PyObject *args, PyObject *kwargs, epoch_options *options)
                             "wandb_entity",
                             "wandb_only_rank0",
                             NULL};
-    return PyArg_ParseTupleAndKeywords(
-               args, kwargs, "O|$OOOOO&O&OO&zzOOzO&:ft", names, &options->epochs,
-               &options->print_level, &options->export_level, &options->prefix, &options->overwrite,
-               pyft_to_switch, &options->progress, pyft_to_switch, &options->export_only_rank0,
-               &options->on_epoch_end, pyft_to_switch, &options->wandb, &options->wandb_project,
-               &options->wandb_run_name, &options->config, &options->wandb_log,
-               &options->wandb_entity, pyft_to_switch, &options->wandb_only_rank0)
+    return pyft_check_option_names(kwargs, names, "ft(epochs)") == 0 &&
+                   PyArg_ParseTupleAndKeywords(
+                       args, kwargs, "O|$OOOOO&O&OO&zzOOzO&:ft", names, &options->epochs,
+                       &options->print_level, &options->export_level, &options->prefix,
+                       &options->overwrite, pyft_to_switch, &options->progress, pyft_to_switch,
+                       &options->export_only_rank0, &options->on_epoch_end, pyft_to_switch,
+                       &options->wandb, &options->wandb_project, &options->wandb_run_name,
+                       &options->config, &options->wandb_log, &options->wandb_entity,
+                       pyft_to_switch, &options->wandb_only_rank0)
                ? 0
                : -1;
 }

@@ -123,6 +123,10 @@ typedef struct {
     bool training_now; /* a batch is being trained: it will be counted by the loop */
     /* The budget: on_budget was asked; it says stop; a line said so. */
     bool budget_told, budget_stops, budget_said;
+    bool budget_late;       /* the total had come to it before it was set, or loaded */
+    ft_u128 budget_reached; /* of which budget it was asked, and after which step; 0: not known */
+    uint32_t budget_epoch;
+    uint64_t budget_step;
 } pyft_tracker;
 
 /* A monotonic clock, in seconds. */
@@ -154,6 +158,18 @@ PyObject *pyft_tracker_steps(PyObject *tracker, PyObject *args, PyObject *kwargs
 PyObject *pyft_tracker_step(PyObject *tracker, PyObject *args, PyObject *kwargs);
 PyObject *pyft_tracker_phase(PyObject *tracker, PyObject *args, PyObject *kwargs);
 PyObject *pyft_tracker_loops_attribute(PyObject *tracker, void *name);
+
+/* tracker_options.c */
+
+/* -1 with an exception that names the nearest option where one of kwargs is not in the list, which
+ * ends with NULL. */
+int pyft_check_option_names(PyObject *kwargs, char *const *names, const char *function);
+PyObject *pyft_tracker_trace(PyObject *tracker, void *unused);
+PyObject *pyft_tracker_verify_every(PyObject *tracker, void *unused);
+PyObject *pyft_tracker_on_budget(PyObject *tracker, void *unused);
+PyObject *pyft_tracker_peak_flops(PyObject *tracker, void *unused);
+PyObject *pyft_tracker_convention(PyObject *tracker, void *unused);
+PyObject *pyft_tracker_run_option(PyObject *tracker, void *name);
 
 /* ranks.c */
 PyObject *pyft_tracker_limbs(PyObject *tracker, PyObject *tag);

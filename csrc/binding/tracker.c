@@ -51,7 +51,7 @@ tracker_init(PyObject *object, PyObject *args, PyObject *kwargs)
     const char *convention = NULL;
     pyft_switch log_wall_time = {"log_wall_time", 1}, keep_steps = {"keep_batch_logs", 1},
                 keep_epochs = {"keep_epoch_logs", 1};
-    if (state == NULL ||
+    if (state == NULL || pyft_check_option_names(kwargs, names, "FlopsTracker") < 0 ||
         !PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO&O&O&$sOOOOOOO:FlopsTracker", names,
                                      &estimator, &run_name, pyft_to_switch, &log_wall_time,
                                      pyft_to_switch, &keep_steps, pyft_to_switch, &keep_epochs,
@@ -307,6 +307,15 @@ static PyGetSetDef tracker_getset[] = {
                "phase_counts of all ranks together; all of them must read it."),
     {"max_flops", pyft_tracker_max_flops, pyft_tracker_set_max_flops,
      "The budget in FLOPs, an int, or None. A new one may be set, with which loops go on.", NULL},
+    {"on_budget", pyft_tracker_on_budget, NULL, "What happens at the budget's end.", NULL},
+    {"trace", pyft_tracker_trace, NULL, "Which steps of a loop are counted as they run.", NULL},
+    {"verify_every", pyft_tracker_verify_every, NULL, "Steps between two audits at most.", NULL},
+    {"peak_flops", pyft_tracker_peak_flops, NULL,
+     "FLOP/s that were given, a float or a dict by dtype; None: rates look the device up.", NULL},
+    {"convention", pyft_tracker_convention, NULL, "That of the estimator; None: it has none.",
+     NULL},
+    {"project", pyft_tracker_run_option, NULL, "In the ledger of runs, or None.", "project"},
+    {"runs_csv", pyft_tracker_run_option, NULL, "Path of the ledger of runs, or None.", "path"},
     {"over_budget", pyft_tracker_over_budget, NULL,
      "Whether total_flops has come to max_flops; False without a budget.", NULL},
     {"rates", pyft_tracker_rates, NULL, "FLOP/s and MFU of the run so far, Rates.", "rates"},
@@ -326,6 +335,11 @@ static PyGetSetDef tracker_getset[] = {
 
 static PyMemberDef tracker_members[] = {
     {"_resumed_time_s", T_DOUBLE, offsetof(pyft_tracker, resumed_time_s), READONLY, NULL},
+    {"log_wall_time", T_BOOL, offsetof(pyft_tracker, log_wall_time), READONLY, "Takes times."},
+    {"keep_batch_logs", T_BOOL, offsetof(pyft_tracker, run.ledger.keep_steps), READONLY,
+     "Keeps a record per batch."},
+    {"keep_epoch_logs", T_BOOL, offsetof(pyft_tracker, run.ledger.keep_epochs), READONLY,
+     "Keeps a record per epoch."},
     {"_epoch_is_open", T_BOOL, offsetof(pyft_tracker, run.open), READONLY, NULL},
     {"_epochs_begun", T_UINT, offsetof(pyft_tracker, run.ledger.current.epoch), READONLY, NULL},
     {"_last_is_complete", T_BOOL, offsetof(pyft_tracker, run.ledger.current.complete), READONLY,

@@ -137,6 +137,34 @@ ft_ledger_end_epoch(ft_ledger *ledger, bool complete, double wall_time_s, const 
     *epoch = ledger->current;
 }
 
+void
+ft_ledger_find(const ft_ledger *ledger, ft_u128 amount, uint32_t *epoch, uint32_t *step)
+{
+    bool by_step = ledger->keep_steps;
+    size_t first = 0, end = by_step ? ledger->step_count : ledger->epoch_count, count = end;
+    while (first < end) { /* the first whose total is the amount or more */
+        size_t middle = first + (end - first) / 2;
+        ft_u128 total = by_step ? ledger->steps->rows[middle].flops_total_cum
+                                : ledger->epochs[middle].flops_total_cum;
+        if (ft_u128_compare(total, amount) < 0) {
+            first = middle + 1;
+        }
+        else {
+            end = middle;
+        }
+    }
+    bool in_current = !by_step && ledger->keep_epochs && first == count &&
+                      ft_u128_compare(ledger->total, amount) >= 0;
+    *epoch = *step = 0;
+    if (first < count) {
+        *epoch = by_step ? ledger->steps->rows[first].epoch : ledger->epochs[first].epoch;
+        *step = by_step ? ledger->steps->rows[first].step : 0;
+    }
+    else if (in_current) {
+        *epoch = ledger->current.epoch;
+    }
+}
+
 static bool
 steps_consistent(const ft_ledger *ledger)
 {

@@ -61,6 +61,10 @@ ft_status ft_ledger_sum_step(ft_epoch *epoch, ft_u128 *total, uint64_t batch_siz
 void ft_ledger_end_epoch(ft_ledger *ledger, bool complete, double wall_time_s, const double *loss,
                          ft_epoch *epoch);
 
+/* Where the total came to that amount: the epoch, and the step where steps are kept; 0 where the
+ * records don't say. */
+void ft_ledger_find(const ft_ledger *ledger, ft_u128 amount, uint32_t *epoch, uint32_t *step);
+
 void ft_step_block_retain(ft_step_block *block);
 void ft_step_block_release(ft_step_block *block);
 
