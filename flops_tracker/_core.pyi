@@ -1,7 +1,6 @@
 """Types of the C core."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import AbstractContextManager
 from os import PathLike
 from pathlib import Path
 from typing import (
@@ -23,6 +22,7 @@ from typing_extensions import disjoint_base
 
 from ._counts import FlopCount
 from ._rates import EpochRates, Rates
+from ._steps import _Span
 
 __version__: Final[str]
 STEP_CSV_HEADER: Final[str]
@@ -49,6 +49,13 @@ class _EpochOptions(TypedDict, total=False):
     wandb_log: _Level
     wandb_entity: str | None
     wandb_only_rank0: bool
+
+class _OwnEpochOptions(TypedDict, total=False):
+    print_level: _Level
+    export: _Level
+    export_prefix: str | PathLike[str] | None
+    overwrite: _Overwrite
+    export_only_rank0: bool
 
 def rules(pattern: str | None = None) -> list[Rule]: ...
 def formulas() -> list[Rule]: ...
@@ -356,12 +363,12 @@ class FlopsTracker:
     def on_epoch_start(self) -> None: ...
     def update_batch(self, batch_size: int) -> None: ...
     def on_epoch_end(self) -> None: ...
-    def epochs(self, epochs: int | Iterable[_T]) -> Iterator[_T]: ...
+    def epochs(
+        self, epochs: int | Iterable[_T], **options: Unpack[_OwnEpochOptions]
+    ) -> Iterator[_T]: ...
     def steps(self, loader: Iterable[_T]) -> Iterable[_T]: ...
-    def step(
-        self, batch: Any = None, *, batch_size: int | None = None
-    ) -> AbstractContextManager[None]: ...
-    def phase(self, name: str) -> AbstractContextManager[None]: ...
+    def step(self, batch: Any = None, *, batch_size: int | None = None) -> _Span: ...
+    def phase(self, name: str) -> _Span: ...
     @property
     def counts(self) -> FlopCount: ...
     @property

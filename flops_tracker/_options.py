@@ -42,6 +42,18 @@ def choice(name: str, value: Any, choices: Iterable[str]) -> str:
     raise ValueError(problem) if isinstance(value, str) else TypeError(problem)
 
 
+def phase_name(name: Any) -> str:
+    """Read what a phase is called: text on one line, without spaces around it."""
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"a phase is named by a word such as 'validate', not {name!r}")
+    if name != name.strip() or not name.isprintable():
+        raise ValueError(
+            f"a phase is named by a word such as 'validate', without control characters or spaces "
+            f"around it, not {name!r}"
+        )
+    return str(name)
+
+
 VERIFY_EVERY = 500  # steps from one audit to the next, in the long run
 
 

@@ -2,16 +2,19 @@
 
 import random
 import weakref
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ContextDecorator, suppress
 from functools import reduce
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import Any
 
 from . import _options
 from ._batches import batch_size
 from ._core import FlopCounter, StepLoops
 from ._counts import FlopCount, merged
+from ._loop_output import Output
 from ._op_estimator import TorchOpEstimator
+from ._tell import tell_of_no_step
 from ._untouched import root_of
 
 
@@ -32,13 +35,16 @@ class Loops(StepLoops):
         super().__init__(tracker, counter, model, dim, trace, verify_every, seed)
         self._tracker = weakref.ref(tracker)
         self._before: dict[str, FlopCount] = {}  # of the run that this one resumes, by phase
+        self._output: Output | None = None  # of the epoch that is open
+        self._phases_begun = 0
+        self._told_of_no_step = False
 
-    def epochs(self, epochs: int | Iterable[Any]) -> Iterator[Any]:
+    def epochs(self, epochs: int | Iterable[Any], **options: Any) -> Iterator[Any]:
         """Open an epoch for each item, as the loop comes to it."""
         items = range(_options.whole("epochs", epochs, 0)) if isinstance(epochs, int) else epochs
         if not isinstance(items, Iterable):
             raise TypeError(f"epochs must be an int or iterable, not {epochs!r}")
-        return self._epochs(items)
+        return self._epochs(items, Output(options, self._record()))
 
     def _record(self) -> Any:
         tracker = self._tracker()
@@ -46,19 +52,39 @@ class Loops(StepLoops):
             raise RuntimeError("the FlopsTracker of this loop is gone: keep it in a variable")
         return tracker
 
-    def _epochs(self, items: Iterable[Any]) -> Iterator[Any]:
-        if self._record()._mind_budget(2):
-            return
+    def _epochs(self, items: Iterable[Any], output: Output) -> Iterator[Any]:
+        if not self._record()._mind_budget(2):
+            try:
+                output.open(self._record())
+                yield from self._each_epoch(items, output)
+            finally:
+                output.close()
+        output.end(self._record())
+
+    def _each_epoch(self, items: Iterable[Any], output: Output) -> Iterator[Any]:
         for item in items:
             self._record().on_epoch_start()
+            output.begin_epoch(self._record())
             whole = self._cut = False
+            phases = self._phases_begun
             try:
+                self._output = output
                 yield item
                 whole = not self._cut
             finally:
+                self._output = None
                 self._end_epoch(whole)
+                output.end_epoch(self._record())
             if self._record()._mind_budget(1):
                 return
+            if self._phases_begun == phases and not self._told_of_no_step:
+                self._told_of_no_step = self._mind_steps(self._record())
+
+    def _mind_steps(self, tracker: Any) -> bool:
+        """Whether an epoch had no step, which is said: most likely the loader is not wrapped."""
+        if tracker._batches == 0:
+            tell_of_no_step(tracker._epochs_begun, self._run_through == tracker._epochs_begun)
+        return bool(tracker._batches == 0)
 
     def steps(self, loader: Iterable[Any]) -> "_Steps":
         """Give the loader's batches; the body of the loop is a step."""
@@ -66,32 +92,21 @@ class Loops(StepLoops):
             raise TypeError(f"loader must be iterable, not {type(loader).__name__}")
         return _Steps(self, loader)
 
-    @contextmanager
-    def step(self, batch: Any = None, *, batch_size: int | None = None) -> Iterator[None]:
+    def step(self, batch: Any = None, *, batch_size: int | None = None) -> "_Span":
         """Count what runs inside as one step."""
         if batch_size is not None:
             batch_size = _options.whole("batch_size", batch_size, 0)
-        with self._open(self._begin_step(batch, batch_size)):
-            yield
-        self._record()._mind_budget(0)  # there is no loop to end
+        return _Span(self, lambda: self._begin_step(batch, batch_size), ends_a_step=True)
 
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Count what runs inside apart, under that name."""
-        if not isinstance(name, str) or not name:
-            raise TypeError(f"a phase is named by a word such as 'validate', not {name!r}")
-        with self._open(self._begin_phase(name)):
-            yield
+    def phase(self, name: str) -> "_Span":
+        """Count what runs inside apart, under that name; as often as it is entered."""
+        name = _options.phase_name(name)
 
-    @contextmanager
-    def _open(self, number: int) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            with suppress(Warning):  # where warnings are errors, the body's own comes first
-                self._end(number, False)
-            raise
-        self._end(number, True)
+        def begin() -> int:
+            self._phases_begun += 1
+            return self._begin_phase(name)
+
+        return _Span(self, begin, ends_a_step=False)
 
     @property
     def counts(self) -> FlopCount:
@@ -140,6 +155,43 @@ class Loops(StepLoops):
         self._before = before
 
 
+class _Span(ContextDecorator):
+    """A step or a phase, for ``with``: anew each time it is entered, also inside of itself."""
+
+    def __init__(self, loops: Loops, begin: Callable[[], int], *, ends_a_step: bool) -> None:
+        self._loops = loops
+        self._begin = begin
+        self._ends_a_step = ends_a_step
+        self._open: list[int] = []  # numbers, the innermost last
+
+    def __call__(self, function: Any) -> Any:
+        later = (isgeneratorfunction, iscoroutinefunction, isasyncgenfunction)
+        if any(is_one(function) for is_one in later):
+            raise TypeError(
+                f"{function.__qualname__} does its work after the call has returned: write "
+                "`with` around the work instead"
+            )
+        return super().__call__(function)
+
+    def __enter__(self) -> None:
+        self._open.append(self._begin())
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        number = self._open.pop()
+        if kind is not None:
+            with suppress(Warning):  # where warnings are errors, the body's own comes first
+                self._loops._end(number, False)
+            return
+        self._loops._end(number, True)
+        if self._ends_a_step:
+            self._loops._record()._mind_budget(0)  # there is no loop to end
+
+    def __del__(self) -> None:
+        for number in reversed(getattr(self, "_open", [])):  # entered, and never left
+            with suppress(RuntimeError, Warning):  # there may be no tracker any more
+                self._loops._end(number, False)
+
+
 class _Steps:
     """What steps() gives: each loop over it has an iterator of its own."""
 
@@ -151,7 +203,10 @@ class _Steps:
         return len(self._loader)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[Any]:
-        return self._loops._iterate(self._loader)
+        steps, output = self._loops._iterate(self._loader), self._loops._output
+        if output is None or not output.by_step:
+            return steps
+        return output.follow(steps, self._loops._record())
 
 
 def size_of(data: Any, batch_dim: Any) -> int:

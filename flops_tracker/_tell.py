@@ -28,6 +28,20 @@ def tell_of_unknown_batch(batch: Any) -> None:
     )
 
 
+def tell_of_no_step(epoch: int, was_empty: bool) -> None:
+    """Say once that an epoch ended without a step."""
+    if was_empty:
+        _warn(
+            f"the loader gave no batch in epoch {epoch}, so no step was counted (a generator can "
+            "be read only once: give ft.steps a DataLoader or a list)"
+        )
+    else:
+        _warn(
+            f"no step was counted in epoch {epoch}: wrap the loader in ft.steps(loader), as in "
+            "`for batch in ft.steps(loader)`, or each step in `with ft.step(batch)`"
+        )
+
+
 def tell_of_difference(
     phase: str, flops: int, before: int, differs: bool, varies: bool, operation: str | None
 ) -> None:

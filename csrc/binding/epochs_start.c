@@ -139,10 +139,7 @@ take_place(epoch_iterator *self)
     PyObject *rank = pyft_call_helper("flops_tracker._ranks", "rank", "()");
     int later = rank == NULL ? -1 : PyObject_IsTrue(rank);
     Py_XDECREF(rank);
-    self->rank = later < 0 ? NULL : pyft_rank_label();
-    if (self->rank != NULL && PyUnicode_GET_LENGTH(self->rank) > 0) {
-        Py_SETREF(self->rank, PyUnicode_FromFormat("%U%s", self->rank, PYFT_DOT));
-    }
+    self->rank = later < 0 ? NULL : pyft_rank_prefix();
     return self->rank == NULL ? -1 : later;
 }
 

@@ -177,6 +177,15 @@ PyObject *pyft_join_limbs(PyObject *module, PyObject *args);
 PyObject *pyft_tracker_over_ranks(PyObject *tracker, void *name);
 /* "rank 1 of 4"; empty where there is one process. A new reference. */
 PyObject *pyft_rank_label(void);
+/* The same with what separates it from the rest of a line. */
+PyObject *pyft_rank_prefix(void);
+
+/* lines.c: what is printed of a batch and of an epoch; rank is what the line begins with. */
+PyObject *pyft_step_line(PyObject *rank, const ft_step *step, ft_u128 flops_epoch);
+PyObject *pyft_epoch_line(PyObject *rank, const ft_epoch *epoch, bool timed);
+PyObject *pyft_tracker_step_lines(PyObject *tracker, PyObject *args);
+PyObject *pyft_tracker_epoch_line(PyObject *tracker, PyObject *unused);
+PyObject *pyft_tracker_write_epoch(PyObject *tracker, PyObject *file);
 
 /* budget.c */
 

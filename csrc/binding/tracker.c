@@ -246,8 +246,10 @@ static PyMethodDef tracker_methods[] = {
     {"on_epoch_end", pyft_tracker_on_epoch_end, METH_NOARGS,
      "on_epoch_end($self, /)\n--\n\nCloses the epoch."},
     {"epochs", PYFT_METHOD(pyft_tracker_epochs), METH_VARARGS | METH_KEYWORDS,
-     "epochs($self, epochs)\n--\n\n"
-     "for epoch in ft.epochs(10): an epoch of a loop that you write yourself; an int or iterable."},
+     "epochs($self, epochs, *, print_level='none', export='none', export_prefix=None,\n"
+     "       overwrite='rename', export_only_rank0=True)\n--\n\n"
+     "for epoch in ft.epochs(10): an epoch of a loop that you write yourself; an int or iterable.\n"
+     "Options as for ft(epochs), of the steps of training inside."},
     {"steps", PYFT_METHOD(pyft_tracker_steps), METH_VARARGS | METH_KEYWORDS,
      "steps($self, loader)\n--\n\n"
      "for batch in ft.steps(loader): a step of your own loop, whatever its body does. The first\n"
@@ -282,6 +284,9 @@ static PyMethodDef tracker_methods[] = {
     {"_read_records", pyft_tracker_read_records, METH_VARARGS, NULL},
     {"_take_records", pyft_tracker_take_records, METH_VARARGS, NULL},
     {"_write_rows", pyft_tracker_write_rows, METH_VARARGS, NULL},
+    {"_write_epoch", pyft_tracker_write_epoch, METH_O, NULL},
+    {"_step_lines", pyft_tracker_step_lines, METH_VARARGS, NULL},
+    {"_epoch_line", pyft_tracker_epoch_line, METH_NOARGS, NULL},
     {"_own_loops", pyft_tracker_loops, METH_NOARGS, NULL},
     {"_step_block", pyft_tracker_step_block, METH_NOARGS, "Internal: the records, for _numpy."},
     {"__enter__", pyft_tracker_enter, METH_NOARGS, NULL},
@@ -342,6 +347,8 @@ static PyMemberDef tracker_members[] = {
      "Keeps a record per epoch."},
     {"_epoch_is_open", T_BOOL, offsetof(pyft_tracker, run.open), READONLY, NULL},
     {"_epochs_begun", T_UINT, offsetof(pyft_tracker, run.ledger.current.epoch), READONLY, NULL},
+    {"_batches", T_ULONGLONG, offsetof(pyft_tracker, run.ledger.current.batches), READONLY, NULL},
+    {"_written", T_OBJECT, offsetof(pyft_tracker, written), READONLY, NULL},
     {"_last_is_complete", T_BOOL, offsetof(pyft_tracker, run.ledger.current.complete), READONLY,
      NULL},
     {"_keeps_steps", T_BOOL, offsetof(pyft_tracker, run.ledger.keep_steps), READONLY, NULL},

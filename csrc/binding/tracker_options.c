@@ -38,8 +38,8 @@ pyft_check_option_names(PyObject *kwargs, char *const *names, const char *functi
         if (PyUnicode_Check(name) && !is_listed(name, names)) {
             PyObject *list = list_of(names), *done = NULL;
             if (list != NULL) {
-                done = pyft_call_helper("flops_tracker._options", "refuse_unknown", "(sON)", function,
-                                        name, list);
+                done = pyft_call_helper("flops_tracker._options", "refuse_unknown", "(sON)",
+                                        function, name, list);
             }
             Py_XDECREF(done);
             return -1;

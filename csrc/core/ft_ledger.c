@@ -165,6 +165,33 @@ ft_ledger_find(const ft_ledger *ledger, ft_u128 amount, uint32_t *epoch, uint32_
     }
 }
 
+size_t
+ft_ledger_step_from(const ft_ledger *ledger, uint32_t epoch, uint32_t step)
+{
+    size_t first = 0, end = ledger->step_count;
+    while (first < end) {
+        size_t middle = first + (end - first) / 2;
+        const ft_step *row = &ledger->steps->rows[middle];
+        if (row->epoch < epoch || (row->epoch == epoch && row->step < step)) {
+            first = middle + 1;
+        }
+        else {
+            end = middle;
+        }
+    }
+    return first;
+}
+
+ft_u128
+ft_ledger_epoch_cum(const ft_ledger *ledger, size_t index)
+{
+    const ft_step *row = &ledger->steps->rows[index];
+    size_t before = index + 1 - row->step; /* steps of the epochs before */
+    return before == 0 ? row->flops_total_cum
+                       : ft_u128_subtract(row->flops_total_cum,
+                                          ledger->steps->rows[before - 1].flops_total_cum);
+}
+
 static bool
 steps_consistent(const ft_ledger *ledger)
 {
