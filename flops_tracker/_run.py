@@ -54,6 +54,7 @@ class Run:
         self.run_id = os.urandom(8).hex()
         self.resumed_from = resumed_from
         self._begun = self._ended = False
+        self.loop_is_over = False  # whole: what a checkpoint of after it says
         self._stamp()
 
     def _stamp(self) -> None:
@@ -73,6 +74,7 @@ class Run:
         if not self._begun:
             self._stamp()
             self._begun = True
+        self.loop_is_over = False
 
     def enter(self, _: Any) -> None:
         """Say that a block begins, which is the run."""
@@ -85,6 +87,8 @@ class Run:
 
     def loop_ended(self, tracker: Any, failed: bool) -> None:
         """Say that a loop has ended that trains by itself."""
+        if not failed:
+            self.loop_over(tracker)
         if self.path is None or self._blocks > 0:
             return
         try:
@@ -96,6 +100,10 @@ class Run:
                 RuntimeWarning,
                 stacklevel=2,
             )
+
+    def loop_over(self, tracker: Any) -> None:
+        """Say that a loop has come to its end."""
+        self.loop_is_over = bool(tracker._last_is_complete and not tracker._epoch_is_open)
 
     def close(self, tracker: Any) -> None:
         """End the run; OSError where its row can't be written."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from . import _options
 from ._batches import batch_size
-from ._core import FlopCounter, StepLoops
+from ._core import FlopCounter, StepLoops, _add_counts
 from ._counts import FlopCount, merged
 from ._loop_output import Output
 from ._op_estimator import TorchOpEstimator
@@ -35,6 +35,8 @@ class Loops(StepLoops):
         super().__init__(tracker, counter, model, dim, trace, verify_every, seed)
         self._tracker = weakref.ref(tracker)
         self._before: dict[str, FlopCount] = {}  # of the run that this one resumes, by phase
+        self._steps_before = (0, 0, 0)  # of that run: counted, like one of them, not known
+        self._knows_steps = True
         self._output: Output | None = None  # of the epoch that is open
         self._phases_begun = 0
         self._told_of_no_step = False
@@ -59,6 +61,7 @@ class Loops(StepLoops):
                 yield from self._each_epoch(items, output)
             finally:
                 output.close()
+        self._record()._run.loop_over(self._record())
         output.end(self._record())
 
     def _each_epoch(self, items: Iterable[Any], output: Output) -> Iterator[Any]:
@@ -127,14 +130,34 @@ class Loops(StepLoops):
         return {**both, **{n: c for n, c in counts.items() if n not in both}}
 
     @property
+    def traced_steps(self) -> int:
+        """Steps that were counted, of the run before too."""
+        return _add_counts([self._steps_before[0], super().traced_steps])
+
+    @property
+    def replayed_steps(self) -> int:
+        """Steps that cost what one like them had cost."""
+        return _add_counts([self._steps_before[1], super().replayed_steps])
+
+    @property
+    def unattributed_steps(self) -> int:
+        """Steps of which nothing is known."""
+        return _add_counts([self._steps_before[2], super().unattributed_steps])
+
+    @property
     def trust_line(self) -> str:
         """Convention, share counted, and how many steps stand for others."""
-        steps = self.traced_steps + self.replayed_steps + self.unattributed_steps
-        line = f"{self.counts._what_counted} · {self.traced_steps:,} of {steps:,} steps counted"
+        steps = _add_counts(list(self.counted_steps.values()))
+        line = str(self.counts._what_counted)
+        if steps:
+            line += f" · {self.traced_steps:,} of {steps:,} steps counted"
         if self.replayed_steps:
             line += f", {self.replayed_steps:,} like one of them"
         if self.unattributed_steps:
             line += f", {self.unattributed_steps:,} not known and in no total"
+        if not self._knows_steps:  # a state without them
+            line += " · steps before the state was loaded not among them" if steps else ""
+            line += "" if steps else " · counts of the state that was loaded"
         return line
 
     # ---- state_dict ----
@@ -150,9 +173,20 @@ class Loops(StepLoops):
         """Whether there was a step or a phase."""
         return bool(self._is_used or self._before)
 
-    def load(self, before: dict[str, FlopCount]) -> None:
-        """Go on from the counts of another run."""
+    @property
+    def counted_steps(self) -> dict[str, int]:
+        """How many steps were counted, cost what one like them had cost, or are not known."""
+        return {
+            "traced": self.traced_steps,
+            "replayed": self.replayed_steps,
+            "unattributed": self.unattributed_steps,
+        }
+
+    def load(self, before: dict[str, FlopCount], steps: tuple[int, int, int] | None) -> None:
+        """Go on from the counts of another run; of its steps, where the state says them."""
         self._before = before
+        self._steps_before = steps or (0, 0, 0)
+        self._knows_steps = steps is not None
 
 
 class _Span(ContextDecorator):

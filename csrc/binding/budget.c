@@ -51,6 +51,20 @@ pyft_to_amount(PyObject *object, const char *what, bool per_second, ft_u128 *amo
                                  : float_to_amount(object, what, amount);
 }
 
+PyObject *
+pyft_amount(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *value;
+    const char *name;
+    ft_u128 amount;
+    if (!PyArg_ParseTuple(args, "Os:_to_amount", &value, &name) ||
+        pyft_to_amount(value, name, false, &amount) < 0) {
+        return NULL;
+    }
+    return pyft_from_u128(amount);
+}
+
 int
 pyft_to_budget(PyObject *object, ft_u128 *budget)
 {

@@ -191,6 +191,8 @@ PyObject *pyft_tracker_write_epoch(PyObject *tracker, PyObject *file);
 
 /* A number, or a text with a unit; a part of a FLOP is rounded up. */
 int pyft_to_amount(PyObject *object, const char *what, bool per_second, ft_u128 *amount);
+/* _to_amount(value, name): the same as an int, for the option of that name. */
+PyObject *pyft_amount(PyObject *module, PyObject *args);
 /* max_flops; NULL and None are no budget, 0. */
 int pyft_to_budget(PyObject *object, ft_u128 *budget);
 int pyft_check_on_budget(PyObject *on_budget);

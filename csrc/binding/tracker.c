@@ -279,7 +279,8 @@ static PyMethodDef tracker_methods[] = {
      "TypeError, and nothing changed, where the data is damaged or does not fit this tracker."},
     {"close", pyft_tracker_close, METH_NOARGS,
      "close($self, /)\n--\n\n"
-     "Ends the run: what is open is broken off, and the ledger of runs gets its row."},
+     "Ends the run: an epoch that is open is broken off, and the ledger of runs gets its row.\n"
+     "RuntimeError inside of a step or phase."},
     {"_records", pyft_tracker_records, METH_VARARGS, NULL},
     {"_read_records", pyft_tracker_read_records, METH_VARARGS, NULL},
     {"_take_records", pyft_tracker_take_records, METH_VARARGS, NULL},
