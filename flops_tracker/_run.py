@@ -46,6 +46,7 @@ class Run:
             _with_ledger[id(tracker)] = tracker
         self.saved: Position | None = None  # what was loaded
         self._blocks = 0
+        self._told_of_ranks = False
         self._start(resumed_from="")
         self._base = {"total": 0}  # what the tracker had counted when the run began
         self._base_epochs = 0
@@ -75,6 +76,20 @@ class Run:
             self._stamp()
             self._begun = True
         self.loop_is_over = False
+        if not self._told_of_ranks and tracker.max_flops is not None:
+            self._told_of_ranks = self._mind_ranks(tracker)
+
+    def _mind_ranks(self, tracker: Any) -> bool:
+        from ._ranks import rank, size_of_group
+
+        size = size_of_group()
+        if size < 2 or tracker.on_budget != "stop":
+            return False
+        if rank() == 0:
+            from ._tell import tell_of_budgets_of_ranks
+
+            tell_of_budgets_of_ranks(size)
+        return True
 
     def enter(self, _: Any) -> None:
         """Say that a block begins, which is the run."""
