@@ -191,6 +191,15 @@ class Run:
             "complete": 0,
         }
 
+    def checkpoint_row(self, tracker: Any, sums: dict[str, int], epochs: int) -> dict[str, Any]:
+        """Give the row for a state: what resumes it enters it, and comes after its run."""
+        row = self.row(tracker, sums, epochs)
+        row["complete"] = int(self.loop_is_over)
+        idle = row["flops_total"] == 0 and row["epochs"] == 0 and not self._ended
+        if idle and self.resumed_from:  # it will have no row: the run before it has
+            row |= {"run_id": self.resumed_from, "resumed_from": ""}
+        return row
+
     def resume(self, sums: dict[str, int], epochs: int, resumed_from: str, at: Position) -> None:
         """Go on from another run's checkpoint; nothing has been counted so far."""
         self._base, self._base_epochs = sums, epochs

@@ -34,7 +34,6 @@ def state_dict(tracker: Any) -> dict[str, Any]:
     over, open_steps, phases = (False, [], {}) if loops is None else loops.state()
     total, epoch, step, epochs, steps = tracker._records(over, open_steps)
     name, convention = counted_by(tracker.estimator)
-    row = tracker._run.row(tracker, sums_of(total, phases), epoch)
     state = {
         "format": _FORMAT,
         "version": _VERSION,
@@ -51,7 +50,7 @@ def state_dict(tracker: Any) -> dict[str, Any]:
         "phases": {phase: _plain(counts) for phase, counts in phases.items()},
         "counted_steps": None if loops is None else loops.counted_steps,
         "model": describe_model(tracker.estimator),
-        "run": {**row, "complete": int(tracker._run.loop_is_over)},
+        "run": tracker._run.checkpoint_row(tracker, sums_of(total, phases), epoch),
     }
     return {**state, "checksum": checksum(state)}
 

@@ -552,6 +552,25 @@ def test_a_run_that_had_ended_is_entered_as_complete_by_the_one_that_resumes_it(
         assert counts(tmp_path / name, "epochs") == [2]
 
 
+def test_a_run_that_did_nothing_is_no_link_of_the_chain(tmp_path):
+    """It has no row: what resumes it comes after the one that it had resumed."""
+    path = tmp_path / "runs.csv"
+    first = tracker(path)
+    epoch(first, 3)
+    first.close()
+    idle = tracker(path)
+    idle.load_state_dict(first.state_dict())
+    state = idle.state_dict()
+    idle.close()
+    last = tracker(path)
+    last.load_state_dict(state)
+    epoch(last, 4)
+    last.close()
+    rows = read_csv(path)
+    assert counts(path) == [30, 40]
+    assert rows[1]["resumed_from"] == rows[0]["run_id"]
+
+
 def test_a_loop_that_trains_by_itself_says_so_too(tmp_path):
     ft = toy().tracker
     states = []
