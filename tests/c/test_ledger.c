@@ -321,5 +321,5 @@ test_where_an_amount_was_reached(void)
     }
 }
 
-TEST_MAIN(test_totals, test_where_an_amount_was_reached, test_clear_starts_again, test_overflow, test_no_memory, test_retained_block,
-          test_growth_without_readers, test_random_runs)
+TEST_MAIN(test_totals, test_where_an_amount_was_reached, test_clear_starts_again, test_overflow,
+          test_no_memory, test_retained_block, test_growth_without_readers, test_random_runs)
