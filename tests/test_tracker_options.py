@@ -20,7 +20,7 @@ class Flat(FlopsEstimator):
     "given, meant",
     [
         ("max_flop", "max_flops"),
-        ("convension", "convention"),
+        ("conventoin", "convention"),
         ("peakflops", "peak_flops"),
         ("keep_batch_log", "keep_batch_logs"),
         ("on_bugdet", "on_budget"),
