@@ -223,11 +223,6 @@ def raise_versions(tensors: Any) -> None:
     torch.autograd.graph.increment_version(on_cpu)
 
 
-def compiled_calls() -> int:
-    """How often compiled code was called while something was counted, and ran uncompiled."""
-    return Eager.calls
-
-
 def lower(counter: Any) -> None:
     """Put a counter's mode below all others of this thread, which may leave before it."""
     stack = _stack()

@@ -1,6 +1,7 @@
-"""Keeps torch.compile from compiling for a while, also where it is imported only meanwhile."""
+"""Keeps torch.compile from compiling while operations are counted, and sees when it compiles."""
 
 import sys
+import weakref
 from typing import Any
 
 from ._imports import AfterImport
@@ -55,3 +56,41 @@ class Eager:
             if self._read_stance is not None:
                 frames._callback_from_stance = self._read_stance
             self._decorators = None
+
+
+class _Compiling:
+    """Compiling makes autograd nodes, by which loops would take a step for another kind."""
+
+    def __init__(self) -> None:
+        self._loops: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._sequence: Any = None
+        self._before = 0
+
+    def watch(self, loops: Any) -> None:
+        """Tell these loops from now on how many nodes that were."""
+        self._loops.add(loops)
+        module = sys.modules.get("torch._dynamo.callback")
+        handler = getattr(module, "callback_handler", None)  # torch._dynamo.reset() clears it
+        if handler is not None and self._begin not in handler.start_callbacks:
+            from torch._C._autograd import _get_sequence_nr
+
+            self._sequence = _get_sequence_nr
+            handler.register_start_callback(self._begin)
+            handler.register_end_callback(self._end)
+
+    def _begin(self, _: Any) -> None:
+        self._before = self._sequence()
+
+    def _end(self, _: Any) -> None:
+        nodes = max(0, self._sequence() - self._before)
+        for loops in list(self._loops):
+            loops._exclude(nodes)
+
+
+_compiling = _Compiling()
+
+
+def compiled_calls(loops: Any) -> int:
+    """How often compiled code was called while something was counted, and ran uncompiled."""
+    _compiling.watch(loops)
+    return Eager.calls

@@ -154,23 +154,14 @@ def synchronise(estimator: Any) -> None:
 # ---- work ----
 
 
-def carry_over(before: Any, training: Any) -> None:
-    """Give a training the work of the one that was bound before it: the run goes on."""
-    if getattr(before, "work", None) is not None and getattr(training, "work", None) is not None:
-        training.work.add(before.work)
-
-
 def _work_of(tracker: Any) -> Any:
     """The work of training so far, a WorkSum; None where operations are not counted."""
-    training, loops = tracker._training, tracker._loops
-    bound = getattr(training, "work", None)
+    loops = tracker._loops
     counts = None if loops is None else loops.own_counts(_TRAIN)  # not those before a resumption
-    if bound is None and counts is None:
+    if counts is None:
         return None
     work = _core.WorkSum()
-    for part in (bound, counts):
-        if part is not None:
-            work.add(part)
+    work.add(counts)
     return work
 
 

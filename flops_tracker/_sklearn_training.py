@@ -27,8 +27,8 @@ class SklearnTraining:
             return {}
         return {"classes": _labels(self.y)}
 
-    def start_epoch(self) -> None:
-        """Nothing to do: scikit-learn has no modes."""
+    def start_epoch(self, _: Any) -> None:
+        """Nothing to do: scikit-learn has no modes, and the estimator knows what a batch costs."""
 
     def batches(self) -> Iterator[slice]:
         """Consecutive rows, the last batch with what is left."""

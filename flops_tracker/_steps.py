@@ -34,6 +34,7 @@ class Loops(StepLoops):
         dim, seed = estimator.batch_dim, random.getrandbits(60)
         super().__init__(tracker, counter, model, dim, trace, verify_every, seed)
         self._tracker = weakref.ref(tracker)
+        self._estimator = estimator
         self._before: dict[str, FlopCount] = {}  # of the run that this one resumes, by phase
         self._steps_before = (0, 0, 0)  # of that run: counted, like one of them, not known
         self._knows_steps = True
@@ -110,6 +111,25 @@ class Loops(StepLoops):
             return self._begin_phase(name)
 
         return _Span(self, begin, ends_a_step=False)
+
+    def _break_off(self, number: int) -> None:
+        with suppress(Warning):  # where warnings are errors, the body's own comes first
+            self._end(number, False)
+
+    def train_step(self, batch: Any, train: Callable[[Any], int]) -> int:
+        """Train a batch as one step; train returns its size."""
+        number = self._begin_step(batch, None)
+        try:
+            size = train(batch)
+            self._set_batch_size(number, size)
+        except BaseException:
+            self._break_off(number)
+            raise
+        self._end(number, True)
+        counts = self._take_last(FlopCount)
+        if counts is not None:
+            self._estimator.trained(counts)
+        return size
 
     @property
     def counts(self) -> FlopCount:
@@ -213,8 +233,7 @@ class _Span(ContextDecorator):
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         number = self._open.pop()
         if kind is not None:
-            with suppress(Warning):  # where warnings are errors, the body's own comes first
-                self._loops._end(number, False)
+            self._loops._break_off(number)
             return
         self._loops._end(number, True)
         if self._ends_a_step:

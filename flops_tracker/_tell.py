@@ -86,12 +86,3 @@ def tell_of_lost_steps(steps: int) -> None:
         f"{steps} of the steps of this epoch did work that was never counted: they are in "
         "unattributed_steps and in no total; trace='always' counts every step"
     )
-
-
-def tell_of_another_way(flops: int) -> None:
-    """Say that a step that was not counted was like none before, where records can't wait."""
-    _warn(
-        f"a step went another way than the one like it that was counted, at {flops:,} FLOPs, which "
-        "is taken for its cost too: what it does depends on more than can be seen before it runs, "
-        "so all steps are counted from now on"
-    )

@@ -14,11 +14,11 @@ from ._batches import (
     loader_batch_sizes,
     parts_of,
 )
-from ._core import SklearnSGDEstimator, TorchLayerwiseEstimator, UncountedWarning, WorkSum
+from ._core import SklearnSGDEstimator, TorchLayerwiseEstimator, UncountedWarning
 from ._count import check_loss
 from ._example import is_one_object, parse, sample_shape, to_device
 from ._frameworks import need
-from ._op_estimator import TorchOpEstimator, step_key
+from ._op_estimator import TorchOpEstimator
 from ._untouched import unwrap
 
 _ASK_FOR_LOSS = (
@@ -27,7 +27,6 @@ _ASK_FOR_LOSS = (
 )
 
 LOSSES_KEPT = 512
-KINDS_KEPT = 64  # of steps, until their work is added up
 
 
 def _call_model(model: Any, data: Any) -> Any:
@@ -100,8 +99,7 @@ class TorchTraining:
         self.operations = operations
         self._warned_of_target = False
         self.counted_shape = counted_shape  # of a sample, in the estimator's example; or unknown
-        self._work = WorkSum()
-        self._steps_of: dict[WorkSum, int] = {}  # what is not in it yet
+        self._loops: Any = None  # that record the steps; None where the estimator knows their cost
         self._forget_losses()
 
     def _forget_losses(self) -> None:
@@ -110,10 +108,12 @@ class TorchTraining:
         self._loss_sum = 0.0
         self._samples = 0
 
-    def start_epoch(self) -> None:
-        """Put the model into train mode and forget the last epoch's loss."""
+    def start_epoch(self, tracker: Any) -> Any:
+        """Put the model into train mode and forget the last epoch's loss; returns what counts."""
         self.model.train()
         self._forget_losses()
+        self._loops = None if self.operations is None else tracker._own_loops()
+        return self._loops
 
     def batches(self) -> Iterable[Any]:
         """Give the loader itself: it is iterated once an epoch and never peeked at."""
@@ -122,33 +122,9 @@ class TorchTraining:
     def train(self, batch: Any) -> int:
         """Train one batch; returns the number of its samples."""
         batch = to_device(batch, self.device)
-        if self.operations is None:
+        if self._loops is None:
             return self._train(batch)
-        key = None  # a step of the user's own may do anything
-        if self.step_fn is None:
-            key = step_key(self.model, self.optimizer, batch, self.device.type)
-        size = self.operations.follow(key, lambda: self._train(batch))
-        self._note_work(self.operations.work_of_step)
-        return size
-
-    def _note_work(self, work: Any) -> None:
-        """Steps of one kind share a WorkSum; how often it came is added up later."""
-        self._steps_of[work] = self._steps_of.get(work, 0) + 1
-        if len(self._steps_of) > KINDS_KEPT:
-            self._settle_work()
-
-    def _settle_work(self) -> None:
-        for work, times in self._steps_of.items():
-            self._work.add(work, times)
-        self._steps_of.clear()
-
-    @property
-    def work(self) -> WorkSum | None:
-        """The work of all steps so far; None where operations are not counted."""
-        if self.operations is None:
-            return None
-        self._settle_work()
-        return self._work
+        return int(self._loops.train_step(batch, self._train))
 
     def _train(self, batch: Any) -> int:
         self.optimizer.zero_grad(**self.zero_grad_kwargs)

@@ -111,6 +111,8 @@ def test_a_script_in_another_encoding(tmp_path):
 
 def test_ctrl_c_is_reported(tmp_path):
     write(tmp_path, "wait.py", f"import torch, time\n{MM}\nprint(flush=True)\ntime.sleep(600)")
+    # Where the tests run in the background of a shell, it is ignored, which is inherited.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-m", "flops_tracker", "run", "wait.py"],
         cwd=tmp_path,
@@ -119,6 +121,7 @@ def test_ctrl_c_is_reported(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
+    signal.signal(signal.SIGINT, handler)
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
     output, error = process.communicate()

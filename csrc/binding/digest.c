@@ -24,6 +24,7 @@ getter_of(PyObject *type, const char *name)
 #define NAMES(X)                                   \
     X(training, "training")                        \
     X(parameters, "_parameters")                   \
+    X(buffers, "_buffers")                         \
     X(modules, "_modules")                         \
     X(hooks, "_forward_hooks")                     \
     X(pre_hooks, "_forward_pre_hooks")             \
@@ -45,7 +46,8 @@ getter_of(PyObject *type, const char *name)
     X(shape, "shape")                 \
     X(dtype, "dtype")                 \
     X(device, "device")               \
-    X(layout, "layout")
+    X(layout, "layout")               \
+    X(hooked, "_backward_hooks")
 
 int
 pyft_known_load(pyft_known *known, const pyft_torch *torch)
@@ -150,6 +152,19 @@ add_sizes(pyft_digest *digest, PyObject *sizes)
         pyft_digest_add(digest, (uint64_t)PyLong_AsLongLong(size));
     }
     return 0;
+}
+
+void
+pyft_digest_shape(pyft_digest *digest, const pyft_known *known, PyObject *tensor)
+{
+    if (PyObject_TypeCheck(tensor, (PyTypeObject *)known->tensor_type)) {
+        PyObject *shape = known->shape->get(tensor, known->shape->closure);
+        add_sizes(digest, shape);
+        Py_XDECREF(shape);
+        PyErr_Clear(); /* a lazy layer's */
+        add_constant(digest, known->dtype, tensor);
+        PyErr_Clear();
+    }
 }
 
 /* Strides decide whether operations copy first. */

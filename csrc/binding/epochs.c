@@ -2,21 +2,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "epochs.h"
 
-/* ---- saying things ---- */
-
-/* Steals text, which may be NULL with an exception set. */
-static int
-say(epoch_iterator *self, PyObject *text)
-{
-    PyObject *done = NULL;
-    if (text != NULL) {
-        done = self->progress != NULL ? PyObject_CallMethod(self->progress, "write", "O", text)
-                                      : pyft_call_helper("builtins", "print", "(O)", text);
-    }
-    Py_XDECREF(text);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
-}
+#include "loops.h"
 
 /* ---- ending ---- */
 
@@ -31,29 +17,16 @@ close_file(PyObject **file)
     Py_CLEAR(*file);
 }
 
-/* Writes and prints an epoch that has ended. */
-static int
-report_epoch(epoch_iterator *self, const ft_epoch *epoch)
-{
-    if (self->epoch_file != NULL) {
-        ft_status status = ft_csv_epoch(pyft_file_sink(self->epoch_file), epoch);
-        if (status != FT_OK) {
-            pyft_raise(status, "ending the epoch");
-            return -1;
-        }
-    }
-    return self->print_at & AT_EPOCH
-               ? say(self, pyft_epoch_line(self->rank, epoch, self->tracker->log_wall_time))
-               : 0;
-}
-
 static int
 break_epoch_off(epoch_iterator *self)
 {
     ft_epoch epoch;
     pyft_tracker *tracker = self->tracker;
+    if (pyft_tracker_record_all(tracker) < 0) {
+        return -1;
+    }
     ft_epochs_end(&tracker->run, false, NULL, pyft_tracker_now(tracker), &epoch);
-    return report_epoch(self, &epoch);
+    return pyft_epochs_report(self, &epoch);
 }
 
 int
@@ -74,10 +47,10 @@ pyft_epochs_close(PyObject *object)
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     self->tracker->training_now = false;
+    int result = self->tracker->run.open ? break_epoch_off(self) : 0;
     if (self->tracker->iterator == object) {
         self->tracker->iterator = NULL;
     }
-    int result = self->tracker->run.open ? break_epoch_off(self) : 0;
     if (result < 0 && type != NULL) {
         PyErr_Clear(); /* a consequence of the error that ended the loop, which is reported */
         result = 0;
@@ -107,42 +80,67 @@ pyft_epochs_close(PyObject *object)
 
 /* ---- training ---- */
 
+/* by_steps: loops record what it cost. */
 static int
-train_batch(epoch_iterator *self, PyObject *train, PyObject *batch)
+train_batch(epoch_iterator *self, PyObject *train, PyObject *batch, bool by_steps)
 {
-    pyft_tracker *tracker = self->tracker;
     uint64_t batch_size;
     ft_step step;
     PyObject *size = PyObject_CallOneArg(train, batch);
-    int result = size == NULL ? -1 : pyft_to_u64(size, "the batch size", &batch_size);
+    int result = size == NULL ? -1
+                 : by_steps   ? 0
+                              : pyft_to_u64(size, "the batch size", &batch_size);
     Py_XDECREF(size);
-    if (result < 0 || pyft_tracker_add_batch(tracker, batch_size, &step) < 0) {
-        return -1;
+    if (result < 0 || by_steps) {
+        return result;
     }
-    if (self->batch_file != NULL) {
-        ft_status status = ft_csv_step(pyft_file_sink(self->batch_file), &step,
-                                       tracker->run.ledger.current.flops_epoch);
-        if (status != FT_OK) {
-            pyft_raise(status, "writing a row of the batch CSV");
-            return -1;
-        }
+    return pyft_tracker_add_batch(self->tracker, batch_size, &step) < 0
+               ? -1
+               : pyft_epochs_report_step((PyObject *)self, &step);
+}
+
+/* 1 where the budget ended the epoch. */
+static int
+train_on(epoch_iterator *self, PyObject *batches, bool by_steps)
+{
+    PyObject *train = PyObject_GetAttrString(self->tracker->training, "train"), *batch;
+    int result = train == NULL ? -1 : 0;
+    while (result == 0 && (batch = PyIter_Next(batches)) != NULL) {
+        result = train_batch(self, train, batch, by_steps);
+        Py_DECREF(batch);
+        result = result < 0 ? -1 : pyft_tracker_mind_budget(self->tracker);
     }
-    if (self->print_at & AT_BATCH) {
-        ft_u128 so_far = tracker->run.ledger.current.flops_epoch;
-        if (say(self, pyft_step_line(self->rank, &step, so_far)) < 0) {
-            return -1;
-        }
+    Py_XDECREF(train);
+    return PyErr_Occurred() ? -1 : result;
+}
+
+/* A loop of steps of training, also where another phase is open around ft(...). */
+static int
+train_in_loop(epoch_iterator *self, PyObject *batches, pyft_loops *loops, PyObject *iterator)
+{
+    uint64_t loop = 0;
+    PyObject *phase = Py_NewRef(Py_None);
+    if (loops->phase != 0) {
+        Py_SETREF(phase, PyObject_CallMethod((PyObject *)loops, "_begin_phase", "s", "train"));
     }
-    if (self->progress != NULL) {
-        PyObject *total = pyft_from_u128(step.flops_total_cum);
-        PyObject *done = total == NULL ? NULL
-                                       : PyObject_CallMethod(self->progress, "update", "IO",
-                                                             (unsigned int)step.epoch, total);
-        Py_XDECREF(total);
-        Py_XDECREF(done);
-        return done == NULL ? -1 : 0;
+    int result = phase == NULL || pyft_loops_begin_loop(loops, batches, &loop) < 0
+                     ? -1
+                     : train_on(self, iterator, true);
+    PyObject *error = pyft_take_exception();
+    if (loop != 0 && pyft_loops_end(loops, loop, true) < 0) {
+        result = -1;
     }
-    return 0;
+    if (phase != NULL && phase != Py_None && !PyErr_Occurred()) {
+        PyObject *ended = PyObject_CallMethod((PyObject *)loops, "_end", "OO", phase, Py_True);
+        result = ended == NULL ? -1 : result;
+        Py_XDECREF(ended);
+    }
+    Py_XDECREF(phase);
+    if (error != NULL) {
+        PyErr_Clear(); /* a consequence */
+        pyft_put_exception(error);
+    }
+    return result;
 }
 
 /* 1 where the budget ended the epoch. */
@@ -150,23 +148,18 @@ static int
 train_batches(epoch_iterator *self)
 {
     PyObject *training = self->tracker->training;
-    PyObject *batches = NULL, *iterator = NULL, *batch;
-    PyObject *train = PyObject_GetAttrString(training, "train");
-    PyObject *started = train == NULL ? NULL : PyObject_CallMethod(training, "start_epoch", NULL);
-    if (started != NULL && (batches = PyObject_CallMethod(training, "batches", NULL)) != NULL) {
+    PyObject *batches = NULL, *iterator = NULL;
+    PyObject *loops = PyObject_CallMethod(training, "start_epoch", "O", (PyObject *)self->tracker);
+    if (loops != NULL && (batches = PyObject_CallMethod(training, "batches", NULL)) != NULL) {
         iterator = PyObject_GetIter(batches);
     }
-    int result = iterator == NULL ? -1 : 0;
-    while (result == 0 && (batch = PyIter_Next(iterator)) != NULL) {
-        result = train_batch(self, train, batch);
-        Py_DECREF(batch);
-        result = result < 0 ? -1 : pyft_tracker_mind_budget(self->tracker);
-    }
-    Py_XDECREF(started);
-    Py_XDECREF(train);
+    int result = iterator == NULL   ? -1
+                 : loops == Py_None ? train_on(self, iterator, false)
+                                    : train_in_loop(self, batches, (pyft_loops *)loops, iterator);
+    Py_XDECREF(loops);
     Py_XDECREF(batches);
     Py_XDECREF(iterator);
-    return PyErr_Occurred() ? -1 : result;
+    return result < 0 || pyft_tracker_record_all(self->tracker) < 0 ? -1 : result;
 }
 
 /* Ends an epoch with its mean loss, where the training knows one. */
@@ -182,7 +175,7 @@ finish_with_loss(epoch_iterator *self, bool complete)
                                                             has_loss ? &loss : NULL, &epoch) < 0) {
         return -1;
     }
-    return report_epoch(self, &epoch);
+    return pyft_epochs_report(self, &epoch);
 }
 
 static int
@@ -258,7 +251,8 @@ iterator_next(PyObject *object)
     self->started = true;
     PyObject *items = Py_NewRef(self->items); /* it may use the tracker, which ends this loop */
     int over = pyft_tracker_mind_budget(self->tracker);
-    if (over > 0 && self->print_at != 0 && say(self, pyft_tracker_budget_line(self->tracker)) < 0) {
+    if (over > 0 && self->print_at != 0 &&
+        pyft_epochs_say(self, pyft_tracker_budget_line(self->tracker)) < 0) {
         over = -1;
     }
     PyObject *item = over == 0 ? PyIter_Next(items) : NULL;
@@ -276,7 +270,7 @@ iterator_next(PyObject *object)
         }
     }
     if (item == NULL && !PyErr_Occurred() && self->print_at != 0) {
-        say(self, pyft_tracker_trust_line(self->tracker));
+        pyft_epochs_say(self, pyft_tracker_trust_line(self->tracker));
     }
     Py_XDECREF(item);
     pyft_forbid_stop_iteration();

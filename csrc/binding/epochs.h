@@ -21,4 +21,10 @@ typedef struct {
     bool failed;                     /* dropped by an exception */
 } epoch_iterator;
 
+/* epochs_report.c */
+/* Prints a line; steals text, which may be NULL with an exception set. */
+int pyft_epochs_say(epoch_iterator *iterator, PyObject *text);
+/* Writes and prints an epoch that has ended. */
+int pyft_epochs_report(epoch_iterator *iterator, const ft_epoch *epoch);
+
 #endif

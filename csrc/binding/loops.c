@@ -18,6 +18,15 @@ pyft_loops_sequence(const pyft_loops *self, uint64_t *sequence)
     return number == -2 ? -1 : 0;
 }
 
+int
+pyft_loops_compiled_calls(const pyft_loops *self, uint64_t *count)
+{
+    PyObject *calls = pyft_call_helper("flops_tracker._dynamo", "compiled_calls", "(O)", self);
+    int result = calls == NULL ? -1 : pyft_to_u64(calls, "calls of compiled code", count);
+    Py_XDECREF(calls);
+    return result;
+}
+
 /* ---- counting: the counter is on while the innermost span is counted ---- */
 
 static int
@@ -29,13 +38,11 @@ switch_counter(pyft_loops *self, bool on, bool lower)
     }
     done = on ? PyObject_CallMethod(counter, "__enter__", NULL)
               : PyObject_CallMethod(counter, "__exit__", "OOO", Py_None, Py_None, Py_None);
-    Py_XDECREF(done);
-    if (done != NULL && on &&
-        lower) { /* a body may leave a mode that it entered in an earlier step */
-        PyObject *lowered = pyft_call_helper("flops_tracker._counting", "lower", "(O)", counter);
-        Py_XDECREF(lowered);
-        done = lowered;
+    /* A body may leave a mode that it entered in an earlier step. */
+    if (done != NULL && on && lower) {
+        Py_SETREF(done, pyft_call_helper("flops_tracker._counting", "lower", "(O)", counter));
     }
+    Py_XDECREF(done);
     return done == NULL ? -1 : 0;
 }
 
@@ -130,10 +137,24 @@ pyft_loops_open(pyft_loops *self, pyft_span *span)
     return 0;
 }
 
-int
-pyft_loops_begin_loop(pyft_loops *self, uint64_t *number)
+/* Between two steps runs the loader. Of those that are known not to touch models, the state that
+ * a step leaves is that which the next one finds. */
+static bool
+is_aloof(PyObject *loader)
 {
-    pyft_span span = {.kind = PYFT_SPAN_LOOP};
+    static const char known[] = "torch.utils.data.";
+    PyObject *module = PyObject_GetAttrString((PyObject *)Py_TYPE(loader), "__module__");
+    const char *name = module != NULL && PyUnicode_Check(module) ? PyUnicode_AsUTF8(module) : NULL;
+    bool is_known = name != NULL && strncmp(name, known, sizeof known - 1) == 0;
+    Py_XDECREF(module);
+    PyErr_Clear();
+    return is_known || PyList_CheckExact(loader) || PyTuple_CheckExact(loader);
+}
+
+int
+pyft_loops_begin_loop(pyft_loops *self, PyObject *loader, uint64_t *number)
+{
+    pyft_span span = {.kind = PYFT_SPAN_LOOP, .aloof = is_aloof(loader)};
     int result = pyft_loops_open(self, &span);
     *number = span.number;
     return result;
@@ -144,8 +165,8 @@ static int
 look_before(pyft_loops *self, pyft_snapshot *before)
 {
     const pyft_span *outer = pyft_loops_top(self);
-    bool goes_on =
-        outer != NULL && outer->kind == PYFT_SPAN_LOOP && self->now_loop == outer->number;
+    bool goes_on = outer != NULL && outer->kind == PYFT_SPAN_LOOP && outer->aloof &&
+                   self->now_loop == outer->number;
     self->now_loop = 0;
     if (goes_on && self->now.valid && self->now.generation == self->models.generation) {
         pyft_snapshot now = self->now;
@@ -183,19 +204,21 @@ pyft_loops_begin_step(pyft_loops *self, PyObject *batch, uint64_t batch_size, ui
         pyft_digest_add(&digest, before->flags.low);
         pyft_digest_add(&digest, before->flags.high);
         pyft_digest_add(&digest, before->generation);
-        span.key = (ft_step_key){digest.low, digest.high};
+        span.key.base = digest.low;
+        pyft_digest_add(&digest, before->gradients.low);
+        span.key.low = digest.low;
+        span.key.high = digest.high;
         span.has_key = true;
         span.counted = ft_replay_wants(&self->phases[self->phase]->steps, span.key);
     }
-    if (span.counted && span.has_key) {
-        PyObject *calls = pyft_call_helper("flops_tracker._counting", "compiled_calls", "()");
-        span.compiled = calls == NULL ? 0 : PyLong_AsUnsignedLongLong(calls);
-        Py_XDECREF(calls);
+    if (span.counted && span.has_key && pyft_loops_compiled_calls(self, &span.compiled) < 0) {
+        return -1;
     }
     pyft_tracker *tracker = self->phase == 0 ? pyft_loops_tracker(self) : NULL;
     if (tracker != NULL && !tracker->run.open) {
         pyft_loops_begin_epoch(tracker, pyft_tracker_now(tracker));
     }
+    ft_tally_clear(&self->last);
     if (PyErr_Occurred() || unknown < 0 || pyft_loops_open(self, &span) < 0) {
         return -1;
     }

@@ -22,6 +22,7 @@ typedef struct {
     bool counted, closed;
     bool has_key; /* else it may do anything, and is counted each time */
     bool broken;  /* off, by an exception or `break` */
+    bool aloof;   /* a loop whose loader leaves the models alone */
     bool odd;     /* it is like no other: something in it is not known */
     ft_step_key key;
     uint64_t batch_size;
@@ -78,6 +79,7 @@ typedef struct {
     PyObject *optimizers; /* list of weak references: their places are numbers of their own */
     PyObject *warnings;   /* list of what is to be said once everything is in its place */
     PyObject *batch_dim;
+    ft_tally last; /* the work of the last step, if it was counted, with its optimizers' */
     uint64_t traced_steps, odd_steps, odd_told; /* counted; not counted, of no kind; told of */
     bool told_of_batch;                         /* that one says nothing of what it holds */
     bool count_all;       /* spans were closed out of order: no step is like another one */
@@ -87,7 +89,7 @@ typedef struct {
 } pyft_loops;
 
 /* 0 is no span: -1 with an exception. What a span is called is its number. */
-int pyft_loops_begin_loop(pyft_loops *loops, uint64_t *number);
+int pyft_loops_begin_loop(pyft_loops *loops, PyObject *loader, uint64_t *number);
 /* batch: NULL for a step of which nothing is known. */
 int pyft_loops_begin_step(pyft_loops *loops, PyObject *batch, uint64_t batch_size,
                           uint64_t *number);
@@ -102,6 +104,9 @@ pyft_span *pyft_loops_top(pyft_loops *loops);
 /* Autograd's numbering in this thread. */
 int pyft_loops_sequence(const pyft_loops *loops, uint64_t *sequence);
 
+/* How often compiled code was called, and ran uncompiled, while something was counted. */
+int pyft_loops_compiled_calls(const pyft_loops *loops, uint64_t *count);
+
 /* span_ends.c: after it was taken out; `work`, what was counted of it; `varying`, the name of an
  * operation in it whose work data decided, or NULL. */
 int pyft_loops_end_span(pyft_loops *loops, pyft_span *span, ft_tally *work, PyObject *varying);
@@ -111,8 +116,8 @@ int pyft_loops_sign(pyft_loops *loops, const pyft_span *span, ft_step_sign *sign
 
 /* records_held.c */
 int pyft_held_add(pyft_loops *loops, const pyft_held *record);
-/* Those that were waiting for this key and are known now get their FLOPs. */
-void pyft_held_resolve(pyft_loops *loops, ft_step_key key);
+/* Those that were waiting and are known now get their FLOPs. */
+void pyft_held_resolve(pyft_loops *loops);
 /* Records in their order, up to the first that waits. */
 int pyft_held_flush(pyft_loops *loops);
 /* All of them: what is not known is in no total. */
@@ -121,7 +126,7 @@ int pyft_held_give_up(pyft_loops *loops);
 int pyft_loops_begin_epoch(pyft_tracker *tracker, double now);
 /* Borrowed; NULL with an exception where it is gone. */
 pyft_tracker *pyft_loops_tracker(const pyft_loops *loops);
-/* Adds a warning to be given when all is in its place, made by a function of _steps.py. */
+/* Adds a warning to be given when all is in its place, given by a function of _tell.py. */
 int pyft_loops_note(pyft_loops *loops, const char *name, PyObject *args);
 int pyft_loops_say(pyft_loops *loops);
 
@@ -137,6 +142,7 @@ int pyft_loops_close_top(pyft_loops *loops);
 PyObject *pyft_loops_counts(PyObject *loops, PyObject *type);
 PyObject *pyft_loops_phase_counts(PyObject *loops, PyObject *type);
 PyObject *pyft_loops_state(PyObject *loops, PyObject *type);
+PyObject *pyft_loops_take_last(PyObject *loops, PyObject *type);
 uint64_t pyft_loops_traced(const pyft_loops *loops);
 uint64_t pyft_loops_replayed(const pyft_loops *loops);
 uint64_t pyft_loops_unattributed(const pyft_loops *loops);

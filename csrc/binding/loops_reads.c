@@ -113,6 +113,19 @@ pyft_loops_state(PyObject *object, PyObject *type)
     return counts == NULL ? (Py_XDECREF(steps), NULL) : Py_BuildValue("(NN)", steps, counts);
 }
 
+/* A FlopCount of the last step where it was counted, once; else None. */
+PyObject *
+pyft_loops_take_last(PyObject *object, PyObject *type)
+{
+    pyft_loops *self = (pyft_loops *)object;
+    if (self->last.count == 0) {
+        Py_RETURN_NONE;
+    }
+    PyObject *counts = pyft_counts_of(self->counter, &self->last, type);
+    ft_tally_clear(&self->last);
+    return counts;
+}
+
 uint64_t
 pyft_loops_traced(const pyft_loops *self)
 {

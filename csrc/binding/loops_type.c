@@ -125,6 +125,42 @@ loops_end(PyObject *object, PyObject *args)
     return pyft_loops_end((pyft_loops *)object, number, whole != 0) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
+/* The size of a step that is open, where only its body knows it. */
+static PyObject *
+loops_set_batch_size(PyObject *object, PyObject *args)
+{
+    pyft_loops *self = (pyft_loops *)object;
+    unsigned long long number;
+    PyObject *size;
+    uint64_t batch_size;
+    if (!PyArg_ParseTuple(args, "KO", &number, &size) ||
+        pyft_to_u64(size, "the batch size", &batch_size) < 0) {
+        return NULL;
+    }
+    for (int i = 0; i < self->depth; i++) {
+        if (self->spans[i].number == number) {
+            self->spans[i].batch_size = batch_size;
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+/* Autograd nodes that torch.compile made, and not what runs. */
+static PyObject *
+loops_exclude(PyObject *object, PyObject *nodes)
+{
+    pyft_loops *self = (pyft_loops *)object;
+    pyft_span *top = pyft_loops_top(self);
+    uint64_t count;
+    if (pyft_to_u64(nodes, "nodes", &count) < 0) {
+        return NULL;
+    }
+    if (top != NULL && self->thread == PyThread_get_thread_ident()) {
+        top->excluded += count;
+    }
+    Py_RETURN_NONE;
+}
+
 /* ---- epochs ---- */
 
 int
@@ -242,6 +278,7 @@ loops_init(PyObject *object, PyObject *args, PyObject *kwargs)
                      verify_every);
         return -1;
     }
+    ft_tally_init(&self->last, ft_allocator_libc());
     self->trace = (ft_trace_mode)mode;
     self->verify_every = verify_every;
     self->seed = seed;
@@ -320,6 +357,7 @@ loops_dealloc(PyObject *object)
         }
     }
     pyft_snapshot_clear(&self->now);
+    ft_tally_clear(&self->last);
     PyMem_Free(self->held);
     pyft_known_clear(&self->known);
     Py_CLEAR(self->hooks[0]);
@@ -340,6 +378,9 @@ static PyMethodDef loops_methods[] = {
     {"_begin_step", loops_begin_step, METH_VARARGS, "The number of a step that is open now."},
     {"_begin_phase", loops_begin_phase, METH_O, "The same of a phase, by its name."},
     {"_end", loops_end, METH_VARARGS, "_end(number, whole)"},
+    {"_set_batch_size", loops_set_batch_size, METH_VARARGS, "_set_batch_size(number, size)"},
+    {"_take_last", pyft_loops_take_last, METH_O, "What the last step did, if it was counted."},
+    {"_exclude", loops_exclude, METH_O, "_exclude(nodes): of the step that is open, not its own."},
     {"_iterate", pyft_steps_iterate, METH_O, "Steps over the batches of a loader."},
     {"_end_epoch", loops_end_epoch, METH_O, "_end_epoch(complete)"},
     {"_give_up", loops_give_up, METH_NOARGS, "Records that wait are made as they are."},

@@ -44,7 +44,11 @@ find_key(pyft_loops *self, PyObject *optimizer, bool runs_model, pyft_span *span
     }
     if (unknown == 0) {
         pyft_digest_add(&digest, number);
-        span->key = (ft_step_key){digest.low, digest.high};
+        for (int i = 0; i < self->depth; i++) { /* a parameter's data may be another's */
+            bool knows = self->spans[i].kind == PYFT_SPAN_STEP && self->before[i].valid;
+            pyft_digest_add(&digest, knows ? self->before[i].shapes.low : 0);
+        }
+        span->key = (ft_step_key){digest.low, digest.high, 0};
         span->has_key = true;
     }
     return unknown < 0 ? -1 : 0;

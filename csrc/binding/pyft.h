@@ -138,6 +138,8 @@ PyObject *pyft_tracker_trust_line(pyft_tracker *tracker);
 int pyft_tracker_check(pyft_tracker *tracker);
 /* Lets the estimator do its dry run now. */
 int pyft_tracker_prepare(pyft_tracker *tracker);
+/* Steps of loops that wait for what they cost are recorded as they are. */
+int pyft_tracker_record_all(pyft_tracker *tracker);
 
 /* tracker_training.c */
 PyObject *pyft_tracker_torch_bind(PyObject *tracker, PyObject *args, PyObject *kwargs);
@@ -262,6 +264,8 @@ PyObject *pyft_epochs_start(pyft_tracker *tracker, PyObject *args, PyObject *kwa
 PyObject *pyft_epoch_number(PyObject *epochs);
 /* Ends what an iterator left open; the same again does nothing. */
 int pyft_epochs_close(PyObject *iterator);
+/* Writes and prints a step that was recorded while the iterator trains. */
+int pyft_epochs_report_step(PyObject *iterator, const ft_step *step);
 /* The same, for another use of its tracker: a loop that still runs then raises. */
 int pyft_epochs_displace(PyObject *iterator);
 

@@ -37,7 +37,11 @@ record(pyft_tracker *tracker, const pyft_held *held)
     double now = pyft_tracker_now(tracker);
     double ended = held->now + ft_epochs_paused(&tracker->run, now) - held->paused;
     ft_status status = ft_epochs_batch(&tracker->run, held->batch_size, held->flops, ended, &step);
-    return status == FT_OK ? 0 : (pyft_raise(status, "counting a step"), -1);
+    if (status != FT_OK) {
+        pyft_raise(status, "counting a step");
+        return -1;
+    }
+    return tracker->iterator != NULL ? pyft_epochs_report_step(tracker->iterator, &step) : 0;
 }
 
 /* The first ones leave. */
@@ -98,13 +102,13 @@ pyft_held_add(pyft_loops *self, const pyft_held *added)
 }
 
 void
-pyft_held_resolve(pyft_loops *self, ft_step_key key)
+pyft_held_resolve(pyft_loops *self)
 {
     for (size_t i = 0; i < self->held_count; i++) {
         pyft_held *held = &self->held[i];
         ft_u128 flops;
-        if (!held->known && !held->lost && held->key.low == key.low && held->key.high == key.high &&
-            ft_replay_known(&self->phases[0]->steps, key, held->sign, &flops)) {
+        if (!held->known && !held->lost &&
+            ft_replay_known(&self->phases[0]->steps, held->key, held->sign, &flops)) {
             held->known = true;
             held->flops = ft_u128_add(held->flops, flops);
         }
@@ -114,6 +118,9 @@ pyft_held_resolve(pyft_loops *self, ft_step_key key)
 int
 pyft_held_give_up(pyft_loops *self)
 {
+    if (ft_replay_decide(&self->phases[0]->steps) > 0) {
+        pyft_held_resolve(self);
+    }
     uint64_t lost = self->odd_steps - self->odd_told;
     self->odd_told = self->odd_steps;
     for (size_t i = 0; i < self->held_count; i++) {

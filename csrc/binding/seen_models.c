@@ -19,6 +19,7 @@ clear_contents(pyft_root *root)
         Py_XDECREF(module->module);
         Py_XDECREF(module->dict);
         Py_XDECREF(module->parameters);
+        Py_XDECREF(module->buffers);
         Py_XDECREF(module->modules);
         for (int j = 0; j < 4; j++) {
             Py_XDECREF(module->hooks[j]);
@@ -30,6 +31,10 @@ clear_contents(pyft_root *root)
     for (uint32_t i = 0; i < gone.child_count; i++) {
         Py_XDECREF(gone.children[i]);
     }
+    for (uint32_t i = 0; i < gone.buffer_count; i++) {
+        Py_XDECREF(gone.buffers[i].reference);
+    }
+    PyMem_Free(gone.buffers);
     PyMem_Free(gone.modules);
     PyMem_Free(gone.parameters);
     PyMem_Free(gone.children);
@@ -92,6 +97,15 @@ collect_members(pyft_root *root, const pyft_known *known, uint32_t number, PyObj
         }
     }
     seen->parameter_count = root->parameter_count - seen->parameter_start;
+    seen->buffer_start = root->buffer_count;
+    for (position = 0; PyDict_Next(seen->buffers, &position, &key, &value);) {
+        if (grow((void **)&root->buffers, root->buffer_count, &root->buffer_capacity,
+                 sizeof *root->buffers) < 0) {
+            return -1;
+        }
+        root->buffers[root->buffer_count++] = (pyft_seen_buffer){.reference = NULL};
+    }
+    seen->buffer_count = root->buffer_count - seen->buffer_start;
     seen->child_start = root->child_count;
     for (position = 0; PyDict_Next(children, &position, &key, &value);) {
         if (append(&root->children, &root->child_count, &root->child_capacity, value) < 0) {
@@ -134,14 +148,16 @@ collect(pyft_root *root, const pyft_known *known, PyObject *module, PyObject *me
     PyObject *const names[] = {known->hooks, known->pre_hooks, known->backward_hooks,
                                known->backward_pre_hooks};
     seen.parameters = dict_in(dict, known->parameters);
+    seen.buffers = dict_in(dict, known->buffers);
     seen.modules = dict_in(dict, known->modules);
     for (int i = 0; i < 4; i++) {
         seen.hooks[i] = dict_in(dict, names[i]);
     }
     PyErr_Clear();
-    if (seen.parameters == NULL ||
+    if (seen.parameters == NULL || seen.buffers == NULL ||
         seen.modules == NULL) { /* __init__ was not called, or a script */
         Py_XDECREF(seen.parameters);
+        Py_XDECREF(seen.buffers);
         Py_XDECREF(seen.modules);
         for (int i = 0; i < 4; i++) {
             Py_XDECREF(seen.hooks[i]);
@@ -188,6 +204,7 @@ is_as_known(const pyft_root *root)
         const pyft_seen_module *seen = &root->modules[i];
         if (!are_same(seen->parameters, root->parameters + seen->parameter_start,
                       seen->parameter_count) ||
+            (Py_ssize_t)seen->buffer_count != PyDict_GET_SIZE(seen->buffers) ||
             !are_same(seen->modules, root->children + seen->child_start, seen->child_count)) {
             return false;
         }
@@ -217,7 +234,7 @@ pyft_models_add(pyft_models *models, PyObject *module)
     }
     models->roots[models->root_count++] = (pyft_root){.reference = reference};
     models->generation++;
-    return 0;
+    return 1;
 }
 
 int
@@ -229,6 +246,7 @@ pyft_models_visit(const pyft_models *models, visitproc visit, void *arg)
             Py_VISIT(root->modules[j].module);
             Py_VISIT(root->modules[j].dict);
             Py_VISIT(root->modules[j].parameters);
+            Py_VISIT(root->modules[j].buffers);
             Py_VISIT(root->modules[j].modules);
             for (int k = 0; k < 4; k++) {
                 Py_VISIT(root->modules[j].hooks[k]);

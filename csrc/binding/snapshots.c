@@ -54,11 +54,70 @@ take_parameter(pyft_snapshot *snapshot, const pyft_known *known, PyObject *param
         PyErr_Clear();
         has_grad = grad != NULL && grad != Py_None;
     }
-    pyft_digest_add(&snapshot->flags, (uint64_t)(wanted ? 2 : 0) + has_grad);
+    pyft_digest_add(&snapshot->flags, wanted);
+    pyft_digest_add(&snapshot->gradients, has_grad);
     int result =
         sample < 0 ? 0 : take_sample(snapshot, sample, known, has_grad ? grad : NULL, before);
     Py_XDECREF(grad);
     return result;
+}
+
+/* Which ones, by their code: one that is registered anew does what the one before it did. */
+static void
+add_hooks(pyft_snapshot *snapshot, int kind, PyObject *hooks)
+{
+    PyObject *key, *value;
+    Py_ssize_t position = 0;
+    while (hooks != NULL && PyDict_GET_SIZE(hooks) > 0 &&
+           PyDict_Next(hooks, &position, &key, &value)) {
+        PyObject *function = PyMethod_Check(value) ? PyMethod_GET_FUNCTION(value) : value;
+        PyObject *code = PyFunction_Check(function) ? PyFunction_GET_CODE(function)
+                                                    : (PyObject *)Py_TYPE(function);
+        pyft_digest_add(&snapshot->flags, (uint64_t)kind);
+        pyft_digest_add_pointer(&snapshot->flags, code);
+    }
+}
+
+/* The shapes of buffers: what one that is still the same object has is known. */
+static int
+add_buffers(pyft_snapshot *snapshot, const pyft_root *root, const pyft_seen_module *seen,
+            const pyft_known *known)
+{
+    PyObject *key, *value;
+    Py_ssize_t position = 0;
+    for (uint32_t i = 0; i < seen->buffer_count; i++) {
+        pyft_seen_buffer *buffer = &root->buffers[seen->buffer_start + i];
+        if (!PyDict_Next(seen->buffers, &position, &key, &value)) {
+            return 0;
+        }
+        if (buffer->reference == NULL || PyWeakref_GetObject(buffer->reference) != value) {
+            pyft_digest digest = PYFT_DIGEST_START;
+            pyft_digest_shape(&digest, known, value);
+            buffer->shape = digest.low;
+            Py_XSETREF(buffer->reference, value == Py_None ? NULL : PyWeakref_NewRef(value, NULL));
+            if (buffer->reference == NULL && value != Py_None) {
+                return -1;
+            }
+        }
+        pyft_digest_add(&snapshot->flags, buffer->shape);
+    }
+    return 0;
+}
+
+/* What a parameter that stays the same object may have another one of. */
+static void
+add_looks(pyft_snapshot *snapshot, const pyft_known *known, PyObject *parameter)
+{
+    if (parameter == Py_None) {
+        return;
+    }
+    pyft_digest_shape(&snapshot->shapes, known, parameter);
+    PyObject *hooks = known->hooked->get(parameter, known->hooked->closure);
+    PyErr_Clear();
+    if (hooks != NULL && PyDict_Check(hooks)) {
+        add_hooks(snapshot, 4, hooks);
+    }
+    Py_XDECREF(hooks);
 }
 
 static int
@@ -68,12 +127,13 @@ take_root(pyft_snapshot *snapshot, const pyft_root *root, int number, const pyft
     for (uint32_t i = 0; i < root->module_count; i++) {
         const pyft_seen_module *seen = &root->modules[i];
         PyObject *training = PyDict_GetItemWithError(seen->dict, known->training);
-        uint64_t hooks = 0;
+        pyft_digest_add(&snapshot->flags, training == Py_True);
         for (int j = 0; j < 4; j++) {
-            hooks = (hooks << 12) +
-                    (seen->hooks[j] == NULL ? 0 : (uint64_t)PyDict_GET_SIZE(seen->hooks[j]));
+            add_hooks(snapshot, j, seen->hooks[j]);
         }
-        pyft_digest_add(&snapshot->flags, hooks << 1 | (training == Py_True));
+        if (add_buffers(snapshot, root, seen, known) < 0) {
+            return -1;
+        }
     }
     uint32_t stride = root->parameter_count / PYFT_SAMPLES + 1;
     uint32_t sampled = (root->parameter_count + stride - 1) / stride;
@@ -86,11 +146,8 @@ take_root(pyft_snapshot *snapshot, const pyft_root *root, int number, const pyft
             return -1;
         }
     }
-    if (root->parameter_count > 0 && root->parameters[0] != Py_None) { /* model.half() */
-        PyObject *dtype = known->dtype->get(root->parameters[0], known->dtype->closure);
-        PyErr_Clear();
-        pyft_digest_add_pointer(&snapshot->flags, dtype);
-        Py_XDECREF(dtype);
+    for (uint32_t i = 0; i < root->parameter_count; i += stride) { /* model.half(), p.data = ... */
+        add_looks(snapshot, known, root->parameters[i]);
     }
     return 0;
 }
@@ -100,7 +157,7 @@ pyft_snapshot_take(pyft_snapshot *snapshot, pyft_models *models, const pyft_know
                    const pyft_snapshot *before)
 {
     snapshot->valid = false;
-    snapshot->flags = PYFT_DIGEST_START;
+    snapshot->flags = snapshot->gradients = snapshot->shapes = PYFT_DIGEST_START;
     if (pyft_models_look(models, known) < 0) {
         return -1;
     }
@@ -110,6 +167,7 @@ pyft_snapshot_take(pyft_snapshot *snapshot, pyft_models *models, const pyft_know
             return -1;
         }
     }
+    pyft_digest_add(&snapshot->flags, snapshot->shapes.low);
     snapshot->sample_count = models->root_count * PYFT_SAMPLES;
     snapshot->generation = models->generation;
     snapshot->valid = true;
@@ -119,20 +177,22 @@ pyft_snapshot_take(pyft_snapshot *snapshot, pyft_models *models, const pyft_know
 /* A gradient has its version from when it was made, and one more for each change in place: where
  * backward adds to it, where it is clipped, where it is set to zero. */
 void
-pyft_snapshot_change(const pyft_snapshot *before, const pyft_snapshot *after, uint64_t *change,
-                     uint64_t *fine)
+pyft_snapshot_change(const pyft_snapshot *before, const pyft_snapshot *after, ft_step_sign *sign)
 {
-    *change = pyft_mixed(after->flags.low, after->flags.high);
-    *fine = 0;
-    if (!before->valid || !after->valid || before->generation != after->generation) {
-        *change = pyft_mixed(*change, UINT64_MAX); /* other models than before */
+    sign->rest = pyft_mixed(after->flags.low, after->gradients.low);
+    sign->fine = 0;
+    sign->fresh = before->valid && after->valid && before->generation == after->generation;
+    if (!sign->fresh) {
+        sign->rest = pyft_mixed(sign->rest, UINT64_MAX); /* other models than before */
         return;
     }
     for (int i = 0; i < after->sample_count; i++) {
         int64_t first = before->samples[i].version, last = after->samples[i].version;
         bool goes_on = after->samples[i].same;
-        *change = pyft_mixed(*change, goes_on);
-        *fine = pyft_mixed(*fine, (uint64_t)(goes_on ? last - first : last) << 1 | goes_on);
+        sign->fresh = sign->fresh && !goes_on;
+        sign->rest = pyft_mixed(sign->rest, goes_on);
+        sign->fine =
+            pyft_mixed(sign->fine, (uint64_t)(goes_on ? last - first : last) << 1 | goes_on);
     }
 }
 
@@ -140,7 +200,8 @@ bool
 pyft_snapshot_equal(const pyft_snapshot *before, const pyft_snapshot *after)
 {
     bool equal = before->valid && after->valid && before->generation == after->generation &&
-                 before->flags.low == after->flags.low && before->flags.high == after->flags.high;
+                 before->flags.low == after->flags.low &&
+                 before->gradients.low == after->gradients.low;
     for (int i = 0; i < after->sample_count && equal; i++) {
         equal = after->samples[i].version == before->samples[i].version &&
                 (after->samples[i].same || after->samples[i].version < 0);

@@ -3,19 +3,23 @@
 /* SPDX-License-Identifier: MIT */
 #include "loops.h"
 
-/* Other models than the tracker's whose modules were seen at work: what they have belongs to the
- * key of the steps to come. */
+/* Modules that were seen at work and are in no model that is known, other models above all: what
+ * they have belongs to the key of the steps to come. */
 static int
 find_models(pyft_loops *self)
 {
     const pyft_modules *modules = &self->counter->modules;
+    if (self->models.root_count == 0) {
+        return 0;
+    }
     if (self->modules_seen == 0) {
         self->modules_seen = 1; /* number 0 is the outside */
     }
     for (; self->modules_seen < modules->count; self->modules_seen++) {
         const pyft_module_entry *entry = &modules->items[self->modules_seen];
         PyObject *module = PyWeakref_GetObject(entry->reference);
-        if (entry->parent == 0 && module != Py_None && pyft_models_add(&self->models, module) < 0) {
+        int added = module == Py_None ? 0 : pyft_models_add(&self->models, module);
+        if (added < 0 || (added > 0 && pyft_models_look(&self->models, &self->known) < 0)) {
             return -1;
         }
     }
@@ -23,13 +27,13 @@ find_models(pyft_loops *self)
 }
 
 static ft_step_traits
-traits_of(const pyft_span *span, PyObject *varying)
+traits_of(const pyft_loops *self, const pyft_span *span, PyObject *varying)
 {
-    PyObject *calls = pyft_call_helper("flops_tracker._counting", "compiled_calls", "()");
-    bool compiled = calls != NULL && PyLong_AsUnsignedLongLong(calls) > span->compiled;
-    Py_XDECREF(calls);
-    PyErr_Clear();
-    return (ft_step_traits){.compiled = compiled, .varies = varying != NULL};
+    uint64_t calls = span->compiled;
+    if (span->kind == PYFT_SPAN_STEP && pyft_loops_compiled_calls(self, &calls) < 0) {
+        PyErr_Clear();
+    }
+    return (ft_step_traits){.compiled = calls > span->compiled, .varies = varying != NULL};
 }
 
 static int
@@ -48,31 +52,48 @@ note_difference(pyft_loops *self, const pyft_span *span, const ft_counted_step *
     return pyft_loops_note(self, "tell_of_difference", args);
 }
 
-/* A counted step that is like others: what it did is the profile of its kind. */
-static ft_status
-count_step(pyft_loops *self, const pyft_span *span, ft_step_sign sign, ft_tally *work,
-           PyObject *varying, ft_u128 *flops)
+/* What it did: work that was counted, and is the profile of its kind where it is like others; or
+ * the profile of its kind, which may not be known yet. Added to the record. */
+static int
+attribute(pyft_loops *self, const pyft_span *span, ft_replay *replay, ft_step_sign sign,
+          ft_tally *work, PyObject *varying, pyft_held *record)
 {
-    ft_counted_step step;
-    ft_replay *replay = &self->phases[span->phase]->steps;
-    ft_status status =
-        ft_replay_count(replay, span->key, sign, traits_of(span, varying), work, &step);
+    bool like_others = span->has_key && !span->odd && !span->broken, varied = replay->varies;
+    ft_counted_step counted = {.differs = false};
+    ft_taken_step taken = {.known = true};
+    ft_status status = ft_tally_merge(&self->last, work, 1);
     if (status != FT_OK) {
-        return status;
+        ft_tally_clear(work);
     }
-    *flops = step.flops;
-    if (step.resolved > 0 && span->phase == 0) {
-        pyft_held_resolve(self, span->key);
+    else if (!span->counted && !span->odd) {
+        status = ft_replay_take(replay, span->key, sign, &taken);
     }
-    note_difference(self, span, &step, varying);
-    return FT_OK;
-}
-
-static ft_status
-settle(ft_replay *replay, const ft_convention *convention, ft_tally *work, ft_u128 *flops)
-{
-    *flops = ft_tally_total(work, convention);
-    return ft_replay_settle(replay, work);
+    else if (like_others) {
+        status = ft_replay_count(replay, span->key, sign, traits_of(self, span, varying), work,
+                                 &counted);
+        taken.flops = counted.flops;
+        taken.resolved = counted.resolved;
+    }
+    else {
+        taken.flops = ft_tally_total(work, self->counter->convention);
+        status = ft_replay_settle(replay, work);
+    }
+    if (status != FT_OK) {
+        pyft_raise(status, "counting a step");
+        return -1;
+    }
+    record->known = taken.known;
+    record->flops = ft_u128_add(record->flops, taken.flops);
+    if (taken.resolved > 0 && span->phase == 0) {
+        pyft_held_resolve(self);
+    }
+    if (replay->varies && !varied) {
+        PyObject *args = Py_BuildValue("(O)", self->phases[span->phase]->name);
+        if (pyft_loops_note(self, "tell_of_surprises", args) < 0) {
+            return -1;
+        }
+    }
+    return note_difference(self, span, &counted, varying);
 }
 
 /* What the step left behind. */
@@ -88,7 +109,7 @@ pyft_loops_sign(pyft_loops *self, const pyft_span *span, ft_step_sign *sign)
     }
     self->now_loop = outer != NULL && outer->kind == PYFT_SPAN_LOOP ? outer->number : 0;
     sign->advance = sequence - span->sequence - span->excluded;
-    pyft_snapshot_change(&self->before[span - self->spans], &self->now, &sign->rest, &sign->fine);
+    pyft_snapshot_change(&self->before[span - self->spans], &self->now, sign);
     sign->rest = pyft_mixed(span->events, sign->rest);
     return 0;
 }
@@ -117,50 +138,27 @@ did_nothing(const pyft_loops *self, const pyft_span *span, ft_step_sign sign)
 static int
 end_step(pyft_loops *self, pyft_span *span, ft_tally *work, PyObject *varying)
 {
-    ft_replay *replay = &self->phases[span->phase]->steps;
     pyft_held record = {
         .batch_size = span->batch_size, .flops = span->inside, .known = true, .key = span->key};
-    ft_u128 flops = FT_U128_ZERO;
-    ft_status status = FT_OK;
+    int result = 0;
     if (span->has_key && !span->odd && pyft_loops_sign(self, span, &record.sign) < 0) {
         PyErr_Clear();
         span->odd = true;
     }
-    if (span->counted) {
-        self->traced_steps++;
-        status = span->has_key && !span->odd && !span->broken
-                     ? count_step(self, span, record.sign, work, varying, &flops)
-                     : settle(replay, self->counter->convention, work, &flops);
-    }
-    else if (span->odd || (span->broken && !has_ended(self, span, record.sign))) {
+    self->traced_steps += span->counted;
+    if (!span->counted && (span->odd || (span->broken && !has_ended(self, span, record.sign)))) {
         record.lost = !did_nothing(self, span, record.sign);
         record.known = !record.lost;
         self->odd_steps += record.lost;
     }
     else {
-        bool varied = replay->varies;
-        uint64_t explained = replay->explained;
-        status = ft_replay_take(replay, span->key, record.sign, &record.known, &flops);
-        if (replay->explained > explained) { /* this one among them */
-            record.known = record.known || ft_replay_known(replay, span->key, record.sign, &flops);
-            if (span->phase == 0) {
-                pyft_held_resolve(self, span->key);
-            }
-        }
-        if (replay->varies && !varied &&
-            pyft_loops_note(self, "tell_of_surprises",
-                            Py_BuildValue("(O)", self->phases[span->phase]->name)) < 0) {
-            return -1;
-        }
+        result = attribute(self, span, &self->phases[span->phase]->steps, record.sign, work,
+                           varying, &record);
     }
-    record.flops = ft_u128_add(record.flops, flops);
-    if (status == FT_OK && self->models.root_count > 0 && span->counted && find_models(self) < 0) {
+    if (result < 0 || (span->counted && span->has_key && find_models(self) < 0)) {
         return -1;
     }
-    if (status != FT_OK) {
-        pyft_raise(status, "counting a step");
-    }
-    return span->phase != 0 ? (status == FT_OK ? 0 : -1) : pyft_held_add(self, &record);
+    return span->phase != 0 ? 0 : pyft_held_add(self, &record);
 }
 
 static void
@@ -177,42 +175,25 @@ int
 pyft_loops_end_span(pyft_loops *self, pyft_span *span, ft_tally *work, PyObject *varying)
 {
     pyft_phase_work *phase = self->phases[span->phase];
-    ft_u128 flops = FT_U128_ZERO;
-    ft_status status = FT_OK;
+    pyft_span *outer = pyft_loops_top(self);
+    pyft_held record = {.flops = span->inside};
     phase->used = phase->used || span->kind != PYFT_SPAN_LOOP;
     switch (span->kind) {
     case PYFT_SPAN_STEP:
         return end_step(self, span, work, varying);
     case PYFT_SPAN_LOOP:
         self->now_loop = 0;
-        break;
+        return 0;
     case PYFT_SPAN_PHASE:
         resume_training(self, span);
-        status = settle(&phase->steps, self->counter->convention, work, &flops);
-        break;
+        span->has_key = false;
+        return attribute(self, span, &phase->steps, record.sign, work, varying, &record);
     case PYFT_SPAN_OPTIMIZER:
-        if (!span->counted && !span->odd) {
-            bool known;
-            status =
-                ft_replay_take(&phase->optimizers, span->key, (ft_step_sign){0}, &known, &flops);
-        }
-        else if (span->has_key && !span->odd) {
-            ft_counted_step step;
-            status = ft_replay_count(&phase->optimizers, span->key, (ft_step_sign){0},
-                                     (ft_step_traits){.varies = varying != NULL}, work, &step);
-            if (status == FT_OK) {
-                flops = step.flops;
-                note_difference(self, span, &step, varying);
-            }
-        }
-        else {
-            status = settle(&phase->optimizers, self->counter->convention, work, &flops);
-        }
         break;
     }
-    pyft_span *outer = pyft_loops_top(self);
-    if (outer != NULL && span->kind == PYFT_SPAN_OPTIMIZER) {
-        outer->inside = ft_u128_add(outer->inside, ft_u128_add(span->inside, flops));
+    int result = attribute(self, span, &phase->optimizers, record.sign, work, varying, &record);
+    if (outer != NULL) {
+        outer->inside = ft_u128_add(outer->inside, record.flops);
     }
-    return status == FT_OK ? 0 : (pyft_raise(status, "counting a step"), -1);
+    return result;
 }

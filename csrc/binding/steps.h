@@ -38,9 +38,9 @@ pyft_digest_add_pointer(pyft_digest *digest, const void *pointer)
 /* What of torch is read of tensors here, by getters of the class: no look-up. */
 typedef struct {
     PyObject *tensor_type, *parameter_type;
-    PyGetSetDef *grad, *requires_grad, *version, *shape, *dtype, *device, *layout;
-    PyObject *is_contiguous, *stride;          /* methods */
-    PyObject *training, *parameters, *modules; /* interned names, and those of hooks */
+    PyGetSetDef *grad, *requires_grad, *version, *shape, *dtype, *device, *layout, *hooked;
+    PyObject *is_contiguous, *stride;                    /* methods */
+    PyObject *training, *parameters, *buffers, *modules; /* interned names, and those of hooks */
     PyObject *hooks, *pre_hooks, *backward_hooks, *backward_pre_hooks;
     PyObject *param_groups, *params, *state, *lr, *initial_lr, *step_pre_hooks, *step_post_hooks;
     PyObject *flags; /* tuple of functions: flags of the process that change which work is done */
@@ -58,6 +58,8 @@ void pyft_known_clear(pyft_known *known);
 int pyft_digest_hash(pyft_digest *digest, PyObject *value);
 /* 0; 1 where it holds something that says nothing of its contents; -1 with an exception. */
 int pyft_digest_batch(pyft_digest *digest, const pyft_known *known, PyObject *batch);
+/* Shape and dtype of a tensor; nothing of what has none. */
+void pyft_digest_shape(pyft_digest *digest, const pyft_known *known, PyObject *tensor);
 int pyft_digest_flags(pyft_digest *digest, const pyft_known *known);
 /* What decides which work a step of it does; *gradients: which of its parameters have one. */
 int pyft_digest_optimizer(pyft_digest *digest, const pyft_known *known, PyObject *optimizer,
@@ -68,18 +70,26 @@ int pyft_digest_optimizer(pyft_digest *digest, const pyft_known *known, PyObject
 enum { PYFT_MAX_ROOTS = 8, PYFT_SAMPLES = 3 };
 
 typedef struct {
-    PyObject *module;                                 /* NULL for the root, which is not kept */
-    PyObject *dict, *parameters, *modules, *hooks[4]; /* its dicts; a hook's may be NULL */
-    uint32_t parameter_start, parameter_count, child_start, child_count;
+    PyObject *module; /* NULL for the root, which is not kept */
+    PyObject *dict, *parameters, *buffers, *modules,
+        *hooks[4]; /* its dicts; a hook's may be NULL */
+    uint32_t parameter_start, parameter_count, child_start, child_count, buffer_start, buffer_count;
 } pyft_seen_module;
+
+/* A buffer may be another one after each step. */
+typedef struct {
+    PyObject *reference; /* weak; NULL where there is none */
+    uint64_t shape;      /* a digest */
+} pyft_seen_buffer;
 
 /* A model whose modules and parameters are known; they are looked for again where they changed. */
 typedef struct {
     PyObject *reference; /* weak */
     pyft_seen_module *modules;
     PyObject **parameters, **children;
+    pyft_seen_buffer *buffers;
     uint32_t module_count, module_capacity, parameter_count, parameter_capacity, child_count,
-        child_capacity;
+        child_capacity, buffer_count, buffer_capacity;
 } pyft_root;
 
 typedef struct {
@@ -91,7 +101,9 @@ typedef struct {
 
 /* Flags of all parameters and some of their gradients at one moment. */
 typedef struct {
-    pyft_digest flags; /* modes of modules, which parameters require and have a gradient */
+    pyft_digest flags; /* modes and hooks of modules, shapes, which parameters require gradients */
+    pyft_digest gradients; /* which of them have one */
+    pyft_digest shapes;    /* of some of them; in flags as well */
     uint64_t generation;
     struct {
         PyObject *gradient; /* weak */
@@ -102,7 +114,7 @@ typedef struct {
     bool valid;
 } pyft_snapshot;
 
-/* Nothing happens for one that is known, or is inside of one. */
+/* 1 where it was added; nothing happens for one that is known, or is inside of one. */
 int pyft_models_add(pyft_models *models, PyObject *root);
 /* Finds what has changed of them, and forgets those that are gone. */
 int pyft_models_look(pyft_models *models, const pyft_known *known);
@@ -111,9 +123,9 @@ void pyft_models_clear(pyft_models *models);
 /* `before`: to tell which gradients are the same ones. */
 int pyft_snapshot_take(pyft_snapshot *snapshot, pyft_models *models, const pyft_known *known,
                        const pyft_snapshot *before);
-/* What became of the gradients from one moment to the other; *fine: of their versions. */
-void pyft_snapshot_change(const pyft_snapshot *before, const pyft_snapshot *after, uint64_t *change,
-                          uint64_t *fine);
+/* What became of the gradients from one moment to the other: rest, fine and fresh of the sign. */
+void pyft_snapshot_change(const pyft_snapshot *before, const pyft_snapshot *after,
+                          ft_step_sign *sign);
 /* Whether nothing happened to them. */
 bool pyft_snapshot_equal(const pyft_snapshot *before, const pyft_snapshot *after);
 void pyft_snapshot_clear(pyft_snapshot *snapshot);

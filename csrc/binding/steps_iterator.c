@@ -86,11 +86,9 @@ static int
 begin_with(steps_iterator *self, pyft_tracker *tracker)
 {
     PyObject *loader = self->loader;
-    self->loader = NULL;
     self->length = PyObject_Size(loader);
     PyErr_Clear();
     self->batches = PyObject_GetIter(loader);
-    Py_DECREF(loader);
     if (self->batches == NULL) {
         return -1;
     }
@@ -110,7 +108,7 @@ begin_with(steps_iterator *self, pyft_tracker *tracker)
     if (self->loops->phase == 0) {
         self->loops->run_through = 0;
     }
-    return pyft_loops_begin_loop(self->loops, &self->loop);
+    return pyft_loops_begin_loop(self->loops, loader, &self->loop);
 }
 
 static int
@@ -122,6 +120,7 @@ begin(steps_iterator *self)
     pyft_tracker *tracker = (pyft_tracker *)Py_XNewRef(pyft_loops_tracker(self->loops));
     int result = tracker == NULL ? -1 : begin_with(self, tracker);
     Py_XDECREF(tracker);
+    Py_CLEAR(self->loader);
     return result;
 }
 

@@ -2,6 +2,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "loops.h"
 
+#include <string.h>
+
 /* ---- batch by batch ---- */
 
 /* By hand is for loops that the user writes; a loop of ours counts for itself. */
@@ -16,9 +18,8 @@ check_by_hand(pyft_tracker *self, const char *doing)
     return self->iterator == NULL ? 0 : pyft_epochs_displace(self->iterator);
 }
 
-/* Steps of loops that wait for what they cost are recorded as they are. */
-static int
-record_all(pyft_tracker *self)
+int
+pyft_tracker_record_all(pyft_tracker *self)
 {
     PyObject *done = self->loops == NULL ? Py_NewRef(Py_None)
                                          : PyObject_CallMethod(self->loops, "_give_up", NULL);
@@ -71,7 +72,7 @@ pyft_tracker_on_epoch_end(PyObject *object, PyObject *unused)
     (void)unused;
     pyft_tracker *self = (pyft_tracker *)object;
     ft_epoch epoch;
-    if (check_by_hand(self, "on_epoch_end") < 0 || record_all(self) < 0) {
+    if (check_by_hand(self, "on_epoch_end") < 0 || pyft_tracker_record_all(self) < 0) {
         return NULL;
     }
     if (!self->run.open) {
@@ -94,7 +95,7 @@ static int
 break_off(pyft_tracker *self, const char *doing)
 {
     ft_epoch epoch;
-    if (check_by_hand(self, doing) < 0 || record_all(self) < 0) {
+    if (check_by_hand(self, doing) < 0 || pyft_tracker_record_all(self) < 0) {
         return -1;
     }
     if (self->run.open) {
@@ -156,10 +157,21 @@ loops_of(PyObject *object)
     return self->loops;
 }
 
+/* What is no training may be counted in the body of ft(...). */
+static bool
+is_aside(const pyft_tracker *self, const char *name)
+{
+    return !self->training_now && self->iterator != NULL &&
+           (strcmp(name, "phase") == 0 || (strcmp(name, "epochs") != 0 && self->loops != NULL &&
+                                           ((pyft_loops *)self->loops)->phase != 0));
+}
+
 static PyObject *
 call_loops(PyObject *object, const char *name, PyObject *args, PyObject *kwargs)
 {
-    PyObject *loops = check_by_hand((pyft_tracker *)object, name) < 0 ? NULL : loops_of(object);
+    pyft_tracker *self = (pyft_tracker *)object;
+    bool allowed = is_aside(self, name) || check_by_hand(self, name) == 0;
+    PyObject *loops = allowed ? loops_of(object) : NULL;
     PyObject *method = loops == NULL ? NULL : PyObject_GetAttrString(loops, name);
     PyObject *result = method == NULL ? NULL : PyObject_Call(method, args, kwargs);
     Py_XDECREF(method);

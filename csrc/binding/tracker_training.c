@@ -5,8 +5,7 @@
 static PyObject *
 bind(pyft_tracker *self, const char *module, const char *name, PyObject *args, PyObject *kwargs)
 {
-    PyObject *result = NULL, *bound = NULL, *function = NULL, *all = NULL, *first = NULL,
-             *carried = NULL;
+    PyObject *result = NULL, *bound = NULL, *function = NULL, *all = NULL, *first = NULL;
     if (self->training_now) {
         PyErr_SetString(PyExc_RuntimeError, "this tracker is training; bind before or after");
         return NULL;
@@ -21,11 +20,6 @@ bind(pyft_tracker *self, const char *module, const char *name, PyObject *args, P
         (bound = PyObject_Call(function, all, kwargs)) == NULL || pyft_tracker_prepare(self) < 0) {
         goto done;
     }
-    if (self->training != NULL &&
-        (carried = pyft_call_helper("flops_tracker._rates", "carry_over", "(OO)", self->training,
-                                    bound)) == NULL) {
-        goto done;
-    }
     Py_XSETREF(self->training, Py_NewRef(bound));
     result = Py_NewRef((PyObject *)self);
 done:
@@ -34,7 +28,6 @@ done:
     Py_XDECREF(first);
     Py_XDECREF(all);
     Py_XDECREF(bound);
-    Py_XDECREF(carried);
     return result;
 }
 

@@ -5,8 +5,8 @@
 #include <string.h>
 
 /* Audits in a row that differ before all steps are counted; counted steps in vain before the search
- * for a wanted kind is given up; before a new look is taken to be why it is not found. */
-enum { MAX_DOUBTS = 2, MAX_FUTILE = 64, VAIN_LOOK = 3, MAX_TESTS = 16 };
+ * for a wanted kind is given up. */
+enum { MAX_DOUBTS = 2, MAX_FUTILE = 64 };
 
 /* So many steps of no known kind, and one of that many that are known, and all are counted. */
 enum { MANY_SURPRISES = 10, SURPRISING_SHARE = 8 };
@@ -52,23 +52,18 @@ plan_audit(ft_replay *replay, ft_step_group *group)
 
 /* ---- steps ---- */
 
+/* Whether a step that comes now is counted to find what is wanted. Once that was given up, it is
+ * where a wanted kind is due, if it comes as regularly as it did. */
 static bool
 is_searching(const ft_step_group *group)
 {
-    bool wanted = false;
-    for (size_t i = 0; i < group->kind_count; i++) {
-        wanted = wanted || group->kinds[i].wanted;
+    bool given_up = group->futile >= MAX_FUTILE, searching = false;
+    for (size_t i = 0; i < group->kind_count && !searching; i++) {
+        const ft_step_kind *kind = &group->kinds[i];
+        bool due = kind->gap > 0 && group->steps + 1 == kind->last + kind->gap;
+        searching = kind->wanted && (given_up ? due : !ft_kinds_watches(group, kind));
     }
-    return wanted && group->futile < MAX_FUTILE;
-}
-
-static void
-begin_search(ft_step_group *group)
-{
-    group->futile = 0;
-    for (size_t i = 0; i < group->kind_count; i++) {
-        group->kinds[i].vain = 0;
-    }
+    return searching;
 }
 
 bool
@@ -80,8 +75,7 @@ ft_replay_wants(const ft_replay *replay, ft_step_key key)
         group->gap == 0 || group->varies) {
         return true;
     }
-    return (is_searching(group) && group->tests == 0) ||
-           (replay->trace == FT_TRACE_AUTO && group->until_audit == 0);
+    return is_searching(group) || (replay->trace == FT_TRACE_AUTO && group->until_audit == 0);
 }
 
 /* Room has been made for all rows. */
@@ -128,6 +122,7 @@ note_counted(ft_replay *replay, ft_step_group *group, ft_step_traits traits,
     result->varies = group->varies && !varied;
     plan_audit(replay, group);
     replay->counted++;
+    group->steps++;
     group->used = replay->counted + replay->taken + replay->waiting + replay->lost;
 }
 
@@ -139,7 +134,7 @@ ft_replay_count(ft_replay *replay, ft_step_key key, ft_step_sign sign, ft_step_t
     ft_step_kind *kind = NULL;
     ft_status status = ft_kinds_add_group(replay, key, &group);
     if (status == FT_OK) {
-        status = ft_kinds_add(replay, group, sign, &kind);
+        status = ft_kinds_add(replay, group, sign, true, traits.compiled, &kind);
     }
     if (status == FT_OK) {
         status = make_room(replay, kind, work);
@@ -163,67 +158,86 @@ ft_replay_count(ft_replay *replay, ft_step_key key, ft_step_sign sign, ft_step_t
         kind->flops = result->flops;
     }
     kind->compiled = traits.compiled;
+    kind->counted++;
     ft_tally_clear(work);
+    group->futile = was_wanted ? 0 : group->futile + is_searching(group);
     note_counted(replay, group, traits, result);
-    if (was_wanted) {
-        begin_search(group);
-    }
-    else if (is_searching(group)) {
-        group->futile++;
-        kind->vain++;
-        if (kind->vain >= VAIN_LOOK && ft_kinds_test(group, kind)) {
-            group->tested = (size_t)(kind - group->kinds);
-            group->tests = MAX_TESTS;
-        }
-    }
     if (!group->varies) { /* else no step stands for another one */
         result->resolved = kind->waiting;
         kind->taken += kind->waiting;
-        replay->waiting -= kind->waiting;
-        replay->taken += kind->waiting;
         kind->waiting = 0;
+        result->resolved += ft_kinds_resolve_elsewhere(replay, group, kind);
+        result->resolved += ft_kinds_match(group, group->futile < MAX_FUTILE);
+        replay->waiting -= result->resolved;
+        replay->taken += result->resolved;
     }
     return FT_OK;
 }
 
+/* Of a kind that is not known. */
+static void
+wait(ft_replay *replay, ft_step_group *group, ft_step_kind *kind)
+{
+    if (!kind->wanted) {
+        bool looking = group->futile < MAX_FUTILE && ft_kinds_wanted(group);
+        if (!looking) {
+            ft_kinds_begin_search(group);
+        }
+        group->futile = 0;
+    }
+    kind->gap = kind->wanted ? group->steps - kind->last : 0;
+    kind->last = group->steps;
+    kind->wanted = true;
+    kind->waiting++;
+    replay->waiting++;
+    if (!ft_kinds_watches(group, kind)) {
+        replay->surprises++;
+        replay->varies = replay->varies || (replay->surprises >= MANY_SURPRISES &&
+                                            replay->surprises > replay->taken / SURPRISING_SHARE);
+    }
+}
+
+static void
+match(ft_replay *replay, ft_step_group *group, ft_step_sign sign, ft_taken_step *result)
+{
+    result->resolved = ft_kinds_match(group, group->futile < MAX_FUTILE);
+    replay->waiting -= result->resolved;
+    replay->taken += result->resolved;
+    const ft_step_kind *kind = result->resolved == 0 ? NULL : ft_kinds_uncounted(group, sign);
+    if (kind != NULL && !result->known) { /* it is among those */
+        result->resolved--;
+        result->known = true;
+        result->flops = kind->flops;
+    }
+}
+
 ft_status
-ft_replay_take(ft_replay *replay, ft_step_key key, ft_step_sign sign, bool *known, ft_u128 *flops)
+ft_replay_take(ft_replay *replay, ft_step_key key, ft_step_sign sign, ft_taken_step *result)
 {
     ft_step_group *group = NULL;
     ft_step_kind *kind = NULL;
     ft_status status = ft_kinds_add_group(replay, key, &group);
     if (status == FT_OK) {
         kind = ft_kinds_uncounted(group, sign);
+        kind = kind == NULL ? ft_kinds_elsewhere(replay, group, sign) : kind;
     }
     if (status == FT_OK && kind == NULL) {
-        status = ft_kinds_add(replay, group, sign, &kind);
+        status = ft_kinds_add(replay, group, sign, false, false, &kind);
     }
     if (status != FT_OK) {
         return status;
     }
-    *known = kind->known;
-    *flops = kind->known ? kind->flops : FT_U128_ZERO;
+    *result = (ft_taken_step){.known = kind->known, .flops = kind->flops};
+    group->steps++;
     if (kind->known) {
         kind->taken++;
         replay->taken++;
     }
     else {
-        if (!kind->wanted) {
-            begin_search(group); /* for one that is new */
-        }
-        kind->wanted = true;
-        kind->waiting++;
-        replay->waiting++;
-        replay->surprises++;
-        replay->varies = replay->varies || (replay->surprises >= MANY_SURPRISES &&
-                                            replay->surprises > replay->taken / SURPRISING_SHARE);
+        wait(replay, group, kind);
     }
-    if (group->tests > 0) {
-        uint64_t explained = ft_kinds_tested(group, sign);
-        replay->explained += explained;
-        replay->waiting -= explained;
-        replay->taken += explained;
-    }
+    kind->seen++;
+    match(replay, group, sign, result);
     group->until_audit -= group->until_audit > 0;
     group->used = replay->counted + replay->taken + replay->waiting + replay->lost;
     return FT_OK;
@@ -239,7 +253,7 @@ find_known(const ft_replay *replay, ft_step_key key, ft_step_sign sign)
             return kind;
         }
     }
-    return NULL;
+    return group == NULL ? NULL : ft_kinds_elsewhere(replay, group, sign);
 }
 
 bool
@@ -265,6 +279,18 @@ ft_replay_settle(ft_replay *replay, ft_tally *work)
         ft_tally_clear(work);
     }
     return status;
+}
+
+uint64_t
+ft_replay_decide(ft_replay *replay)
+{
+    uint64_t resolved = 0;
+    for (size_t i = 0; i < replay->group_count; i++) {
+        resolved += ft_kinds_match_last(&replay->groups[i]);
+    }
+    replay->waiting -= resolved;
+    replay->taken += resolved;
+    return resolved;
 }
 
 /* They stay wanted: what comes at the end of each epoch is found in the next one. */

@@ -10,16 +10,19 @@
 
 #include "ft_tally.h"
 
-/* A digest. */
+/* low and high: a digest of all that is known before a step; base: one of that without what the
+ * step before has left in gradients. */
 typedef struct {
-    uint64_t low, high;
+    uint64_t low, high, base;
 } ft_step_key;
 
 /* `advance`: how far autograd's numbering went, which is another number where code runs compiled;
  * `fine`: a digest of what counting may change, such as versions of tensors; `rest`: of everything
- * else that a step leaves behind. */
+ * else that a step leaves behind. fresh: all gradients are its own, so that it makes no difference
+ * what was in them before. */
 typedef struct {
     uint64_t advance, rest, fine;
+    bool fresh;
 } ft_step_sign;
 
 /* What is known of a counted step beside its work. */
@@ -35,18 +38,17 @@ typedef enum {
 } ft_trace_mode;
 
 /* FT_WARM_UP: of the first steps many are like none that come later. */
-enum { FT_MAX_GROUPS = 1024, FT_MAX_KINDS = 64, FT_MAX_LOOKS = 4, FT_WARM_UP = 8 };
+enum { FT_MAX_GROUPS = 1024, FT_MAX_KINDS = 64, FT_WARM_UP = 8 };
 
 typedef struct {
-    ft_step_sign sign;
-    bool compiled;                    /* the last counted one called compiled code */
-    ft_step_sign looks[FT_MAX_LOOKS]; /* of steps of this kind that were not counted */
-    int look_count;
-    bool known;    /* it has a profile */
-    bool wanted;   /* it has none, and a step of it was not counted */
-    bool own;      /* it is no look of another kind: that was tested */
-    uint32_t vain; /* counted steps of it since something was wanted */
-    uint32_t seen; /* how often while that is tested */
+    ft_step_sign sign, look; /* look: the sign of its steps that are not counted */
+    bool has_look;
+    bool compiled;          /* the last counted one called compiled code */
+    bool known;             /* it has a profile */
+    bool wanted;            /* it has none, and a step of it was not counted */
+    uint64_t counted, seen; /* steps since something is wanted: counted ones, and others */
+    uint64_t last, gap;     /* wanted: the number of its last step, and how far it was from the
+                             * one before */
     ft_tally profile;
     ft_u128 flops;    /* of the profile, under the convention of the run */
     uint64_t taken;   /* how often, since the profile was made */
@@ -60,11 +62,10 @@ typedef struct {
     size_t kind_count, kind_capacity;
     uint64_t gap, until_audit; /* steps between two audits, and before the next one */
     uint64_t futile;           /* counted steps in a row that were of no wanted kind */
-    uint64_t used;             /* the number of the last step that had it */
+    uint64_t steps;            /* how many had it */
+    uint64_t used;             /* the number of the last step of the run that had it */
     int doubts;                /* how many audits in a row differed from the profile */
     bool varies;               /* what its steps do depends on data: all are counted */
-    uint64_t tests;            /* steps that are not counted now, to see how one looks */
-    size_t tested;             /* the kind that may look like what is wanted */
 } ft_step_group;
 
 typedef struct {
@@ -80,7 +81,6 @@ typedef struct {
     uint64_t counted, taken, waiting, lost; /* steps; their sum is the number of all */
     uint64_t surprises; /* steps that were not counted and turned out to be of no known kind */
     bool varies;        /* these were many: all steps are counted */
-    uint64_t explained; /* steps that had waited, and were of a kind that looks like them */
 } ft_replay;
 
 /* verify_every is at least 1; the seed decides which steps are audited. */
@@ -96,21 +96,30 @@ typedef struct {
     ft_u128 before;    /* what its kind cost until now; the same where nothing differs */
     bool differs;      /* its work is not that of its kind's profile, of which it is now */
     bool varies;       /* from now on, and not before, all steps with its key are counted */
-    uint64_t resolved; /* steps that had waited for this kind, and cost as much each */
+    uint64_t resolved; /* steps that had waited, and are of a known kind now */
 } ft_counted_step;
+
+typedef struct {
+    bool known;    /* it has its kind's profile; else it waits */
+    ft_u128 flops; /* of it */
+    uint64_t resolved;
+} ft_taken_step;
 
 /* A step was counted. Takes the rows out of `work`. All or nothing. */
 ft_status ft_replay_count(ft_replay *replay, ft_step_key key, ft_step_sign sign,
                           ft_step_traits traits, ft_tally *work, ft_counted_step *result);
-/* A step was not counted. *known says whether it has its kind's profile, of *flops, or waits. */
-ft_status ft_replay_take(ft_replay *replay, ft_step_key key, ft_step_sign sign, bool *known,
-                         ft_u128 *flops);
+/* A step was not counted. */
+ft_status ft_replay_take(ft_replay *replay, ft_step_key key, ft_step_sign sign,
+                         ft_taken_step *result);
 /* Whether a step of this kind, which was not counted, has a profile by now, of *flops. */
 bool ft_replay_known(const ft_replay *replay, ft_step_key key, ft_step_sign sign, ft_u128 *flops);
 /* The profile of that kind; NULL where there is none. */
 const ft_tally *ft_replay_profile(const ft_replay *replay, ft_step_key key, ft_step_sign sign);
 /* Work that is of no kind. Takes the rows out of `work`. All or nothing. */
 ft_status ft_replay_settle(ft_replay *replay, ft_tally *work);
+/* Nothing is to be waited for: what may be of one known kind alone is taken to be. How many steps.
+ */
+uint64_t ft_replay_decide(ft_replay *replay);
 /* Steps that wait are never to have a profile: they are in `lost`, and in no sum. */
 void ft_replay_abandon(ft_replay *replay);
 /* Adds the work of all steps but those that wait. On a failure some rows may have been added. */

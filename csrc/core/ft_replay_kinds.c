@@ -96,21 +96,27 @@ same_sign(ft_step_sign a, ft_step_sign b)
     return a.advance == b.advance && a.rest == b.rest && a.fine == b.fine;
 }
 
+/* Compiled, the sign of steps that are counted is that of no others. */
 static ft_step_kind *
-find_kind(const ft_step_group *group, ft_step_sign sign)
+find_kind(const ft_step_group *group, ft_step_sign sign, bool as_counted)
 {
     for (size_t i = 0; i < group->kind_count; i++) {
-        if (same_sign(group->kinds[i].sign, sign)) {
-            return &group->kinds[i];
+        ft_step_kind *kind = &group->kinds[i];
+        if (same_sign(kind->sign, sign) && (as_counted ? kind->known : !kind->compiled)) {
+            return kind;
         }
     }
     return NULL;
 }
 
 ft_status
-ft_kinds_add(ft_replay *replay, ft_step_group *group, ft_step_sign sign, ft_step_kind **kind)
+ft_kinds_add(ft_replay *replay, ft_step_group *group, ft_step_sign sign, bool counted,
+             bool compiled, ft_step_kind **kind)
 {
-    *kind = find_kind(group, sign);
+    *kind = counted ? find_kind(group, sign, true) : NULL;
+    if (*kind == NULL && !compiled) {
+        *kind = find_kind(group, sign, false);
+    }
     if (*kind != NULL) {
         return FT_OK;
     }
@@ -125,137 +131,303 @@ ft_kinds_add(ft_replay *replay, ft_step_group *group, ft_step_sign sign, ft_step
         group->kind_capacity = capacity;
     }
     *kind = &group->kinds[group->kind_count++];
-    **kind = (ft_step_kind){.sign = sign};
+    **kind = (ft_step_kind){.sign = sign, .compiled = compiled};
     ft_tally_init(&(*kind)->profile, replay->allocator);
     return FT_OK;
 }
 
+/* ---- the same kind behind another key ---- */
+
+/* NULL where it is not of the same base, or has no such kind. */
+static ft_step_kind *
+find_elsewhere(const ft_step_group *other, const ft_step_group *group, ft_step_sign sign)
+{
+    bool related = other != group && other->key.base == group->key.base && sign.fresh;
+    ft_step_kind *kind = related ? find_kind(other, sign, false) : NULL;
+    return kind != NULL && kind->sign.fresh ? kind : NULL;
+}
+
+ft_step_kind *
+ft_kinds_elsewhere(const ft_replay *replay, const ft_step_group *group, ft_step_sign sign)
+{
+    ft_step_kind *kind = NULL;
+    for (size_t i = 0; i < replay->group_count && (kind == NULL || !kind->known); i++) {
+        kind = find_elsewhere(&replay->groups[i], group, sign);
+    }
+    return kind != NULL && kind->known ? kind : NULL;
+}
+
+uint64_t
+ft_kinds_resolve_elsewhere(const ft_replay *replay, const ft_step_group *group, ft_step_kind *kind)
+{
+    uint64_t resolved = 0;
+    for (size_t i = 0; i < replay->group_count; i++) {
+        ft_step_kind *other = find_elsewhere(&replay->groups[i], group, kind->sign);
+        if (other != NULL) {
+            resolved += other->waiting;
+            other->waiting = 0;
+            other->wanted = false;
+        }
+    }
+    kind->taken += resolved;
+    return resolved;
+}
+
 /* ---- looks: where counting itself changes the sign ---- */
+
+/* So many steps are watched, and so many counted, before a look is taken to be that of a kind. */
+enum { WATCHED = 4, COUNTED = 2, MANY = 8 };
 
 /* Compiled code makes other nodes than the same code does when it is counted; what is changed in
  * place by a list of tensors, or by backward, may have other versions. */
 static bool
 may_look(const ft_step_kind *kind, ft_step_sign sign)
 {
-    return kind->known && kind->look_count == 0 && kind->sign.rest == sign.rest &&
+    return kind->known && kind->sign.rest == sign.rest &&
            (kind->compiled || kind->sign.advance == sign.advance);
 }
 
-static int
-find_look(const ft_step_kind *kind, ft_step_sign sign)
+bool
+ft_kinds_is(const ft_step_kind *kind, ft_step_sign sign)
 {
-    int at = kind->look_count - 1;
-    while (at >= 0 && !same_sign(kind->looks[at], sign)) {
-        at--;
-    }
-    return at;
+    return (!kind->compiled && same_sign(kind->sign, sign)) ||
+           (kind->has_look && same_sign(kind->look, sign));
 }
 
-static void
-add_look(ft_step_kind *kind, ft_step_sign sign)
-{
-    if (kind->look_count < FT_MAX_LOOKS) {
-        kind->looks[kind->look_count++] = sign;
-    }
-}
-
-/* The known kind of a step that was not counted; else NULL. Once it looked like a counted one, it
- * always does. */
 ft_step_kind *
 ft_kinds_uncounted(const ft_step_group *group, ft_step_sign sign)
 {
-    ft_step_kind *kind = find_kind(group, sign);
-    if (kind != NULL && kind->known) {
-        if (kind->look_count == 0) {
-            add_look(kind, sign);
-        }
-        return kind;
-    }
     for (size_t i = 0; i < group->kind_count; i++) {
-        if (group->kinds[i].known && find_look(&group->kinds[i], sign) >= 0) {
-            return &group->kinds[i];
+        ft_step_kind *kind = &group->kinds[i];
+        if (kind->known && kind->has_look && same_sign(kind->look, sign)) {
+            return kind;
         }
     }
-    return NULL;
+    ft_step_kind *kind = find_kind(group, sign, false);
+    if (kind == NULL || !kind->known) {
+        return NULL;
+    }
+    if (!kind->has_look) { /* it looks as it was counted, from now on */
+        kind->look = sign;
+        kind->has_look = true;
+    }
+    return kind;
 }
 
-/* Whether what waits may be a look of this known kind, and of no other. */
 static bool
-is_candidate(const ft_step_group *group, const ft_step_kind *kind, const ft_step_kind *wanted)
+is_alike(const ft_step_group *group, const ft_step_kind *kind, const ft_step_kind *wanted)
 {
-    bool only = wanted->wanted && !wanted->own && may_look(kind, wanted->sign);
-    for (size_t i = 0; i < group->kind_count && only; i++) {
-        only = &group->kinds[i] == kind || !may_look(&group->kinds[i], wanted->sign);
+    bool compiled = false;
+    for (size_t i = 0; i < group->kind_count; i++) {
+        const ft_step_kind *other = &group->kinds[i];
+        compiled = compiled || (other->compiled && may_look(other, wanted->sign));
     }
-    return only;
+    return kind->sign.rest == wanted->sign.rest &&
+           (compiled || kind->sign.advance == wanted->sign.advance);
+}
+
+/* Whether it is not known yet how it looks, or that has changed: it was compiled anew. */
+static bool
+is_free(const ft_step_kind *kind)
+{
+    return kind->known && (!kind->has_look || kind->seen == 0);
+}
+
+typedef struct {
+    uint64_t counted, seen;
+} how_often;
+
+static how_often
+count_alike(const ft_step_group *group, const ft_step_kind *wanted)
+{
+    how_often sum = {0, 0};
+    for (size_t i = 0; i < group->kind_count; i++) {
+        if (is_alike(group, &group->kinds[i], wanted)) {
+            sum.counted += group->kinds[i].counted;
+            sum.seen += group->kinds[i].seen;
+        }
+    }
+    return sum;
 }
 
 bool
-ft_kinds_test(ft_step_group *group, const ft_step_kind *kind)
+ft_kinds_watches(const ft_step_group *group, const ft_step_kind *wanted)
 {
-    bool found = false;
+    bool maybe = false;
     for (size_t i = 0; i < group->kind_count; i++) {
-        group->kinds[i].seen = 0;
-        found = found || is_candidate(group, kind, &group->kinds[i]);
+        const ft_step_kind *kind = &group->kinds[i];
+        maybe = maybe || (is_free(kind) && may_look(kind, wanted->sign));
     }
-    return found;
+    return maybe && count_alike(group, wanted).seen < WATCHED;
+}
+
+bool
+ft_kinds_wanted(const ft_step_group *group)
+{
+    bool wanted = false;
+    for (size_t i = 0; i < group->kind_count; i++) {
+        wanted = wanted || group->kinds[i].wanted;
+    }
+    return wanted;
+}
+
+void
+ft_kinds_begin_search(ft_step_group *group)
+{
+    group->futile = 0;
+    for (size_t i = 0; i < group->kind_count; i++) {
+        group->kinds[i].counted = group->kinds[i].seen = 0;
+    }
 }
 
 static uint64_t
 adopt(ft_step_kind *kind, ft_step_kind *wanted)
 {
     uint64_t explained = wanted->waiting;
-    add_look(kind, wanted->sign);
+    kind->look = wanted->sign;
+    kind->has_look = true;
     kind->taken += explained;
-    wanted->waiting = 0;
+    kind->seen += wanted->seen;
+    wanted->waiting = wanted->seen = 0;
     wanted->wanted = false;
     return explained;
 }
 
-/* The kind looks as it was counted: what waits comes now and then. */
-static void
-end_test(ft_step_group *group, const ft_step_kind *kind)
-{
-    group->tests = 0;
-    for (size_t i = 0; i < group->kind_count; i++) {
-        ft_step_kind *wanted = &group->kinds[i];
-        wanted->own = wanted->own || is_candidate(group, kind, wanted);
-    }
-}
-
-uint64_t
-ft_kinds_tested(ft_step_group *group, ft_step_sign sign)
-{
-    ft_step_kind *kind = &group->kinds[group->tested], *seen = find_kind(group, sign);
-    bool may_be = seen != NULL && is_candidate(group, kind, seen);
-    if (--group->tests == 0 || seen == kind) {
-        end_test(group, kind);
-        return 0;
-    }
-    if (!may_be || ++seen->seen < 2) {
-        return 0;
-    }
-    group->tests = 0;
-    return adopt(kind, seen);
-}
-
-/* A counted step that is what another kind was taken to look like. */
-ft_step_kind *
-ft_kinds_drop_look(const ft_step_group *group, ft_step_sign sign)
+/* What comes nearly always looks like what is counted nearly always. */
+static ft_step_kind *
+find_common(const ft_step_group *group, const ft_step_kind *wanted, how_often all)
 {
     for (size_t i = 0; i < group->kind_count; i++) {
         ft_step_kind *kind = &group->kinds[i];
-        int at = find_look(kind, sign);
-        if (at >= 0 && !same_sign(kind->sign, sign)) {
-            kind->looks[at] = kind->looks[--kind->look_count];
+        bool enough = kind->counted == all.counted || all.counted >= MANY;
+        if (enough && 4 * wanted->seen >= 3 * all.seen && 4 * kind->counted >= 3 * all.counted &&
+            may_look(kind, wanted->sign)) {
             return kind;
         }
     }
     return NULL;
 }
 
-bool
-ft_kinds_is(const ft_step_kind *kind, ft_step_sign sign)
+/* In the order of their advance. */
+typedef struct {
+    ft_step_kind *items[FT_MAX_KINDS];
+    size_t count;
+} kinds_in_order;
+
+static void
+insert(kinds_in_order *list, ft_step_kind *kind)
 {
-    return same_sign(kind->sign, sign) || find_look(kind, sign) >= 0;
+    size_t at = list->count++;
+    for (; at > 0 && list->items[at - 1]->sign.advance > kind->sign.advance; at--) {
+        list->items[at] = list->items[at - 1];
+    }
+    list->items[at] = kind;
+}
+
+static bool
+in_order(const ft_step_group *group, const kinds_in_order *kinds, const kinds_in_order *wanted)
+{
+    for (size_t i = 0; i < kinds->count; i++) {
+        uint64_t advance = kinds->items[i]->sign.advance, look = wanted->items[i]->sign.advance;
+        if (i > 0 && (kinds->items[i - 1]->sign.advance == advance ||
+                      wanted->items[i - 1]->sign.advance == look)) {
+            return false;
+        }
+        for (size_t j = 0; j < group->kind_count; j++) {
+            const ft_step_kind *known = &group->kinds[j];
+            if (known->known && known->has_look && is_alike(group, known, wanted->items[i]) &&
+                (known->sign.advance < advance) != (known->look.advance < look)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* Where as many kinds were counted that look like nothing yet as there are looks, those that do
+ * more make more nodes, compiled or not. As long as it is searched, there may be others. */
+static uint64_t
+match_others(const ft_step_group *group, const ft_step_kind *wanted, bool searching)
+{
+    kinds_in_order kinds = {.count = 0}, looks = {.count = 0};
+    bool often = true;
+    for (size_t i = 0; i < group->kind_count; i++) {
+        ft_step_kind *kind = &group->kinds[i];
+        if (!is_alike(group, kind, wanted)) {
+            continue;
+        }
+        if (kind->known && !kind->has_look && kind->counted > 0) {
+            insert(&kinds, kind);
+            often = often && kind->counted >= COUNTED;
+        }
+        else if (kind->wanted) {
+            insert(&looks, kind);
+            often = often && kind->seen >= COUNTED;
+        }
+    }
+    uint64_t explained = 0;
+    if (kinds.count == looks.count && (often || !searching) && in_order(group, &kinds, &looks)) {
+        for (size_t i = 0; i < kinds.count; i++) {
+            explained += adopt(kinds.items[i], looks.items[i]);
+        }
+    }
+    return explained;
+}
+
+uint64_t
+ft_kinds_match(ft_step_group *group, bool searching)
+{
+    uint64_t explained = 0;
+    for (size_t i = 0; i < group->kind_count && group->kind_count <= FT_MAX_KINDS; i++) {
+        ft_step_kind *wanted = &group->kinds[i];
+        if (!wanted->wanted) {
+            continue;
+        }
+        how_often all = count_alike(group, wanted);
+        if (all.seen < WATCHED || all.counted < COUNTED) {
+            continue;
+        }
+        ft_step_kind *common = find_common(group, wanted, all);
+        explained += common == NULL    ? match_others(group, wanted, searching)
+                     : is_free(common) ? adopt(common, wanted)
+                                       : 0;
+    }
+    return explained;
+}
+
+uint64_t
+ft_kinds_match_last(ft_step_group *group)
+{
+    uint64_t explained = 0;
+    for (size_t i = 0; i < group->kind_count; i++) {
+        ft_step_kind *wanted = &group->kinds[i], *found = NULL;
+        size_t known = 0, signs = 0;
+        for (size_t j = 0; j < group->kind_count && wanted->wanted; j++) {
+            ft_step_kind *kind = &group->kinds[j];
+            bool alike = is_alike(group, kind, wanted);
+            known += alike && kind->known;
+            signs += alike && kind->wanted;
+            found = alike && kind->known && !kind->has_look ? kind : found;
+        }
+        if (known == 1 && signs == 1 && found != NULL) {
+            explained += adopt(found, wanted);
+        }
+    }
+    return explained;
+}
+
+/* A counted step that is what another kind was taken to look like; compiled, it is no such thing.
+ */
+ft_step_kind *
+ft_kinds_drop_look(const ft_step_group *group, ft_step_sign sign)
+{
+    for (size_t i = 0; i < group->kind_count; i++) {
+        ft_step_kind *kind = &group->kinds[i];
+        if (kind->has_look && !kind->compiled && same_sign(kind->look, sign) &&
+            !same_sign(kind->sign, sign)) {
+            kind->has_look = false;
+            return kind;
+        }
+    }
+    return NULL;
 }

@@ -1,91 +1,7 @@
 /* A run of which few steps are counted has the work of all of them; what is not known is not added.
  */
 /* SPDX-License-Identifier: MIT */
-#include "ft_test.h"
-#include "ft_test_doubles.h"
-
-static const ft_step_key A = {1, 1}, B = {2, 7};
-
-/* Work of so many multiply-accumulates: so many FLOPs under "macs". */
-static ft_tally
-work_of(uint64_t mac)
-{
-    ft_tally work;
-    ft_tally_init(&work, ft_allocator_libc());
-    ft_work_key rows[] = {{.op = 3, .module = 1, .op_class = FT_CLASS_MATMUL},
-                          {.op = 4, .module = 2, .op_class = FT_CLASS_CONV}};
-    ft_cost part = {0};
-    part.by_kind[FT_MAC] = ft_u128_of(mac / 2);
-    ft_tally_add(&work, rows[0], &part, 1);
-    part.by_kind[FT_MAC] = ft_u128_of(mac - mac / 2);
-    ft_tally_add(&work, rows[1], &part, 2);
-    return work;
-}
-
-static void
-begin(ft_replay *replay, ft_trace_mode trace, uint64_t verify_every)
-{
-    ft_replay_init(replay, ft_allocator_libc(), ft_convention_find("macs"), trace, verify_every, 9);
-}
-
-static ft_counted_step
-count_traits(ft_replay *replay, ft_step_key key, ft_step_sign sign, ft_step_traits traits,
-             uint64_t mac)
-{
-    ft_tally work = work_of(mac);
-    ft_counted_step step = {0};
-    CHECK_STATUS(ft_replay_count(replay, key, sign, traits, &work, &step), FT_OK);
-    CHECK_U64(work.count, 0);
-    CHECK_U128(step.flops, ft_u128_of(mac));
-    return step;
-}
-
-static ft_counted_step
-count(ft_replay *replay, ft_step_key key, uint64_t advance, uint64_t mac)
-{
-    return count_traits(replay, key, (ft_step_sign){advance, 0, 0}, (ft_step_traits){0}, mac);
-}
-
-static ft_counted_step
-count_compiled(ft_replay *replay, ft_step_key key, uint64_t advance, uint64_t rest, uint64_t mac)
-{
-    return count_traits(replay, key, (ft_step_sign){advance, rest, 0},
-                        (ft_step_traits){.compiled = true}, mac);
-}
-
-/* What the step cost; UINT64_MAX where that is not known yet. */
-static uint64_t
-take_sign(ft_replay *replay, ft_step_key key, uint64_t advance, uint64_t rest)
-{
-    bool known = false;
-    ft_u128 flops = FT_U128_ZERO;
-    ft_step_sign sign = {advance, rest, 0};
-    CHECK_STATUS(ft_replay_take(replay, key, sign, &known, &flops), FT_OK);
-    CHECK(flops.hi == 0 && (known || flops.lo == 0));
-    return known ? flops.lo : UINT64_MAX;
-}
-
-static uint64_t
-take(ft_replay *replay, ft_step_key key, uint64_t advance)
-{
-    return take_sign(replay, key, advance, 0);
-}
-
-static uint64_t
-total(const ft_replay *replay)
-{
-    ft_tally sum;
-    ft_tally_init(&sum, ft_allocator_libc());
-    CHECK_STATUS(ft_replay_sum(replay, &sum), FT_OK);
-    ft_u128 flops = ft_tally_total(&sum, replay->convention);
-    /* Every step called the first operation once and the second one twice. */
-    uint64_t steps = replay->counted + replay->taken;
-    CHECK(sum.count == 0 ? steps == 0
-                         : sum.rows[0].calls == steps && sum.rows[1].calls == 2 * steps);
-    ft_tally_clear(&sum);
-    CHECK(flops.hi == 0);
-    return flops.lo;
-}
+#include "ft_test_replay.h"
 
 static void
 test_one_kind(void)
@@ -147,12 +63,13 @@ test_kinds_by_the_rest_of_their_sign(void)
 {
     ft_replay replay;
     begin(&replay, FT_TRACE_FIRST, 1);
-    count_traits(&replay, A, (ft_step_sign){8, 1, 0}, (ft_step_traits){0}, 10);
-    CHECK_U64(take_sign(&replay, A, 8, 2), UINT64_MAX);
-    CHECK_U64(count_traits(&replay, A, (ft_step_sign){8, 2, 0}, (ft_step_traits){0}, 4).resolved,
-              1);
-    CHECK_U64(take_sign(&replay, A, 8, 1), 10);
-    CHECK_U64(take_sign(&replay, A, 8, 2), 4);
+    count_traits(&replay, A, (ft_step_sign){8, 1, 0, false}, (ft_step_traits){0}, 10);
+    CHECK_U64(take_sign(&replay, A, (ft_step_sign){8, 2, 0, false}), UINT64_MAX);
+    CHECK_U64(
+        count_traits(&replay, A, (ft_step_sign){8, 2, 0, false}, (ft_step_traits){0}, 4).resolved,
+        1);
+    CHECK_U64(take_sign(&replay, A, (ft_step_sign){8, 1, 0, false}), 10);
+    CHECK_U64(take_sign(&replay, A, (ft_step_sign){8, 2, 0, false}), 4);
     CHECK_U64(total(&replay), 10 + 4 + 4 + 10 + 4);
     ft_replay_clear(&replay);
 }
@@ -219,9 +136,9 @@ test_work_that_data_decides(void)
     ft_replay replay;
     begin(&replay, FT_TRACE_AUTO, 100);
     ft_step_traits traits = {.varies = true};
-    CHECK(count_traits(&replay, A, (ft_step_sign){8, 0, 0}, traits, 10).varies);
+    CHECK(count_traits(&replay, A, (ft_step_sign){8, 0, 0, false}, traits, 10).varies);
     CHECK(ft_replay_wants(&replay, A));
-    CHECK(!count_traits(&replay, A, (ft_step_sign){8, 0, 0}, traits, 11).varies);
+    CHECK(!count_traits(&replay, A, (ft_step_sign){8, 0, 0, false}, traits, 11).varies);
     CHECK(ft_replay_wants(&replay, A) && ft_replay_wants(&replay, B));
     CHECK_U64(total(&replay), 21);
     ft_replay_clear(&replay);
@@ -243,7 +160,7 @@ test_work_that_data_decides(void)
 
     begin(&replay, FT_TRACE_AUTO, 100); /* and of many keys */
     for (uint64_t i = 0; i < 2000; i++) {
-        ft_step_key key = {i % 100, 7};
+        ft_step_key key = {i % 100, 7, i % 100};
         if (ft_replay_wants(&replay, key)) {
             count(&replay, key, i, i);
         }
@@ -281,145 +198,6 @@ test_audits(void)
     ft_replay_clear(&replay);
 }
 
-/* Three counted steps of one kind in vain: the next one is not counted, to see how it looks. */
-static void
-count_thrice(ft_replay *replay, ft_step_sign sign, bool compiled, uint64_t mac)
-{
-    ft_step_traits traits = {.compiled = compiled};
-    for (int i = 0; i < 3; i++) {
-        CHECK(ft_replay_wants(replay, A));
-        CHECK_U64(count_traits(replay, A, sign, traits, mac).resolved, 0);
-    }
-    CHECK(!ft_replay_wants(replay, A));
-}
-
-/* Counted, a compiled step makes 6 nodes, and runs as one of 2; the step that compiles makes 50. */
-static void
-test_compiled(void)
-{
-    ft_replay replay;
-    ft_u128 flops;
-    ft_step_sign sign = {6, 1, 0};
-    begin(&replay, FT_TRACE_FIRST, 1);
-    count_compiled(&replay, A, 6, 1, 10);
-    CHECK_U64(take_sign(&replay, A, 50, 1), UINT64_MAX);
-    count_thrice(&replay, sign, true, 10);
-    CHECK_U64(take_sign(&replay, A, 2, 1), UINT64_MAX); /* 50 were the step that compiled */
-    CHECK(!ft_replay_wants(&replay, A));
-    CHECK_U64(take_sign(&replay, A, 2, 1), UINT64_MAX); /* but now it is clear */
-    CHECK_U64(replay.explained, 2);
-    CHECK_U64(replay.waiting, 1); /* the one that compiled: nothing is known of it */
-    CHECK(ft_replay_known(&replay, A, (ft_step_sign){2, 1, 0}, &flops) && flops.lo == 10);
-    for (int i = 0; i < 64; i++) { /* it is looked for, and given up */
-        count_compiled(&replay, A, 6, 1, 10);
-    }
-    CHECK(!ft_replay_wants(&replay, A));
-    CHECK_U64(take_sign(&replay, A, 2, 1), 10);
-    CHECK_U64(total(&replay), 40 + 20 + 640 + 10);
-    ft_replay_clear(&replay);
-}
-
-/* Compiled, every 5th step does more: it is no look of the others, and is found by counting. */
-static void
-test_compiled_steps_that_come_now_and_then(void)
-{
-    ft_replay replay;
-    begin(&replay, FT_TRACE_FIRST, 1);
-    uint64_t expected = 0, waiting = 0;
-    for (uint64_t i = 0; i < 200; i++) {
-        bool more = i % 5 == 4;
-        uint64_t mac = more ? 17 : 10;
-        expected += mac;
-        if (ft_replay_wants(&replay, A)) {
-            count_compiled(&replay, A, more ? 9 : 6, 1, mac);
-        }
-        else {
-            take_sign(&replay, A, more ? 3 : 2, 1);
-        }
-    }
-    waiting = replay.waiting;
-    CHECK(total(&replay) <= expected && total(&replay) >= expected - 17 * waiting);
-    CHECK(waiting <= 16);
-    ft_replay_clear(&replay);
-}
-
-/* Counting may change versions: it is known that it does when it did from the start. */
-static void
-test_versions(void)
-{
-    ft_replay replay;
-    bool known;
-    ft_u128 flops;
-    ft_step_sign counted = {6, 1, 10}, seen = {6, 1, 11}, other = {6, 1, 12};
-    begin(&replay, FT_TRACE_FIRST, 1);
-    count_traits(&replay, A, counted, (ft_step_traits){0}, 5);
-    CHECK_STATUS(ft_replay_take(&replay, A, seen, &known, &flops), FT_OK);
-    CHECK(!known);
-    count_thrice(&replay, counted, false, 5);
-    CHECK_STATUS(ft_replay_take(&replay, A, seen, &known, &flops), FT_OK);
-    CHECK_STATUS(ft_replay_take(&replay, A, seen, &known, &flops), FT_OK);
-    CHECK(!known && replay.waiting == 0 && replay.explained == 3);
-    CHECK_STATUS(ft_replay_take(&replay, A, seen, &known, &flops), FT_OK);
-    CHECK(known && flops.lo == 5);
-    CHECK_STATUS(ft_replay_take(&replay, A, other, &known, &flops), FT_OK);
-    CHECK(!known); /* it is known how the first kind looks */
-    for (int i = 0; i < 8; i++) {
-        CHECK_U64(count_traits(&replay, A, counted, (ft_step_traits){0}, 5).resolved, 0);
-    }
-    CHECK_U64(count_traits(&replay, A, other, (ft_step_traits){0}, 9).resolved, 1);
-    /* A counted step of what was taken for a look: two steps before cost 5, and may have cost 8. */
-    ft_counted_step step = count_traits(&replay, A, seen, (ft_step_traits){0}, 8);
-    CHECK(step.differs && step.before.lo == 5);
-    CHECK_STATUS(ft_replay_take(&replay, A, seen, &known, &flops), FT_OK);
-    CHECK(known && flops.lo == 8);
-    ft_replay_clear(&replay);
-}
-
-/* A second backward now and then, which only versions tell: it is a kind of its own. */
-static void
-test_versions_that_come_now_and_then(void)
-{
-    ft_replay replay;
-    bool known;
-    ft_u128 flops;
-    ft_step_sign often = {6, 1, 0}, rare = {6, 1, 1};
-    begin(&replay, FT_TRACE_FIRST, 1);
-    uint64_t expected = 0;
-    for (uint64_t i = 0; i < 200; i++) {
-        uint64_t mac = i > 0 && i % 8 == 1 ? 9 : 5;
-        ft_step_sign sign = mac == 9 ? rare : often;
-        expected += mac;
-        if (ft_replay_wants(&replay, A)) {
-            CHECK(!count_traits(&replay, A, sign, (ft_step_traits){0}, mac).differs);
-        }
-        else {
-            CHECK_STATUS(ft_replay_take(&replay, A, sign, &known, &flops), FT_OK);
-        }
-    }
-    CHECK_U64(replay.waiting, 0);
-    CHECK_U64(total(&replay), expected);
-    CHECK(replay.counted < 20);
-    ft_replay_clear(&replay);
-}
-
-/* Two kinds that leave the same behind: compiled, neither can be told from the other. */
-static void
-test_compiled_kinds_that_look_alike(void)
-{
-    ft_replay replay;
-    begin(&replay, FT_TRACE_FIRST, 1);
-    count_compiled(&replay, A, 6, 1, 10);
-    count_compiled(&replay, A, 7, 1, 11);
-    CHECK_U64(take_sign(&replay, A, 2, 1), UINT64_MAX);
-    for (int i = 0; i < 64; i++) {
-        CHECK(ft_replay_wants(&replay, A));
-        count_compiled(&replay, A, 6 + (uint64_t)i % 2, 1, 10 + (uint64_t)i % 2);
-    }
-    CHECK(!ft_replay_wants(&replay, A)); /* in vain */
-    CHECK_U64(replay.waiting, 1);
-    ft_replay_clear(&replay);
-}
-
 /* At the end of each epoch there is a step like no other: the first is lost, others are found. */
 static void
 test_steps_that_are_given_up(void)
@@ -429,8 +207,8 @@ test_steps_that_are_given_up(void)
     begin(&replay, FT_TRACE_FIRST, 1);
     count(&replay, A, 8, 10);
     CHECK_U64(take(&replay, A, 11), UINT64_MAX);
-    CHECK(!ft_replay_known(&replay, A, (ft_step_sign){11, 0, 0}, &flops));
-    CHECK(!ft_replay_known(&replay, B, (ft_step_sign){8, 0, 0}, &flops));
+    CHECK(!ft_replay_known(&replay, A, (ft_step_sign){11, 0, 0, false}, &flops));
+    CHECK(!ft_replay_known(&replay, B, (ft_step_sign){8, 0, 0, false}, &flops));
     ft_replay_abandon(&replay);
     CHECK(replay.waiting == 0 && replay.lost == 1);
     CHECK(ft_replay_wants(&replay, A));
@@ -440,6 +218,63 @@ test_steps_that_are_given_up(void)
     CHECK(!ft_replay_wants(&replay, A));
     CHECK_U64(take(&replay, A, 11), 30);
     CHECK_U64(total(&replay), 80);
+    ft_replay_clear(&replay);
+}
+
+/* What was in the gradients makes no difference to steps that make their own: one that waits is
+ * known by a counted one behind another key. */
+static void
+test_the_same_kind_behind_another_key(void)
+{
+    ft_replay replay;
+    ft_u128 flops;
+    const ft_step_key left = {5, 5, 1}, other = {6, 6, 2};
+    const ft_step_sign fresh = {11, 3, 0, true}, same = {11, 3, 0, false};
+    ft_step_traits none = {.compiled = false};
+    begin(&replay, FT_TRACE_FIRST, 1);
+    count(&replay, A, 8, 10);
+    count(&replay, B, 8, 10);
+    CHECK_U64(take_sign(&replay, A, fresh), UINT64_MAX);
+    CHECK_U64(count_traits(&replay, other, fresh, none, 30).resolved, 0); /* of another base */
+    CHECK_U64(count_traits(&replay, left, same, none, 30).resolved, 0);
+    CHECK_U64(count_traits(&replay, left, (ft_step_sign){11, 4, 0, true}, none, 20).resolved, 0);
+    CHECK_U64(count_traits(&replay, left, (ft_step_sign){12, 3, 0, true}, none, 20).resolved, 0);
+    ft_replay_clear(&replay);
+
+    begin(&replay, FT_TRACE_FIRST, 1);
+    count(&replay, A, 8, 10);
+    CHECK_U64(take_sign(&replay, A, fresh), UINT64_MAX);
+    CHECK(!ft_replay_known(&replay, A, fresh, &flops));
+    CHECK_U64(count_traits(&replay, left, fresh, none, 30).resolved, 1);
+    CHECK(ft_replay_known(&replay, A, fresh, &flops) && flops.lo == 30);
+    CHECK_U64(take_sign(&replay, A, fresh), 30);
+    CHECK_U64(replay.waiting, 0);
+    CHECK(!ft_replay_wants(&replay, A));
+    CHECK_U64(total(&replay), 10 + 30 + 30 + 30);
+    ft_replay_clear(&replay);
+}
+
+/* A kind that comes so rarely that it is given up: it is found where it is due. */
+static void
+test_a_kind_that_comes_regularly(void)
+{
+    ft_replay replay;
+    begin(&replay, FT_TRACE_FIRST, 1);
+    uint64_t expected = 0;
+    for (uint64_t i = 0; i < 2000; i++) {
+        uint64_t advance = i % 500 == 499 ? 11 : 8;
+        expected += advance;
+        if (ft_replay_wants(&replay, A)) {
+            count(&replay, A, advance, advance);
+        }
+        else {
+            take(&replay, A, advance);
+        }
+    }
+    /* The first one, 64 after the one at 499 in vain, and that at 1499, which is 500 after 999. */
+    CHECK_U64(replay.counted, 1 + 64 + 1);
+    CHECK_U64(replay.waiting, 0);
+    CHECK_U64(total(&replay), expected);
     ft_replay_clear(&replay);
 }
 
@@ -468,7 +303,7 @@ test_more_keys_than_are_kept(void)
     begin(&replay, FT_TRACE_FIRST, 1);
     uint64_t expected = 0;
     for (uint64_t i = 0; i < 3000; i++) {
-        ft_step_key key = {i, i << 32};
+        ft_step_key key = {i, i << 32, i};
         count(&replay, key, 8, i);
         CHECK_U64(take(&replay, key, 8), i);
         expected += 2 * i;
@@ -482,7 +317,7 @@ test_more_keys_than_are_kept(void)
     }
     CHECK(replay.group_count <= FT_MAX_GROUPS);
     CHECK(!ft_replay_wants(&replay, A)); /* it was in use all the time */
-    CHECK(ft_replay_wants(&replay, (ft_step_key){3, 3ull << 32}));
+    CHECK(ft_replay_wants(&replay, (ft_step_key){3, 3ull << 32, 3}));
     CHECK_U64(total(&replay), expected);
     ft_replay_clear(&replay);
 }
@@ -532,10 +367,9 @@ test_without_memory(void)
         ft_replay_init(&replay, test_heap_allocator(&heap), ft_convention_find("macs"),
                        FT_TRACE_FIRST, 1, 9);
         for (uint64_t i = 0; i < 1100; i++) {
-            ft_step_key key = {i, 0};
+            ft_step_key key = {i, 0, i};
             ft_counted_step step;
-            bool known;
-            ft_u128 flops;
+            ft_taken_step taken;
             ft_tally work = work_of(i);
             /* The run keeps the rows: they must come from its own allocator. */
             ft_tally own;
@@ -544,15 +378,15 @@ test_without_memory(void)
                 CHECK_STATUS(ft_tally_merge(&own, &work, 1), FT_OK);
             }
             ft_tally_clear(&work);
-            if (ft_replay_count(&replay, key, (ft_step_sign){8, 0, 0}, (ft_step_traits){0}, &own,
-                                &step) != FT_OK) {
+            if (ft_replay_count(&replay, key, (ft_step_sign){8, 0, 0, false}, (ft_step_traits){0},
+                                &own, &step) != FT_OK) {
                 CHECK_U64(own.count, 2);
-                CHECK_STATUS(ft_replay_count(&replay, key, (ft_step_sign){8, 0, 0},
+                CHECK_STATUS(ft_replay_count(&replay, key, (ft_step_sign){8, 0, 0, false},
                                              (ft_step_traits){0}, &own, &step),
                              FT_OK);
             }
-            if (ft_replay_take(&replay, key, (ft_step_sign){8, 0, 0}, &known, &flops) != FT_OK) {
-                CHECK_STATUS(ft_replay_take(&replay, key, (ft_step_sign){8, 0, 0}, &known, &flops),
+            if (ft_replay_take(&replay, key, (ft_step_sign){8, 0, 0, false}, &taken) != FT_OK) {
+                CHECK_STATUS(ft_replay_take(&replay, key, (ft_step_sign){8, 0, 0, false}, &taken),
                              FT_OK);
             }
         }
@@ -566,8 +400,7 @@ test_without_memory(void)
 
 TEST_MAIN(test_one_kind, test_always, test_a_step_waits_until_its_kind_is_counted,
           test_kinds_by_the_rest_of_their_sign, test_a_difference, test_work_that_changes_once,
-          test_work_that_data_decides, test_audits, test_compiled,
-          test_compiled_steps_that_come_now_and_then, test_versions,
-          test_versions_that_come_now_and_then, test_compiled_kinds_that_look_alike,
-          test_steps_that_are_given_up, test_settling, test_more_keys_than_are_kept,
-          test_any_program_that_can_be_told_apart, test_without_memory)
+          test_work_that_data_decides, test_audits, test_steps_that_are_given_up,
+          test_the_same_kind_behind_another_key, test_a_kind_that_comes_regularly, test_settling,
+          test_more_keys_than_are_kept, test_any_program_that_can_be_told_apart,
+          test_without_memory)
