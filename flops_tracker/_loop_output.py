@@ -44,6 +44,7 @@ class Output:
         self.by_step = "batch" in (*self._prints, *self._exports)
         self._epoch_file: _csv_files.CsvFile | None = None
         self._batch_file: _csv_files.CsvFile | None = None
+        self._failed = False
         self._next = (0, 1)  # epoch and step of the first record that was not shown yet
 
     def open(self, tracker: Any) -> None:
@@ -78,13 +79,17 @@ class Output:
             return
         self._next = (epoch, tracker._batches + 1)
         if self._batch_file is not None:
+            self._failed = True  # unless it goes well: then the loop ends by that error
             tracker._write_rows(self._batch_file, epoch, step)
+            self._failed = False
         if "batch" in self._prints:
             for line in tracker._step_lines(epoch, step):
                 print(line)
 
     def end_epoch(self, tracker: Any) -> None:
         """Show what is left of an epoch that has ended, and the epoch."""
+        if tracker._epoch_is_open or self._failed:
+            return
         self.show_steps(tracker)
         if self._epoch_file is not None:
             tracker._write_epoch(self._epoch_file)
@@ -98,7 +103,10 @@ class Output:
 
     def follow(self, steps: Iterator[Any], tracker: Any) -> Iterator[Any]:
         """Give the batches of a loop over steps, each after the rows of the steps before it."""
-        for batch in steps:
-            self.show_steps(tracker)
-            yield batch
-        self.show_steps(tracker)  # one that is dropped is shown at the end of its epoch
+        try:
+            for batch in steps:
+                self.show_steps(tracker)
+                yield batch
+            self.show_steps(tracker)  # one that is dropped is shown at the end of its epoch
+        finally:
+            del steps  # its step ends now, though a traceback may keep this frame

@@ -77,8 +77,10 @@ class Loops(StepLoops):
                 whole = not self._cut
             finally:
                 self._output = None
-                self._end_epoch(whole)
-                output.end_epoch(self._record())
+                try:
+                    self._end_epoch(whole)
+                finally:  # what it says may be an error: the epoch has ended all the same
+                    output.end_epoch(self._record())
             if self._record()._mind_budget(1):
                 return
             if self._phases_begun == phases and not self._told_of_no_step:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 from training_models import column, read_csv
 
 from flops_tracker import FlopsTracker
+from flops_tracker._csv_files import CsvFile
 
 STEP = 2 * 2 * (2 * 4 * 3)  # Linear(4, 3) on 2 rows: forward and the weights' gradient
 
@@ -104,6 +106,34 @@ def test_an_epoch_that_is_broken_off_has_its_rows(tmp_path, capsys):
     assert (row["batches"], row["complete"]) == ("2", "0")
     (line,) = capsys.readouterr().out.splitlines()
     assert line.endswith("broken off")
+
+
+def test_an_epoch_whose_end_warns_has_its_row_where_warnings_are_errors(tmp_path):
+    """The forgotten ft.steps, and a budget that warns, come after the row or with it."""
+    ft, model = make(max_flops=1, on_budget="warn")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="reached in epoch 1 step 1"):
+            train(ft, model, export="both")
+    assert column(tmp_path / "run_batch.csv", "step") == [1]
+    (row,) = read_csv(tmp_path / "run_epoch.csv")
+    assert (row["batches"], row["complete"]) == ("1", "0")
+
+
+def test_a_disk_that_is_full_is_an_error_of_the_loop(tmp_path, monkeypatch):
+    ft, model = make()
+    rows = []
+
+    def write(file, row):
+        if len(rows) == 2:  # the headers
+            raise OSError(28, "no room", str(file.path))
+        rows.append(row)
+
+    monkeypatch.setattr(CsvFile, "write", write)
+    with pytest.raises(OSError, match="no room"):
+        train(ft, model, export="both")
+    assert not ft._epoch_is_open
+    assert ft.total_flops > 0
 
 
 def test_a_second_loop_and_single_steps_go_on_in_the_same_file(tmp_path):
