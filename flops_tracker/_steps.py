@@ -1,6 +1,7 @@
 """Loops that the user writes: epochs, steps and phases. The core keeps what is open (StepLoops)."""
 
 import random
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ContextDecorator, suppress
@@ -102,7 +103,11 @@ class Loops(StepLoops):
         """Count what runs inside as one step."""
         if batch_size is not None:
             batch_size = _options.whole("batch_size", batch_size, 0)
-        return _Span(self, lambda: self._begin_step(batch, batch_size), ends_a_step=True)
+
+        def begin() -> int:
+            return self._begin_step(batch, batch_size, _position(2))
+
+        return _Span(self, begin, ends_a_step=True)
 
     def phase(self, name: str) -> "_Span":
         """Count what runs inside apart, under that name; as often as it is entered."""
@@ -120,7 +125,7 @@ class Loops(StepLoops):
 
     def train_step(self, batch: Any, train: Callable[[Any], int]) -> int:
         """Train a batch as one step; train returns its size."""
-        number = self._begin_step(batch, None)
+        number = self._begin_step(batch, None, 0)
         try:
             size = train(batch)
             self._set_batch_size(number, size)
@@ -258,10 +263,27 @@ class _Steps:
         return len(self._loader)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[Any]:
-        steps, output = self._loops._iterate(self._loader), self._loops._output
+        place = _position(_CALLERS)
+        steps, output = self._loops._iterate(self._loader, place), self._loops._output
         if output is None or not output.by_step:
             return steps
         return output.follow(steps, self._loops._record())
+
+
+_CALLERS = 8
+_NOT_THEIRS = ("flops_tracker", "contextlib")
+
+
+def _position(callers: int) -> int:
+    """Where in the user's code a step or a loop stands: another place is another kind of step."""
+    place: list[Any] = []
+    frame = sys._getframe(1)
+    while frame is not None and callers > 0:
+        if frame.f_globals.get("__name__", "").split(".")[0] not in _NOT_THEIRS:
+            place += frame.f_code.co_filename, frame.f_lineno
+            callers -= 1
+        frame = frame.f_back  # type: ignore[assignment]
+    return hash(tuple(place))
 
 
 def size_of(data: Any, batch_dim: Any) -> int:

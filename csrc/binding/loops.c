@@ -178,7 +178,8 @@ look_before(pyft_loops *self, pyft_snapshot *before)
 }
 
 int
-pyft_loops_begin_step(pyft_loops *self, PyObject *batch, uint64_t batch_size, uint64_t *number)
+pyft_loops_begin_step(pyft_loops *self, PyObject *batch, uint64_t batch_size, uint64_t position,
+                      uint64_t *number)
 {
     if (self->depth == PYFT_MAX_SPANS) {
         pyft_span none = {.kind = PYFT_SPAN_STEP};
@@ -204,6 +205,7 @@ pyft_loops_begin_step(pyft_loops *self, PyObject *batch, uint64_t batch_size, ui
         pyft_digest_add(&digest, before->flags.low);
         pyft_digest_add(&digest, before->flags.high);
         pyft_digest_add(&digest, before->generation);
+        pyft_digest_add(&digest, position);
         span.key.base = digest.low;
         pyft_digest_add(&digest, before->gradients.low);
         span.key.low = digest.low;
@@ -283,18 +285,24 @@ pyft_loops_close_top(pyft_loops *self)
     return result;
 }
 
-/* Optimizers that raised have no end of their own: what they did is the work of what they were in.
- */
+void
+pyft_loops_break_off(pyft_loops *self, int at)
+{
+    self->spans[at].odd = true;
+    for (int i = 0; i < at; i++) {
+        self->spans[i].odd = self->spans[i].odd || !self->spans[at].counted;
+        self->spans[i].events = pyft_mixed(self->spans[i].events, UINT64_MAX);
+    }
+}
+
+/* Optimizers that raised have no end of their own. */
 static void
 drop_optimizers(pyft_loops *self, int above)
 {
     for (int i = above; i < self->depth; i++) {
         if (self->spans[i].kind == PYFT_SPAN_OPTIMIZER && !self->spans[i].closed) {
-            self->spans[i].closed = self->spans[i].odd = true;
-            for (int j = 0; j < i; j++) {
-                self->spans[j].odd = self->spans[j].odd || !self->spans[i].counted;
-                self->spans[j].events = pyft_mixed(self->spans[j].events, UINT64_MAX);
-            }
+            self->spans[i].closed = true;
+            pyft_loops_break_off(self, i);
         }
     }
 }

@@ -88,11 +88,12 @@ typedef struct {
     uint32_t run_through; /* the epoch of which a loop over steps was the last to end whole */
 } pyft_loops;
 
-/* 0 is no span: -1 with an exception. What a span is called is its number. */
+/* 0 is no span: -1 with an exception. What a span is called is its number. position: a digest of
+ * where in the user's code it stands. */
 int pyft_loops_begin_loop(pyft_loops *loops, PyObject *loader, uint64_t *number);
 /* batch: NULL for a step of which nothing is known. */
 int pyft_loops_begin_step(pyft_loops *loops, PyObject *batch, uint64_t batch_size,
-                          uint64_t *number);
+                          uint64_t position, uint64_t *number);
 /* Closes a span; one in which others are open, as its loop is gone, when these are closed. whole:
  * it was not broken off. Nothing happens where it is closed already. */
 int pyft_loops_end(pyft_loops *loops, uint64_t number, bool whole);
@@ -137,6 +138,8 @@ PyObject *pyft_loops_after_optimizer(PyObject *loops, PyObject *const *args, Py_
 /* Opens and closes any span. */
 int pyft_loops_open(pyft_loops *loops, pyft_span *span);
 int pyft_loops_close_top(pyft_loops *loops);
+/* The optimizer whose span that is raised: what it did is the work of what it was in. */
+void pyft_loops_break_off(pyft_loops *loops, int at);
 
 /* loops_reads.c */
 PyObject *pyft_loops_counts(PyObject *loops, PyObject *type);
@@ -147,11 +150,14 @@ uint64_t pyft_loops_traced(const pyft_loops *loops);
 uint64_t pyft_loops_replayed(const pyft_loops *loops);
 uint64_t pyft_loops_unattributed(const pyft_loops *loops);
 
-/* loops_type.c */
+/* loops_methods.c */
+extern PyMethodDef pyft_loops_methods[];
 int pyft_loops_end_epoch(pyft_loops *loops, bool whole);
+/* The number of a phase, which is new where it has no name yet. */
+int pyft_loops_find_phase(pyft_loops *loops, PyObject *name, int *number);
 
 /* steps_iterator.c */
-PyObject *pyft_steps_iterate(PyObject *loops, PyObject *loader);
+PyObject *pyft_steps_iterate(PyObject *loops, PyObject *args);
 int pyft_add_loops(PyObject *module, pyft_state *state);
 int pyft_add_steps_iterator(PyObject *module, pyft_state *state);
 

@@ -67,12 +67,7 @@ drop_broken_off(pyft_loops *self, const PyObject *optimizer)
         return 0;
     }
     while (self->depth > broken) {
-        pyft_span *span = &self->spans[self->depth - 1];
-        for (int i = 0; i < self->depth - 1; i++) {
-            self->spans[i].odd = self->spans[i].odd || !span->counted;
-            self->spans[i].events = pyft_mixed(self->spans[i].events, UINT64_MAX);
-        }
-        span->odd = true;
+        pyft_loops_break_off(self, self->depth - 1);
         if (pyft_loops_close_top(self) < 0) {
             return -1;
         }

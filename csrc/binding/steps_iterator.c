@@ -7,9 +7,10 @@ typedef struct {
     pyft_loops *loops;
     PyObject *loader, *batches; /* batches: NULL before the first step and after the last */
     uint64_t loop, step;        /* numbers of what is open; 0 for none */
-    bool opened;                /* the epoch that is open is this loop */
-    bool running;               /* it is giving a batch */
-    Py_ssize_t seen, length;    /* batches; of all, -1 where the loader does not say */
+    uint64_t position;
+    bool opened;             /* the epoch that is open is this loop */
+    bool running;            /* it is giving a batch */
+    Py_ssize_t seen, length; /* batches; of all, -1 where the loader does not say */
 } steps_iterator;
 
 /* Ends what is open. An error that is set stays the one. */
@@ -146,7 +147,7 @@ next_batch(steps_iterator *self)
     }
     self->seen++;
     if (pyft_loops_batch_size(self->loops, batch, &size) < 0 ||
-        pyft_loops_begin_step(self->loops, batch, size, &self->step) < 0) {
+        pyft_loops_begin_step(self->loops, batch, size, self->position, &self->step) < 0) {
         Py_DECREF(batch);
         end_all(self, false);
         return NULL;
@@ -170,9 +171,14 @@ steps_next(PyObject *object)
 }
 
 PyObject *
-pyft_steps_iterate(PyObject *object, PyObject *loader)
+pyft_steps_iterate(PyObject *object, PyObject *args)
 {
     pyft_loops *loops = (pyft_loops *)object;
+    PyObject *loader;
+    long long position;
+    if (!PyArg_ParseTuple(args, "OL", &loader, &position)) {
+        return NULL;
+    }
     PyTypeObject *type = loops->counter->state->steps_iterator_type;
     steps_iterator *self = PyObject_GC_New(steps_iterator, type);
     if (self == NULL) {
@@ -182,6 +188,7 @@ pyft_steps_iterate(PyObject *object, PyObject *loader)
     self->loader = Py_NewRef(loader);
     self->batches = NULL;
     self->loop = self->step = 0;
+    self->position = (uint64_t)position;
     self->opened = self->running = false;
     self->seen = 0;
     self->length = -1;

@@ -1,0 +1,217 @@
+/* How steps of a kind look that are not counted, where counting itself changes what they leave. */
+/* SPDX-License-Identifier: MIT */
+#include "ft_replay_kinds.h"
+
+/* So many steps are watched, and so many counted, before a look is taken to be that of a kind. */
+enum { WATCHED = 4, COUNTED = 2, MANY = 8 };
+
+/* Compiled code makes other nodes than the same code does when it is counted; what is changed in
+ * place by a list of tensors, or by backward, may have other versions. */
+static bool
+may_look(const ft_step_kind *kind, ft_step_sign sign)
+{
+    return kind->known && kind->sign.rest == sign.rest &&
+           (kind->compiled || kind->sign.advance == sign.advance);
+}
+
+static bool
+is_alike(const ft_step_group *group, const ft_step_kind *kind, const ft_step_kind *wanted)
+{
+    bool compiled = false;
+    for (size_t i = 0; i < group->kind_count; i++) {
+        const ft_step_kind *other = &group->kinds[i];
+        compiled = compiled || (other->compiled && may_look(other, wanted->sign));
+    }
+    return kind->sign.rest == wanted->sign.rest &&
+           (compiled || kind->sign.advance == wanted->sign.advance);
+}
+
+/* Whether it is not known yet how it looks, or that has changed: it was compiled anew. */
+static bool
+is_free(const ft_step_kind *kind)
+{
+    return kind->known && (!kind->has_look || kind->seen == 0);
+}
+
+typedef struct {
+    uint64_t counted, seen;
+} how_often;
+
+static how_often
+count_alike(const ft_step_group *group, const ft_step_kind *wanted)
+{
+    how_often sum = {0, 0};
+    for (size_t i = 0; i < group->kind_count; i++) {
+        if (is_alike(group, &group->kinds[i], wanted)) {
+            sum.counted += group->kinds[i].counted;
+            sum.seen += group->kinds[i].seen;
+        }
+    }
+    return sum;
+}
+
+bool
+ft_kinds_watches(const ft_step_group *group, const ft_step_kind *wanted)
+{
+    bool maybe = false;
+    for (size_t i = 0; i < group->kind_count; i++) {
+        const ft_step_kind *kind = &group->kinds[i];
+        maybe = maybe || (is_free(kind) && may_look(kind, wanted->sign));
+    }
+    return maybe && count_alike(group, wanted).seen < WATCHED;
+}
+
+bool
+ft_kinds_wanted(const ft_step_group *group)
+{
+    bool wanted = false;
+    for (size_t i = 0; i < group->kind_count; i++) {
+        wanted = wanted || group->kinds[i].wanted;
+    }
+    return wanted;
+}
+
+void
+ft_kinds_begin_search(ft_step_group *group)
+{
+    group->futile = 0;
+    for (size_t i = 0; i < group->kind_count; i++) {
+        group->kinds[i].counted = group->kinds[i].seen = 0;
+    }
+}
+
+static uint64_t
+adopt(ft_step_kind *kind, ft_step_kind *wanted)
+{
+    uint64_t explained = wanted->waiting;
+    kind->look = wanted->sign;
+    kind->has_look = true;
+    kind->taken += explained;
+    kind->seen += wanted->seen;
+    wanted->waiting = wanted->seen = 0;
+    wanted->wanted = false;
+    return explained;
+}
+
+/* What comes nearly always looks like what is counted nearly always. */
+static ft_step_kind *
+find_common(const ft_step_group *group, const ft_step_kind *wanted, how_often all)
+{
+    for (size_t i = 0; i < group->kind_count; i++) {
+        ft_step_kind *kind = &group->kinds[i];
+        bool enough = kind->counted == all.counted || all.counted >= MANY;
+        if (enough && 4 * wanted->seen >= 3 * all.seen && 4 * kind->counted >= 3 * all.counted &&
+            may_look(kind, wanted->sign)) {
+            return kind;
+        }
+    }
+    return NULL;
+}
+
+/* In the order of their advance. */
+typedef struct {
+    ft_step_kind *items[FT_MAX_KINDS];
+    size_t count;
+} kinds_in_order;
+
+static void
+insert(kinds_in_order *list, ft_step_kind *kind)
+{
+    size_t at = list->count++;
+    for (; at > 0 && list->items[at - 1]->sign.advance > kind->sign.advance; at--) {
+        list->items[at] = list->items[at - 1];
+    }
+    list->items[at] = kind;
+}
+
+static bool
+in_order(const ft_step_group *group, const kinds_in_order *kinds, const kinds_in_order *wanted)
+{
+    for (size_t i = 0; i < kinds->count; i++) {
+        uint64_t advance = kinds->items[i]->sign.advance, look = wanted->items[i]->sign.advance;
+        if (i > 0 && (kinds->items[i - 1]->sign.advance == advance ||
+                      wanted->items[i - 1]->sign.advance == look)) {
+            return false;
+        }
+        for (size_t j = 0; j < group->kind_count; j++) {
+            const ft_step_kind *known = &group->kinds[j];
+            if (known->known && known->has_look && is_alike(group, known, wanted->items[i]) &&
+                (known->sign.advance < advance) != (known->look.advance < look)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* Where as many kinds were counted that look like nothing yet as there are looks, those that do
+ * more make more nodes, compiled or not. As long as it is searched, there may be others. */
+static uint64_t
+match_others(const ft_step_group *group, const ft_step_kind *wanted, bool searching)
+{
+    kinds_in_order kinds = {.count = 0}, looks = {.count = 0};
+    bool often = true;
+    for (size_t i = 0; i < group->kind_count; i++) {
+        ft_step_kind *kind = &group->kinds[i];
+        if (!is_alike(group, kind, wanted)) {
+            continue;
+        }
+        if (kind->known && !kind->has_look && kind->counted > 0) {
+            insert(&kinds, kind);
+            often = often && kind->counted >= COUNTED;
+        }
+        else if (kind->wanted) {
+            insert(&looks, kind);
+            often = often && kind->seen >= COUNTED;
+        }
+    }
+    uint64_t explained = 0;
+    if (kinds.count == looks.count && (often || !searching) && in_order(group, &kinds, &looks)) {
+        for (size_t i = 0; i < kinds.count; i++) {
+            explained += adopt(kinds.items[i], looks.items[i]);
+        }
+    }
+    return explained;
+}
+
+uint64_t
+ft_kinds_match(ft_step_group *group, bool searching)
+{
+    uint64_t explained = 0;
+    for (size_t i = 0; i < group->kind_count && group->kind_count <= FT_MAX_KINDS; i++) {
+        ft_step_kind *wanted = &group->kinds[i];
+        if (!wanted->wanted) {
+            continue;
+        }
+        how_often all = count_alike(group, wanted);
+        if (all.seen < WATCHED || all.counted < COUNTED) {
+            continue;
+        }
+        ft_step_kind *common = find_common(group, wanted, all);
+        explained += common == NULL    ? match_others(group, wanted, searching)
+                     : is_free(common) ? adopt(common, wanted)
+                                       : 0;
+    }
+    return explained;
+}
+
+uint64_t
+ft_kinds_match_last(ft_step_group *group)
+{
+    uint64_t explained = 0;
+    for (size_t i = 0; i < group->kind_count; i++) {
+        ft_step_kind *wanted = &group->kinds[i], *found = NULL;
+        size_t known = 0, signs = 0;
+        for (size_t j = 0; j < group->kind_count && wanted->wanted; j++) {
+            ft_step_kind *kind = &group->kinds[j];
+            bool alike = is_alike(group, kind, wanted);
+            known += alike && kind->known;
+            signs += alike && kind->wanted;
+            found = alike && kind->known && !kind->has_look ? kind : found;
+        }
+        if (known == 1 && signs == 1 && found != NULL) {
+            explained += adopt(found, wanted);
+        }
+    }
+    return explained;
+}
