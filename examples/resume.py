@@ -4,6 +4,7 @@ python resume.py                  trains, or goes on from checkpoint.pt
 python resume.py --kill-after 2   kills itself in the third epoch, as a cluster may
 """
 
+import argparse
 import os
 import signal
 import sys
@@ -62,4 +63,6 @@ def main(kill_after: int | None) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[2]) if sys.argv[1:2] == ["--kill-after"] else None)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kill-after", type=int, metavar="EPOCHS", choices=range(EPOCHS))
+    main(parser.parse_args().kill_after)

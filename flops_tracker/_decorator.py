@@ -8,7 +8,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never, ParamSpec, Protocol, TypeVar, overload
@@ -64,7 +63,7 @@ def track_flops(
     is a file (.json, .csv, .html) that is written after each call.
     """
     if unknown:
-        raise TypeError(_unknown_option(next(iter(unknown))))
+        _options.refuse_unknown("track_flops", next(iter(unknown)), _option_names())
     conventions = _options.operation_conventions()
     tracking = _Tracking(
         {
@@ -78,11 +77,8 @@ def track_flops(
     return tracking.decorate if fn is None else tracking.decorate(fn)
 
 
-def _unknown_option(name: str) -> str:
-    known = [p.name for p in inspect.signature(track_flops).parameters.values()][1:-1]
-    near = get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
-    return f"track_flops has no option {name!r}; {hint}"
+def _option_names() -> list[str]:
+    return [p.name for p in inspect.signature(track_flops).parameters.values()][1:-1]
 
 
 class _Tracking:

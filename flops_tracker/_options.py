@@ -5,7 +5,7 @@ import operator
 import warnings
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NoReturn
 
 from . import _core
 
@@ -40,6 +40,18 @@ def choice(name: str, value: Any, choices: Iterable[str]) -> str:
         return value
     problem = f"{name} must be {', '.join(words[:-1])} or {words[-1]}, not {value!r}"
     raise ValueError(problem) if isinstance(value, str) else TypeError(problem)
+
+
+def phase_name(name: Any) -> str:
+    """Read what a phase is called: text on one line, without spaces around it."""
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"a phase is named by a word such as 'validate', not {name!r}")
+    if name != name.strip() or not name.isprintable():
+        raise ValueError(
+            f"a phase is named by a word such as 'validate', without control characters or spaces "
+            f"around it, not {name!r}"
+        )
+    return str(name)
 
 
 VERIFY_EVERY = 500  # steps from one audit to the next, in the long run
@@ -91,6 +103,13 @@ def call(model: Any, kwargs: Any, backward: bool, loss_fn: Any) -> None:
     if loss_fn is not None and not backward:
         raise TypeError("loss_fn is for backward=True")
     function("loss_fn", loss_fn)
+
+
+def refuse_unknown(function: str, name: str, known: list[str]) -> NoReturn:
+    """Refuse an option that there is not, with the one that was probably meant."""
+    near = get_close_matches(name, known, 1, 0.6)
+    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
+    raise TypeError(f"{function} has no option {name!r}; {hint}")
 
 
 def misspelled(model: Any, arguments: Iterable[str], function: Any) -> None:

@@ -30,6 +30,12 @@ def rank() -> int:
     return dist.get_rank() if dist else _from_environment("RANK") or 0
 
 
+def size_of_group() -> int:
+    """How many ranks wait for each other; 1 without a process group."""
+    dist = _distributed()
+    return dist.get_world_size() if dist else 1
+
+
 def label() -> str:
     """``rank 1 of 4``, for numbers that are this process's; empty where it is alone."""
     dist = _distributed()

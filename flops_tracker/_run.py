@@ -46,6 +46,7 @@ class Run:
             _with_ledger[id(tracker)] = tracker
         self.saved: Position | None = None  # what was loaded
         self._blocks = 0
+        self._told_of_ranks = False
         self._start(resumed_from="")
         self._base = {"total": 0}  # what the tracker had counted when the run began
         self._base_epochs = 0
@@ -54,6 +55,7 @@ class Run:
         self.run_id = os.urandom(8).hex()
         self.resumed_from = resumed_from
         self._begun = self._ended = False
+        self.loop_is_over = False  # whole: what a checkpoint of after it says
         self._stamp()
 
     def _stamp(self) -> None:
@@ -73,6 +75,21 @@ class Run:
         if not self._begun:
             self._stamp()
             self._begun = True
+        self.loop_is_over = False
+        if not self._told_of_ranks and tracker.max_flops is not None:
+            self._told_of_ranks = self._mind_ranks(tracker)
+
+    def _mind_ranks(self, tracker: Any) -> bool:
+        from ._ranks import rank, size_of_group
+
+        size = size_of_group()
+        if size < 2 or tracker.on_budget != "stop":
+            return False
+        if rank() == 0:
+            from ._tell import tell_of_budgets_of_ranks
+
+            tell_of_budgets_of_ranks(size)
+        return True
 
     def enter(self, _: Any) -> None:
         """Say that a block begins, which is the run."""
@@ -85,6 +102,8 @@ class Run:
 
     def loop_ended(self, tracker: Any, failed: bool) -> None:
         """Say that a loop has ended that trains by itself."""
+        if not failed:
+            self.loop_over(tracker)
         if self.path is None or self._blocks > 0:
             return
         try:
@@ -96,6 +115,10 @@ class Run:
                 RuntimeWarning,
                 stacklevel=2,
             )
+
+    def loop_over(self, tracker: Any) -> None:
+        """Say that a loop has come to its end."""
+        self.loop_is_over = bool(tracker._last_is_complete and not tracker._epoch_is_open)
 
     def close(self, tracker: Any) -> None:
         """End the run; OSError where its row can't be written."""
@@ -167,6 +190,15 @@ class Run:
             "resumed_from": self.resumed_from,
             "complete": 0,
         }
+
+    def checkpoint_row(self, tracker: Any, sums: dict[str, int], epochs: int) -> dict[str, Any]:
+        """Give the row for a state: what resumes it enters it, and comes after its run."""
+        row = self.row(tracker, sums, epochs)
+        row["complete"] = int(self.loop_is_over)
+        idle = row["flops_total"] == 0 and row["epochs"] == 0 and not self._ended
+        if idle and self.resumed_from:  # it will have no row: the run before it has
+            row |= {"run_id": self.resumed_from, "resumed_from": ""}
+        return row
 
     def resume(self, sums: dict[str, int], epochs: int, resumed_from: str, at: Position) -> None:
         """Go on from another run's checkpoint; nothing has been counted so far."""

@@ -4,9 +4,19 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from . import _options
 from ._core import __version__
 from ._counts import FlopCount
 from ._run import Position, counted_by, sums_of
+from ._state_checks import (
+    check_checksum,
+    checksum,
+    describe_model,
+    mind_model,
+    read_counted_steps,
+    read_model,
+    read_row,
+)
 
 _FORMAT = "flops_tracker.FlopsTracker"
 _VERSION = 1
@@ -24,7 +34,7 @@ def state_dict(tracker: Any) -> dict[str, Any]:
     over, open_steps, phases = (False, [], {}) if loops is None else loops.state()
     total, epoch, step, epochs, steps = tracker._records(over, open_steps)
     name, convention = counted_by(tracker.estimator)
-    return {
+    state = {
         "format": _FORMAT,
         "version": _VERSION,
         "flops_tracker": __version__,
@@ -38,8 +48,11 @@ def state_dict(tracker: Any) -> dict[str, Any]:
         "epochs": epochs and [dict(zip(_EPOCH, row, strict=True)) for row in epochs],
         "steps": steps and dict(zip(_STEPS, steps, strict=True)),
         "phases": {phase: _plain(counts) for phase, counts in phases.items()},
-        "run": tracker._run.row(tracker, sums_of(total, phases), epoch),
+        "counted_steps": None if loops is None else loops.counted_steps,
+        "model": describe_model(tracker.estimator),
+        "run": tracker._run.checkpoint_row(tracker, sums_of(total, phases), epoch),
     }
+    return {**state, "checksum": checksum(state)}
 
 
 def load_state_dict(tracker: Any, state: Any) -> None:
@@ -50,12 +63,16 @@ def load_state_dict(tracker: Any, state: Any) -> None:
     phases = _part("phases", _read_phases, state["phases"], tracker)
     records = _part("records", _read_records, tracker, state)
     seconds = _part("train_time_s", _read_seconds, state["train_time_s"])
-    row = _part("run", _read_row, state["run"])
+    row = _part("run", read_row, state["run"], state, phases)
+    steps = _part("counted_steps", read_counted_steps, state.get("counted_steps"))
+    model = _part("model", read_model, state.get("model"))
+    _part("contents", check_checksum, state)
+    mind_model(model, tracker.estimator)  # where warnings are errors, before anything is changed
     loops = tracker._own_loops() if phases else None
     tracker._run.enter_resumed(row)
     tracker._take_records(records, seconds)
     if loops is not None:
-        loops.load(phases)
+        loops.load(phases, steps)
     at = Position(state["epoch"], state["step"], state["total_flops"])
     sums = sums_of(state["total_flops"], phases)
     tracker._run.resume(sums, state["epoch"], row["run_id"], at)
@@ -82,11 +99,21 @@ def _counts(plain: Any) -> FlopCount:
         if not all(isinstance(text, str) for pair in _dict(values[name]).items() for text in pair):
             raise TypeError(f"{name} must be a dict of texts")
     values["modules"] = [
-        (name, kind, parent, calls, tuple(aliases), *rest)
-        for name, kind, parent, calls, aliases, *rest in _list(values["modules"])
+        (name, kind, parent, calls, tuple(_list(aliases)), _flag(parameters), _flag(forward))
+        for name, kind, parent, calls, aliases, parameters, forward in _list(values["modules"])
     ]
-    values["rows"] = [(*row, tuple(cost)) for *row, cost in _list(values["rows"])]
-    return FlopCount._from_state((*values.values(), None, None, False))
+    values["rows"] = [(*row, tuple(_list(cost))) for *row, cost in _list(values["rows"])]
+    counts = FlopCount._from_state((*values.values(), None, None, False))
+    if values["unknown_operations"] > values["operations"]:
+        raise ValueError(f"{values['unknown_operations']:,} operations of fewer are unknown")
+    _ = counts.total, counts.forward  # OverflowError here, and not when they are read
+    return counts
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"True or False was expected, not {value!r}")
+    return value
 
 
 # ---- checks ----
@@ -132,8 +159,8 @@ def _checked(state: Any) -> dict[str, Any]:
             f"{state.get('flops_tracker')!r}; {__version__} reads version {_VERSION}"
         )
     names = ("estimator", "convention", "total_flops", "epoch", "step", "epochs", "steps")
-    wanted: dict[str, Any] = _part("keys", _items, state, (*names, "train_time_s", "phases", "run"))
-    return wanted
+    _part("keys", _items, state, (*names, "train_time_s", "phases", "run"))
+    return dict(state)
 
 
 def _check_fits(tracker: Any, state: dict[str, Any]) -> None:
@@ -144,6 +171,15 @@ def _check_fits(tracker: Any, state: dict[str, Any]) -> None:
             "load_state_dict: the state was counted by {} (convention {!r}), this tracker counts "
             "by {} (convention {!r}), and the two can't be added up".format(*saved, *own)
         )
+    for part, kept, what, option in (
+        ("epochs", tracker._keeps_epochs, "epoch", "keep_epoch_logs"),
+        ("steps", tracker._keeps_steps, "step", "keep_batch_logs"),
+    ):
+        if state[part] is None and kept:
+            raise ValueError(
+                f"load_state_dict: the state has no record of each {what}, as it was saved with "
+                f"{option}=False: make this tracker with {option}=False as well"
+            )
 
 
 def _part(name: str, read: Callable[..., Any], *args: Any) -> Any:
@@ -159,9 +195,7 @@ def _part(name: str, read: Callable[..., Any], *args: Any) -> Any:
 def _read_phases(saved: Any, tracker: Any) -> dict[str, FlopCount]:
     phases = {}
     for name, plain in _dict(saved).items():
-        if not isinstance(name, str) or not name:
-            raise TypeError(f"a phase is named by a word, not {name!r}")
-        phases[name] = _counts(plain)
+        phases[_options.phase_name(name)] = _counts(plain)
         if phases[name].convention != counted_by(tracker.estimator)[1]:
             raise ValueError(f"{name!r} is counted under {phases[name].convention!r}")
     if phases and not hasattr(tracker.estimator, "counts_for_batch"):
@@ -183,12 +217,6 @@ def _list(value: Any) -> list[Any]:
 
 def _read_records(tracker: Any, state: dict[str, Any]) -> Any:
     epochs, steps = state["epochs"], state["steps"]
-    for saved, kept, what, option in (
-        (epochs, tracker._keeps_epochs, "epochs", "keep_epoch_logs"),
-        (steps, tracker._keeps_steps, "steps", "keep_batch_logs"),
-    ):
-        if saved is None and kept:
-            raise ValueError(f"it has no {what}: make this tracker with {option}=False as well")
     if epochs is not None:
         epochs = [tuple(_item(row, name) for name in _EPOCH) for row in _list(epochs)]
     if steps is not None:
@@ -200,23 +228,3 @@ def _read_seconds(saved: Any) -> float:
     if type(saved) not in (int, float) or not 0 <= saved < math.inf:
         raise ValueError(f"a time must be a number of seconds, not {saved!r}")
     return float(saved)
-
-
-def _read_row(saved: Any) -> dict[str, Any]:
-    """Read the row of the run for the ledger of runs."""
-    from ._run_ledger import COLUMNS, COUNTS
-
-    row = _items(saved, COLUMNS)
-    for name, value in row.items():
-        whole = type(value) is int and value >= 0
-        if name in COUNTS or name in ("epochs", "rank", "complete"):
-            wrong = not (whole or (value is None and name in COUNTS))
-        elif name in ("trained_parameters", "duration_s"):
-            wrong = not (whole or value is None or (type(value) is float and value >= 0))
-        else:
-            wrong = not (value is None or (type(value) is str and value.isprintable()))
-        if wrong:
-            raise ValueError(f"{name} is {value!r}")
-    if not row["run_id"] or row["flops_total"] is None or row["flops_train"] is None:
-        raise ValueError("it needs run_id, flops_total and flops_train")
-    return row

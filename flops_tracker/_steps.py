@@ -4,15 +4,18 @@ import random
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ContextDecorator, suppress
 from functools import reduce
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import Any
 
 from . import _options
 from ._batches import batch_size
-from ._core import FlopCounter, StepLoops
+from ._core import FlopCounter, StepLoops, _add_counts
 from ._counts import FlopCount, merged
+from ._loop_output import Output
 from ._op_estimator import TorchOpEstimator
+from ._tell import tell_of_no_step
 from ._untouched import root_of
 
 
@@ -34,13 +37,18 @@ class Loops(StepLoops):
         self._tracker = weakref.ref(tracker)
         self._estimator = estimator
         self._before: dict[str, FlopCount] = {}  # of the run that this one resumes, by phase
+        self._steps_before = (0, 0, 0)  # of that run: counted, like one of them, not known
+        self._knows_steps = True
+        self._output: Output | None = None  # of the epoch that is open
+        self._phases_begun = 0
+        self._told_of_no_step = False
 
-    def epochs(self, epochs: int | Iterable[Any]) -> Iterator[Any]:
+    def epochs(self, epochs: int | Iterable[Any], **options: Any) -> Iterator[Any]:
         """Open an epoch for each item, as the loop comes to it."""
         items = range(_options.whole("epochs", epochs, 0)) if isinstance(epochs, int) else epochs
         if not isinstance(items, Iterable):
             raise TypeError(f"epochs must be an int or iterable, not {epochs!r}")
-        return self._epochs(items)
+        return self._epochs(items, Output(options, self._record()))
 
     def _record(self) -> Any:
         tracker = self._tracker()
@@ -48,19 +56,42 @@ class Loops(StepLoops):
             raise RuntimeError("the FlopsTracker of this loop is gone: keep it in a variable")
         return tracker
 
-    def _epochs(self, items: Iterable[Any]) -> Iterator[Any]:
-        if self._record()._mind_budget(2):
-            return
+    def _epochs(self, items: Iterable[Any], output: Output) -> Iterator[Any]:
+        if not self._record()._mind_budget(2):
+            try:
+                output.open(self._record())
+                yield from self._each_epoch(items, output)
+            finally:
+                output.close()
+        self._record()._run.loop_over(self._record())
+        output.end(self._record())
+
+    def _each_epoch(self, items: Iterable[Any], output: Output) -> Iterator[Any]:
         for item in items:
             self._record().on_epoch_start()
+            output.begin_epoch(self._record())
             whole = self._cut = False
+            phases = self._phases_begun
             try:
+                self._output = output
                 yield item
                 whole = not self._cut
             finally:
-                self._end_epoch(whole)
+                self._output = None
+                try:
+                    self._end_epoch(whole)
+                finally:  # what it says may be an error: the epoch has ended all the same
+                    output.end_epoch(self._record())
             if self._record()._mind_budget(1):
                 return
+            if self._phases_begun == phases and not self._told_of_no_step:
+                self._told_of_no_step = self._mind_steps(self._record())
+
+    def _mind_steps(self, tracker: Any) -> bool:
+        """Whether an epoch had no step, which is said: most likely the loader is not wrapped."""
+        if tracker._batches == 0:
+            tell_of_no_step(tracker._epochs_begun, self._run_through == tracker._epochs_begun)
+        return bool(tracker._batches == 0)
 
     def steps(self, loader: Iterable[Any]) -> "_Steps":
         """Give the loader's batches; the body of the loop is a step."""
@@ -68,31 +99,25 @@ class Loops(StepLoops):
             raise TypeError(f"loader must be iterable, not {type(loader).__name__}")
         return _Steps(self, loader)
 
-    @contextmanager
-    def step(self, batch: Any = None, *, batch_size: int | None = None) -> Iterator[None]:
+    def step(self, batch: Any = None, *, batch_size: int | None = None) -> "_Span":
         """Count what runs inside as one step."""
         if batch_size is not None:
             batch_size = _options.whole("batch_size", batch_size, 0)
-        with self._open(self._begin_step(batch, batch_size, _position(2))):
-            yield
-        self._record()._mind_budget(0)  # there is no loop to end
 
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Count what runs inside apart, under that name."""
-        if not isinstance(name, str) or not name:
-            raise TypeError(f"a phase is named by a word such as 'validate', not {name!r}")
-        with self._open(self._begin_phase(name)):
-            yield
+        def begin() -> int:
+            return self._begin_step(batch, batch_size, _position(2))
 
-    @contextmanager
-    def _open(self, number: int) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            self._break_off(number)
-            raise
-        self._end(number, True)
+        return _Span(self, begin, ends_a_step=True)
+
+    def phase(self, name: str) -> "_Span":
+        """Count what runs inside apart, under that name; as often as it is entered."""
+        name = _options.phase_name(name)
+
+        def begin() -> int:
+            self._phases_begun += 1
+            return self._begin_phase(name)
+
+        return _Span(self, begin, ends_a_step=False)
 
     def _break_off(self, number: int) -> None:
         with suppress(Warning):  # where warnings are errors, the body's own comes first
@@ -132,14 +157,34 @@ class Loops(StepLoops):
         return {**both, **{n: c for n, c in counts.items() if n not in both}}
 
     @property
+    def traced_steps(self) -> int:
+        """Steps that were counted, of the run before too."""
+        return _add_counts([self._steps_before[0], super().traced_steps])
+
+    @property
+    def replayed_steps(self) -> int:
+        """Steps that cost what one like them had cost."""
+        return _add_counts([self._steps_before[1], super().replayed_steps])
+
+    @property
+    def unattributed_steps(self) -> int:
+        """Steps of which nothing is known."""
+        return _add_counts([self._steps_before[2], super().unattributed_steps])
+
+    @property
     def trust_line(self) -> str:
         """Convention, share counted, and how many steps stand for others."""
-        steps = self.traced_steps + self.replayed_steps + self.unattributed_steps
-        line = f"{self.counts._what_counted} · {self.traced_steps:,} of {steps:,} steps counted"
+        steps = _add_counts(list(self.counted_steps.values()))
+        line = str(self.counts._what_counted)
+        if steps:
+            line += f" · {self.traced_steps:,} of {steps:,} steps counted"
         if self.replayed_steps:
             line += f", {self.replayed_steps:,} like one of them"
         if self.unattributed_steps:
             line += f", {self.unattributed_steps:,} not known and in no total"
+        if not self._knows_steps:  # a state without them
+            line += " · steps before the state was loaded not among them" if steps else ""
+            line += "" if steps else " · counts of the state that was loaded"
         return line
 
     # ---- state_dict ----
@@ -155,9 +200,56 @@ class Loops(StepLoops):
         """Whether there was a step or a phase."""
         return bool(self._is_used or self._before)
 
-    def load(self, before: dict[str, FlopCount]) -> None:
-        """Go on from the counts of another run."""
+    @property
+    def counted_steps(self) -> dict[str, int]:
+        """How many steps were counted, cost what one like them had cost, or are not known."""
+        return {
+            "traced": self.traced_steps,
+            "replayed": self.replayed_steps,
+            "unattributed": self.unattributed_steps,
+        }
+
+    def load(self, before: dict[str, FlopCount], steps: tuple[int, int, int] | None) -> None:
+        """Go on from the counts of another run; of its steps, where the state says them."""
         self._before = before
+        self._steps_before = steps or (0, 0, 0)
+        self._knows_steps = steps is not None
+
+
+class _Span(ContextDecorator):
+    """A step or a phase, for ``with``: anew each time it is entered, also inside of itself."""
+
+    def __init__(self, loops: Loops, begin: Callable[[], int], *, ends_a_step: bool) -> None:
+        self._loops = loops
+        self._begin = begin
+        self._ends_a_step = ends_a_step
+        self._open: list[int] = []  # numbers, the innermost last
+
+    def __call__(self, function: Any) -> Any:
+        later = (isgeneratorfunction, iscoroutinefunction, isasyncgenfunction)
+        if any(is_one(function) for is_one in later):
+            raise TypeError(
+                f"{function.__qualname__} does its work after the call has returned: write "
+                "`with` around the work instead"
+            )
+        return super().__call__(function)
+
+    def __enter__(self) -> None:
+        self._open.append(self._begin())
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        number = self._open.pop()
+        if kind is not None:
+            self._loops._break_off(number)
+            return
+        self._loops._end(number, True)
+        if self._ends_a_step:
+            self._loops._record()._mind_budget(0)  # there is no loop to end
+
+    def __del__(self) -> None:
+        for number in reversed(getattr(self, "_open", [])):  # entered, and never left
+            with suppress(RuntimeError, Warning):  # there may be no tracker any more
+                self._loops._end(number, False)
 
 
 class _Steps:
@@ -171,7 +263,11 @@ class _Steps:
         return len(self._loader)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[Any]:
-        return self._loops._iterate(self._loader, _position(_CALLERS))
+        place = _position(_CALLERS)
+        steps, output = self._loops._iterate(self._loader, place), self._loops._output
+        if output is None or not output.by_step:
+            return steps
+        return output.follow(steps, self._loops._record())
 
 
 _CALLERS = 8

@@ -8,12 +8,12 @@ from ._batches import describe
 from ._core import UncountedWarning
 
 
-def _warn(text: str) -> None:
+def _warn(text: str, category: type[Warning] = UncountedWarning) -> None:
     """Warn at the line of the user's that led here."""
     frame, level = sys._getframe(1), 1
     while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in _NOT_THEIRS:
         frame, level = frame.f_back, level + 1
-    warnings.warn(text, UncountedWarning, stacklevel=level + 1)
+    warnings.warn(text, category, stacklevel=level + 1)
 
 
 _NOT_THEIRS = ("flops_tracker", "contextlib")
@@ -26,6 +26,32 @@ def tell_of_unknown_batch(batch: Any) -> None:
         "operation by operation, which takes longer: a step is known by its batch where that is "
         "tensors, numbers, text, and lists and dicts of them"
     )
+
+
+def tell_of_budgets_of_ranks(size: int) -> None:
+    """Say that ranks may stop at different steps."""
+    _warn(
+        f"max_flops is a budget of each of the {size} ranks: where their batches differ, they come "
+        "to it at different steps, and one that stops leaves the others waiting for it, as "
+        "DistributedDataParallel does, until the group's timeout. Give all ranks batches of the "
+        "same sizes, or leave max_flops away and write `if ft.global_flops >= budget: break` at "
+        "the end of an epoch, on all ranks",
+        UserWarning,
+    )
+
+
+def tell_of_no_step(epoch: int, was_empty: bool) -> None:
+    """Say once that an epoch ended without a step."""
+    if was_empty:
+        _warn(
+            f"the loader gave no batch in epoch {epoch}, so no step was counted (a generator can "
+            "be read only once: give ft.steps a DataLoader or a list)"
+        )
+    else:
+        _warn(
+            f"no step was counted in epoch {epoch}: wrap the loader in ft.steps(loader), as in "
+            "`for batch in ft.steps(loader)`, or each step in `with ft.step(batch)`"
+        )
 
 
 def tell_of_difference(

@@ -474,3 +474,80 @@ def test_a_printer_that_fails(monkeypatch):
             body(model, batch)
     assert ft.total_flops == STEP
     assert places(ft) == [(1, 1, False)]
+
+
+# ---- the line names the step that came to it ----
+
+
+def told(out):
+    return [line.split(" · ")[0] for line in out.splitlines() if line.startswith("budget")]
+
+
+def test_a_smaller_budget_set_between_epochs_was_reached_before(capsys):
+    """5 * STEP came with step 5 of epoch 1; the epoch that is open then has no step yet."""
+    model = mlp()
+    ft = FlopsTracker(model, convention="matmul")
+    for epoch in ft.epochs(3):
+        if epoch == 1:
+            ft.max_flops = 5 * STEP
+        for batch in ft.steps(batches(10)):
+            body(model, batch)
+    assert ft.total_flops == 10 * STEP
+    assert told(capsys.readouterr().out)[0] == (
+        "budget of 3,400 FLOPs (3.40 kFLOP) reached in epoch 1 step 5"
+    )
+
+
+@pytest.mark.parametrize(
+    "kept, place",
+    [
+        ({}, " in epoch 1 step 5"),
+        ({"keep_batch_logs": False}, " in epoch 1"),
+        ({"keep_batch_logs": False, "keep_epoch_logs": False}, ""),
+    ],
+)
+def test_it_says_what_the_records_say(capsys, kept, place):
+    ft = bound(**kept)
+    ft.run(2)
+    ft.max_flops = 5 * STEP
+    assert list(ft(range(1))) == []
+    assert told(capsys.readouterr().out) == [
+        f"budget of 3,400 FLOPs (3.40 kFLOP) reached{place}",
+    ]
+
+
+def test_without_logs_the_step_is_known_where_the_budget_was_there_before(capsys):
+    ft = bound(max_flops=15 * STEP, keep_batch_logs=False, keep_epoch_logs=False)
+    ft.run(3)
+    list(ft(range(1)))
+    assert told(capsys.readouterr().out) == [
+        "budget of 10,200 FLOPs (10.2 kFLOP) reached in epoch 2 step 5"
+    ]
+
+
+def test_a_function_that_stops_and_sets_another_budget(capsys):
+    """The line is about the budget that was reached, not the one that is there now."""
+
+    def on_budget(tracker):
+        tracker.max_flops = 100 * STEP
+        return True
+
+    model = mlp()
+    ft = FlopsTracker(model, convention="matmul", max_flops=3 * STEP, on_budget=on_budget)
+    for batch in ft.steps(batches(10)):
+        body(model, batch)
+    assert ft.total_flops == 3 * STEP
+    assert told(capsys.readouterr().out) == [
+        "budget of 2,040 FLOPs (2.04 kFLOP) reached in epoch 1 step 3"
+    ]
+
+
+def test_a_state_that_is_over_the_budget_it_is_loaded_into(capsys):
+    before = bound()
+    before.run(2)
+    ft = bound(max_flops=13 * STEP)
+    ft.load_state_dict(before.state_dict())
+    assert list(ft(range(1))) == []
+    assert told(capsys.readouterr().out) == [
+        "budget of 8,840 FLOPs (8.84 kFLOP) reached in epoch 2 step 3"
+    ]

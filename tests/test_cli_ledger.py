@@ -134,10 +134,34 @@ def one_line(result):
     return result.stderr
 
 
-@pytest.mark.parametrize("text", ["0", "-1e23", "many", "1.5", "nan", "inf", "1e39", ""])
-def test_a_wrong_threshold_is_one_line(text, path):
-    error = one_line(run(path, f"--threshold={text}"))
-    assert f"must be a whole number of FLOPs, such as 1e23, not {text!r}" in error
+@pytest.mark.parametrize(
+    "text, problem",
+    [
+        ("0", "it must be above 0, such as 1e23 or '100 ZFLOP'"),
+        ("0 ZFLOP", "it must be above 0"),
+        ("-1e23", "it is below 0"),
+        ("many", "it must begin with a number such as 2.5"),
+        ("nan", "it must begin with a number"),
+        ("inf", "it must begin with a number"),
+        ("", "it must begin with a number"),
+        ("1e39", "it does not fit in 128 bits"),
+        ("1,5e23", "after the number comes FLOP"),  # no 15e23 by a comma that was a point
+        ("10^25", "after the number comes FLOP"),
+        ("1 ZFLOP/s", "FLOPS and FLOP/s are FLOPs per second, and this is an amount"),
+        ("1_000", "after the number comes FLOP"),
+    ],
+)
+def test_a_wrong_threshold_is_one_line(text, problem, path):
+    assert f"--threshold={text!r}: {problem}" in one_line(run(path, f"--threshold={text}"))
+
+
+@pytest.mark.parametrize(
+    "text, flops",
+    [("100 ZFLOP", 10**23), ("1e23", 10**23), ("1,000 EFLOPs", 10**21), ("1.5", 2)],
+)
+def test_thresholds_are_read_as_budgets_are(text, flops, path):
+    [p, _] = as_json(path, "--threshold", text)
+    assert [t["flops"] for t in p["thresholds"]] == [flops]
 
 
 def test_wrong_files_and_projects_are_one_line(path, tmp_path):

@@ -47,6 +47,21 @@ def test_the_line_it_prints_can_be_used():
     assert set(ft._peak_flops) == {"float32", "bfloat16"}
 
 
+def test_the_table_as_json_is_the_table():
+    result = peak("--list", "--json")
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)
+    assert rows == [
+        {"device": device, "peak_flops": peaks, "source": source}
+        for device, peaks, source in _core._peaks()
+    ]
+    by_device = {row["device"]: row["peak_flops"] for row in rows}
+    assert by_device["NVIDIA H100 SXM"]["bfloat16"] == 989.4e12
+    assert set(by_device["NVIDIA T4"]) == {"float32", "float16"}  # what is not known is left out
+    ft = FlopsTracker(torch.nn.Linear(2, 2), peak_flops=by_device["NVIDIA L4"])
+    assert ft.peak_flops == by_device["NVIDIA L4"]
+
+
 def test_median_and_best_of_repeats(monkeypatch):
     """Repeats of 4, 2 and 8 s for a product of 2*16**3 FLOPs."""
     monkeypatch.setattr(peak_module, "time_repeats", lambda product, wait, seconds: [4.0, 2.0, 8.0])

@@ -123,3 +123,20 @@ def test_resume(tmp_path):
         rows = list(csv.DictReader(file))
     assert [(row["epochs"], row["complete"]) for row in rows] == [("2", "0"), ("3", "1")]
     assert sum(int(row["flops_train"]) for row in rows) == total
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("--kill-after", "x"), "argument --kill-after: invalid int value: 'x'"),
+        (("--kill-after", "9"), "argument --kill-after: invalid choice: 9"),
+        (("--kill-after",), "argument --kill-after: expected one argument"),
+        (("5",), "unrecognized arguments: 5"),
+    ],
+)
+def test_wrong_arguments_are_no_traceback(arguments, problem, tmp_path):
+    command = [sys.executable, EXAMPLES / "resume.py", *arguments]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert problem in result.stderr and "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -385,3 +386,66 @@ def test_states_that_are_none_are_refused():
         model(torch.rand(1, 4))
     with pytest.raises(ValueError, match="causal='full' or 'exact'"):
         FlopCount._from_states([state, counter.counts._state()])
+
+
+# ---- budgets ----
+
+
+def ranks_of(monkeypatch, rank, size):
+    """A process group of which the other ranks are pretended."""
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    monkeypatch.delenv("RANK", raising=False)
+    dist.init_process_group("fake", store=FakeStore(), rank=rank, world_size=size)
+
+
+def trained_to(budget, **options):
+    """What was warned of in two loops to that budget, and the file of the line that led there."""
+    ft = FlopsTracker(nn.Linear(4, 3), convention="matmul", max_flops=budget, **options)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            for _ in ft.epochs(2):
+                for x in ft.steps([torch.ones(2, 4)] * 2):
+                    ft.estimator.model(x)
+    return [(w.category, str(w.message), w.filename) for w in caught]
+
+
+def test_a_budget_of_one_of_several_ranks_is_warned_of_once(monkeypatch):
+    ranks_of(monkeypatch, 0, 4)
+    try:
+        ((category, message, place),) = trained_to(10**9)
+    finally:
+        dist.destroy_process_group()
+    assert (category, place) == (UserWarning, __file__)
+    assert message.startswith("max_flops is a budget of each of the 4 ranks: where their batches")
+    assert "batches of the same sizes" in message and "ft.global_flops >= budget" in message
+
+
+@pytest.mark.parametrize(
+    ("rank", "size", "budget", "options"),
+    [
+        (1, 4, 10**9, {}),  # the first one says it
+        (0, 1, 10**9, {}),
+        (0, 4, None, {}),
+        (0, 4, 10**9, {"on_budget": "warn"}),
+        (0, 4, 10**9, {"on_budget": lambda tracker: True}),
+    ],
+)
+def test_budgets_that_let_no_rank_wait(rank, size, budget, options, monkeypatch):
+    ranks_of(monkeypatch, rank, size)
+    try:
+        assert trained_to(budget, **options) == []
+    finally:
+        dist.destroy_process_group()
+
+
+def test_a_loop_that_trains_by_itself_warns_too(monkeypatch):
+    ranks_of(monkeypatch, 0, 2)
+    try:
+        ft = toy().tracker
+        ft.max_flops = 10**9
+        with pytest.warns(UserWarning, match="max_flops is a budget of each of the 2 ranks"):
+            ft.run(1)
+    finally:
+        dist.destroy_process_group()

@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import random
+import re
 
 import pytest
 import torch
@@ -259,8 +260,11 @@ def test_a_state_of_nothing_and_one_without_logs():
     ft.update_batch(2)
     assert ft.total_flops == 25
     assert "2 epochs" in repr(ft)
-    with pytest.raises(ValueError, match=r"no epochs: make this tracker with keep_epoch_logs=Fal"):
+    with pytest.raises(ValueError, match=r"no record of each epoch, as .*keep_epoch_logs=F"):
         FlopsTracker(PerSample(5)).load_state_dict(state)
+    with pytest.raises(ValueError, match=r"no record of each step.*keep_batch_logs=F") as error:
+        FlopsTracker(PerSample(5), keep_epoch_logs=False).load_state_dict(state)
+    assert "damaged" not in str(error.value)
     # The other way round, what is not wanted is left out.
     ft = FlopsTracker(PerSample(5))
     ft.on_epoch_start()
@@ -425,12 +429,11 @@ def test_damaged_counts_of_phases_are_refused():
             tracker.load_state_dict(state)
         except ValueError as error:
             refused += 1
-            assert "damaged, in its phases" in str(error)
+            assert re.search("damaged, in its (phases|run|contents)", str(error))
             assert tracker.total_flops == 0 and tracker.phase_counts == {}
         else:
-            assert tracker.total_flops == STEP
-            assert isinstance(tracker.counts.total, int)
-    assert refused > 150
+            assert state == good
+    assert refused > 280
 
 
 def test_a_loop_that_trains_can_not_be_loaded_into():

@@ -528,3 +528,73 @@ def test_without_locks_rows_are_whole_too(tmp_path, monkeypatch):
     rows, torn = read(path)
     assert [row["run_id"][-1] for row in rows] == ["1", "3"]
     assert torn == [3]
+
+
+def train_own(ft, epochs=2):
+    for _ in ft.epochs(epochs):
+        for x in ft.steps([torch.ones(2, 4)] * 2):
+            ft.estimator.model(x)
+
+
+def test_a_run_that_had_ended_is_entered_as_complete_by_the_one_that_resumes_it(tmp_path):
+    """It had no ledger of its own: in its last epoch it would be broken off, after it it is not."""
+    for name, inside in (("in.csv", True), ("after.csv", False)):
+        ft, states = FlopsTracker(linear()), []
+        for _ in ft.epochs(2):
+            for x in ft.steps([torch.ones(2, 4)] * 2):
+                ft.estimator.model(x)
+            states.append(ft.state_dict())
+        states.append(ft.state_dict())
+        resumed = FlopsTracker(linear(), runs_csv=tmp_path / name)
+        resumed.load_state_dict(states[1 if inside else 2])
+        resumed.close()
+        assert counts(tmp_path / name, "complete") == [0 if inside else 1]
+        assert counts(tmp_path / name, "epochs") == [2]
+
+
+def test_a_run_that_did_nothing_is_no_link_of_the_chain(tmp_path):
+    """It has no row: what resumes it comes after the one that it had resumed."""
+    path = tmp_path / "runs.csv"
+    first = tracker(path)
+    epoch(first, 3)
+    first.close()
+    idle = tracker(path)
+    idle.load_state_dict(first.state_dict())
+    state = idle.state_dict()
+    idle.close()
+    last = tracker(path)
+    last.load_state_dict(state)
+    epoch(last, 4)
+    last.close()
+    rows = read_csv(path)
+    assert counts(path) == [30, 40]
+    assert rows[1]["resumed_from"] == rows[0]["run_id"]
+
+
+def test_a_loop_that_trains_by_itself_says_so_too(tmp_path):
+    ft = toy().tracker
+    states = []
+    for _ in ft(range(2), print_level="none"):
+        states.append(ft.state_dict())
+    states.append(ft.state_dict())
+    for i, state in enumerate(states):
+        path = tmp_path / f"{i}.csv"
+        resumed = FlopsTracker(ft.estimator, runs_csv=path)
+        resumed.load_state_dict(state)
+        resumed.close()
+    assert [counts(tmp_path / f"{i}.csv", "complete") for i in range(3)] == [[0], [0], [1]]
+
+
+def test_close_inside_of_a_step_or_phase_is_refused(tmp_path):
+    path = tmp_path / "runs.csv"
+    ft = FlopsTracker(linear(), convention="matmul", runs_csv=path)
+    for x in ft.steps([torch.ones(2, 4)] * 2):
+        with pytest.raises(RuntimeError, match="close: a step is open: call it after the loop"):
+            ft.close()
+        ft.estimator.model(x)
+    with ft.phase("test"), pytest.raises(RuntimeError, match="close: a phase is open"):
+        ft.close()
+    assert not path.exists()
+    ft.close()
+    assert counts(path) == [2 * 2 * 2 * 4 * 3]  # both steps, of 2 rows each
+    assert counts(path, "complete") == [1]

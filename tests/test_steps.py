@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import warnings
 
 import pytest
 import torch
@@ -373,3 +374,157 @@ def test_a_loader_that_asks_the_loop_itself():
     next(steps)
     with pytest.raises(RuntimeError, match="asked for a batch while it is giving one"):
         next(steps)
+
+
+# ---- phases as objects ----
+
+
+def test_a_phase_can_be_entered_again():
+    """6 rows forward in all, 3 times 2, of which one is inside of another."""
+    model = mlp()
+    ft = tracker(model)
+    validate = ft.phase("validate")
+    with validate, torch.no_grad():
+        model(torch.ones(2, 4))
+        with validate:
+            model(torch.ones(2, 4))
+    with validate, torch.no_grad():
+        model(torch.ones(2, 4))
+    assert ft.phase_counts["validate"].total == 6 * ROW
+    with pytest.raises(KeyError), validate:
+        raise KeyError("body")
+    with validate:  # that one is closed
+        assert ft.total_flops == 0
+
+
+def test_a_phase_decorates_a_function():
+    model = mlp()
+    ft = tracker(model)
+
+    @ft.phase("validate")
+    def evaluate(rows):
+        """Say what it gives."""
+        return model(torch.ones(rows, 4)).shape[0]
+
+    assert (evaluate(2), evaluate(3)) == (2, 3)
+    assert evaluate.__doc__ == "Say what it gives."
+    assert ft.phase_counts["validate"].total == 5 * ROW
+
+
+def test_what_runs_later_is_not_decorated():
+    ft = tracker(mlp())
+
+    def lazy():
+        yield 1
+
+    async def later():
+        pass
+
+    async def both():
+        yield 1
+
+    for function in (lazy, later, both):
+        with pytest.raises(TypeError, match="does its work after the call has returned"):
+            ft.phase("validate")(function)
+
+
+def test_a_phase_that_was_never_left_is_over_when_it_is_dropped():
+    model = mlp()
+    ft = tracker(model)
+    left = ft.phase("validate")
+    left.__enter__()
+    model(torch.ones(1, 4))
+    del left
+    gc.collect()
+    with ft.step():
+        model(torch.ones(2, 4))
+    assert ft.total_flops == 2 * ROW
+    assert ft.phase_counts["validate"].total == ROW
+
+
+def test_a_step_object_is_a_step_each_time():
+    model = mlp()
+    ft = tracker(model)
+    (batch,) = batches(1)
+    step = ft.step(batch)
+    for _ in range(3):
+        with step:
+            F.cross_entropy(model(batch[0]), batch[1]).backward()
+    assert [log.flops_batch for log in ft.step_logs] == [STEP] * 3
+
+
+@pytest.mark.parametrize(
+    "name", ["val\nidate", "val\x00", " validate", "validate ", "\t", "a\x1b[m"]
+)
+def test_a_phase_has_a_plain_name(name):
+    ft = tracker(mlp())
+    with pytest.raises(ValueError, match="a phase is named by a word") as error:
+        ft.phase(name)
+    assert repr(name) in str(error.value)
+    assert set(ft.phase_counts) <= {"train"}
+
+
+def test_a_phase_in_another_script_is_fine():
+    model = mlp()
+    ft = tracker(model)
+    with ft.phase("Überprüfung 検証"):
+        model(torch.ones(1, 4))
+    assert ft.phase_counts["Überprüfung 検証"].total == ROW
+
+
+# ---- epochs without a step ----
+
+
+def warned(run):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run()
+    return [(str(w.message), w.filename) for w in caught]
+
+
+def test_steps_that_were_forgotten_are_said_once():
+    model = mlp()
+
+    def run():
+        ft = tracker(model)
+        for _ in ft.epochs(3):
+            for x, _ in batches(2):
+                model(x)
+
+    ((message, place),) = warned(run)
+    assert message.startswith("no step was counted in epoch 1: wrap the loader in ft.steps(loader)")
+    assert place == __file__
+
+
+def test_an_empty_loader_is_said_as_such():
+    model = mlp()
+    once = iter(batches(2))
+
+    def run():
+        ft = tracker(model)
+        for _ in ft.epochs(2):
+            for x, _ in ft.steps(once):
+                model(x)
+
+    ((message, _),) = warned(run)
+    assert message.startswith("the loader gave no batch in epoch 2, so no step was counted")
+
+
+def test_epochs_without_a_step_that_are_meant():
+    model = mlp()
+
+    def run():
+        ft = tracker(model)
+        for _ in ft.epochs(2):
+            with ft.phase("test"):
+                model(torch.ones(1, 4))
+        for _ in ft.epochs(2):
+            break
+        for _ in ft.epochs(1):
+            with ft.step():
+                model(torch.ones(1, 4))
+        ft.max_flops = 1
+        for _ in ft.epochs(1):
+            pass
+
+    assert warned(run) == []

@@ -51,6 +51,20 @@ pyft_to_amount(PyObject *object, const char *what, bool per_second, ft_u128 *amo
                                  : float_to_amount(object, what, amount);
 }
 
+PyObject *
+pyft_amount(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *value;
+    const char *name;
+    ft_u128 amount;
+    if (!PyArg_ParseTuple(args, "Os:_to_amount", &value, &name) ||
+        pyft_to_amount(value, name, false, &amount) < 0) {
+        return NULL;
+    }
+    return pyft_from_u128(amount);
+}
+
 int
 pyft_to_budget(PyObject *object, ft_u128 *budget)
 {
@@ -88,19 +102,32 @@ pyft_check_on_budget(PyObject *on_budget)
 
 /* ---- coming to it ---- */
 
+/* The step that came to the budget is not always the last one: a budget may be set later. */
+static PyObject *
+place_text(const pyft_tracker *self)
+{
+    uint32_t epoch, step;
+    ft_ledger_find(&self->run.ledger, self->budget_reached, &epoch, &step);
+    if (step > 0 || self->budget_step > 0) {
+        return PyUnicode_FromFormat(" in epoch %u step %llu", step > 0 ? epoch : self->budget_epoch,
+                                    step > 0 ? (unsigned long long)step
+                                             : (unsigned long long)self->budget_step);
+    }
+    return epoch > 0 ? PyUnicode_FromFormat(" in epoch %u", epoch) : PyUnicode_FromString("");
+}
+
 PyObject *
 pyft_tracker_budget_line(const pyft_tracker *self)
 {
-    const ft_ledger *ledger = &self->run.ledger;
-    PyObject *budget = pyft_flops_text(self->run.max_flops),
-             *total = pyft_flops_text(ledger->total);
+    PyObject *budget = pyft_flops_text(self->budget_reached), *place = place_text(self),
+             *total = pyft_flops_text(self->run.ledger.total);
     PyObject *line = NULL;
-    if (budget != NULL && total != NULL) {
-        line = PyUnicode_FromFormat("budget of %U reached in epoch %u step %llu%stotal %U", budget,
-                                    ledger->current.epoch,
-                                    (unsigned long long)ledger->current.batches, PYFT_DOT, total);
+    if (budget != NULL && place != NULL && total != NULL) {
+        line = PyUnicode_FromFormat("budget of %U reached%U%stotal %U", budget, place, PYFT_DOT,
+                                    total);
     }
     Py_XDECREF(budget);
+    Py_XDECREF(place);
     Py_XDECREF(total);
     return line;
 }
@@ -142,6 +169,9 @@ pyft_tracker_mind_budget(pyft_tracker *self)
     }
     if (!self->budget_told) {
         self->budget_told = true; /* before the call: it may raise, and set another budget */
+        self->budget_reached = self->run.max_flops;
+        self->budget_epoch = self->run.ledger.current.epoch;
+        self->budget_step = self->budget_late ? 0 : self->run.ledger.current.batches;
         int stops = ask_on_budget(self);
         if (stops < 0) {
             return -1;
@@ -189,6 +219,7 @@ pyft_tracker_set_max_flops(PyObject *object, PyObject *value, void *unused)
     }
     self->run.max_flops = budget;
     self->budget_told = self->budget_stops = self->budget_said = false;
+    self->budget_late = ft_epochs_over_budget(&self->run);
     return 0;
 }
 

@@ -16,48 +16,6 @@ pyft_epochs_say(epoch_iterator *self, PyObject *text)
     return done == NULL ? -1 : 0;
 }
 
-static int
-print_batch(epoch_iterator *self, const ft_step *step)
-{
-    PyObject *batch = pyft_grouped_text(step->flops_batch);
-    PyObject *epoch = pyft_si_text(self->tracker->run.ledger.current.flops_epoch),
-             *total = pyft_si_text(step->flops_total_cum);
-    PyObject *text = NULL;
-    if (batch != NULL && epoch != NULL && total != NULL) {
-        text = PyUnicode_FromFormat(
-            "%Uepoch %u step %u%sbatch of %llu%s%U FLOPs%sepoch %U%stotal %U", self->rank,
-            step->epoch, step->step, PYFT_DOT, (unsigned long long)step->batch_size, PYFT_DOT,
-            batch, PYFT_DOT, epoch, PYFT_DOT, total);
-    }
-    Py_XDECREF(batch);
-    Py_XDECREF(epoch);
-    Py_XDECREF(total);
-    return pyft_epochs_say(self, text);
-}
-
-static int
-print_epoch(epoch_iterator *self, const ft_epoch *epoch)
-{
-    PyObject *flops = pyft_flops_text(epoch->flops_epoch);
-    PyObject *total = pyft_si_text(epoch->flops_total_cum);
-    char *loss = PyOS_double_to_string(epoch->loss, 'g', 4, 0, NULL);
-    char *seconds = PyOS_double_to_string(epoch->wall_time_s, 'f', 2, 0, NULL);
-    PyObject *text = NULL;
-    if (flops != NULL && total != NULL && loss != NULL && seconds != NULL) {
-        bool timed = self->tracker->log_wall_time, has_loss = epoch->has_loss;
-        text =
-            PyUnicode_FromFormat("%Uepoch %u%s%U%stotal %U%s%s%s%s%s%s", self->rank, epoch->epoch,
-                                 PYFT_DOT, flops, PYFT_DOT, total, has_loss ? PYFT_DOT "loss " : "",
-                                 has_loss ? loss : "", timed ? PYFT_DOT : "", timed ? seconds : "",
-                                 timed ? " s" : "", epoch->complete ? "" : PYFT_DOT "broken off");
-    }
-    PyMem_Free(loss);
-    PyMem_Free(seconds);
-    Py_XDECREF(flops);
-    Py_XDECREF(total);
-    return pyft_epochs_say(self, text);
-}
-
 /* Writes and prints an epoch that has ended. */
 int
 pyft_epochs_report(epoch_iterator *self, const ft_epoch *epoch)
@@ -69,7 +27,10 @@ pyft_epochs_report(epoch_iterator *self, const ft_epoch *epoch)
             return -1;
         }
     }
-    return self->print_at & AT_EPOCH ? print_epoch(self, epoch) : 0;
+    return self->print_at & AT_EPOCH
+               ? pyft_epochs_say(self,
+                                 pyft_epoch_line(self->rank, epoch, self->tracker->log_wall_time))
+               : 0;
 }
 
 int
@@ -84,8 +45,11 @@ pyft_epochs_report_step(PyObject *iterator, const ft_step *step)
             return -1;
         }
     }
-    if (self->print_at & AT_BATCH && print_batch(self, step) < 0) {
-        return -1;
+    if (self->print_at & AT_BATCH) {
+        ft_u128 so_far = self->tracker->run.ledger.current.flops_epoch;
+        if (pyft_epochs_say(self, pyft_step_line(self->rank, step, so_far)) < 0) {
+            return -1;
+        }
     }
     if (self->progress == NULL) {
         return 0;

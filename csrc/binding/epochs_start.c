@@ -46,13 +46,15 @@ parse_options(PyObject *args, PyObject *kwargs, epoch_options *options)
                             "wandb_entity",
                             "wandb_only_rank0",
                             NULL};
-    return PyArg_ParseTupleAndKeywords(
-               args, kwargs, "O|$OOOOO&O&OO&zzOOzO&:ft", names, &options->epochs,
-               &options->print_level, &options->export_level, &options->prefix, &options->overwrite,
-               pyft_to_switch, &options->progress, pyft_to_switch, &options->export_only_rank0,
-               &options->on_epoch_end, pyft_to_switch, &options->wandb, &options->wandb_project,
-               &options->wandb_run_name, &options->config, &options->wandb_log,
-               &options->wandb_entity, pyft_to_switch, &options->wandb_only_rank0)
+    return pyft_check_option_names(kwargs, names, "ft(epochs)") == 0 &&
+                   PyArg_ParseTupleAndKeywords(
+                       args, kwargs, "O|$OOOOO&O&OO&zzOOzO&:ft", names, &options->epochs,
+                       &options->print_level, &options->export_level, &options->prefix,
+                       &options->overwrite, pyft_to_switch, &options->progress, pyft_to_switch,
+                       &options->export_only_rank0, &options->on_epoch_end, pyft_to_switch,
+                       &options->wandb, &options->wandb_project, &options->wandb_run_name,
+                       &options->config, &options->wandb_log, &options->wandb_entity,
+                       pyft_to_switch, &options->wandb_only_rank0)
                ? 0
                : -1;
 }
@@ -137,10 +139,7 @@ take_place(epoch_iterator *self)
     PyObject *rank = pyft_call_helper("flops_tracker._ranks", "rank", "()");
     int later = rank == NULL ? -1 : PyObject_IsTrue(rank);
     Py_XDECREF(rank);
-    self->rank = later < 0 ? NULL : pyft_rank_label();
-    if (self->rank != NULL && PyUnicode_GET_LENGTH(self->rank) > 0) {
-        Py_SETREF(self->rank, PyUnicode_FromFormat("%U%s", self->rank, PYFT_DOT));
-    }
+    self->rank = later < 0 ? NULL : pyft_rank_prefix();
     return self->rank == NULL ? -1 : later;
 }
 

@@ -43,6 +43,7 @@ static PyMethodDef module_methods[] = {
     {"_utilization", pyft_utilization, METH_VARARGS, NULL},
     {"_joint_peak", pyft_joint_peak, METH_O, NULL},
     {"_to_rate", pyft_to_rate, METH_VARARGS, NULL},
+    {"_to_amount", pyft_amount, METH_VARARGS, NULL},
     {"_peak_of", pyft_peak_of, METH_O, NULL},
     {"_peaks", pyft_peaks, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},

@@ -123,6 +123,10 @@ typedef struct {
     bool training_now; /* a batch is being trained: it will be counted by the loop */
     /* The budget: on_budget was asked; it says stop; a line said so. */
     bool budget_told, budget_stops, budget_said;
+    bool budget_late;       /* the total had come to it before it was set, or loaded */
+    ft_u128 budget_reached; /* of which budget it was asked, and after which step; 0: not known */
+    uint32_t budget_epoch;
+    uint64_t budget_step;
 } pyft_tracker;
 
 /* A monotonic clock, in seconds. */
@@ -157,17 +161,40 @@ PyObject *pyft_tracker_step(PyObject *tracker, PyObject *args, PyObject *kwargs)
 PyObject *pyft_tracker_phase(PyObject *tracker, PyObject *args, PyObject *kwargs);
 PyObject *pyft_tracker_loops_attribute(PyObject *tracker, void *name);
 
+/* tracker_options.c */
+
+/* -1 with an exception that names the nearest option where one of kwargs is not in the list, which
+ * ends with NULL. */
+int pyft_check_option_names(PyObject *kwargs, char *const *names, const char *function);
+PyObject *pyft_tracker_trace(PyObject *tracker, void *unused);
+PyObject *pyft_tracker_verify_every(PyObject *tracker, void *unused);
+PyObject *pyft_tracker_on_budget(PyObject *tracker, void *unused);
+PyObject *pyft_tracker_peak_flops(PyObject *tracker, void *unused);
+PyObject *pyft_tracker_convention(PyObject *tracker, void *unused);
+PyObject *pyft_tracker_run_option(PyObject *tracker, void *name);
+
 /* ranks.c */
 PyObject *pyft_tracker_limbs(PyObject *tracker, PyObject *tag);
 PyObject *pyft_join_limbs(PyObject *module, PyObject *args);
 PyObject *pyft_tracker_over_ranks(PyObject *tracker, void *name);
 /* "rank 1 of 4"; empty where there is one process. A new reference. */
 PyObject *pyft_rank_label(void);
+/* The same with what separates it from the rest of a line. */
+PyObject *pyft_rank_prefix(void);
+
+/* lines.c: what is printed of a batch and of an epoch; rank is what the line begins with. */
+PyObject *pyft_step_line(PyObject *rank, const ft_step *step, ft_u128 flops_epoch);
+PyObject *pyft_epoch_line(PyObject *rank, const ft_epoch *epoch, bool timed);
+PyObject *pyft_tracker_step_lines(PyObject *tracker, PyObject *args);
+PyObject *pyft_tracker_epoch_line(PyObject *tracker, PyObject *unused);
+PyObject *pyft_tracker_write_epoch(PyObject *tracker, PyObject *file);
 
 /* budget.c */
 
 /* A number, or a text with a unit; a part of a FLOP is rounded up. */
 int pyft_to_amount(PyObject *object, const char *what, bool per_second, ft_u128 *amount);
+/* _to_amount(value, name): the same as an int, for the option of that name. */
+PyObject *pyft_amount(PyObject *module, PyObject *args);
 /* max_flops; NULL and None are no budget, 0. */
 int pyft_to_budget(PyObject *object, ft_u128 *budget);
 int pyft_check_on_budget(PyObject *on_budget);

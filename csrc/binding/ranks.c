@@ -8,6 +8,16 @@ pyft_rank_label(void)
     return pyft_call_helper("flops_tracker._ranks", "label", "()");
 }
 
+PyObject *
+pyft_rank_prefix(void)
+{
+    PyObject *label = pyft_rank_label();
+    if (label != NULL && PyUnicode_GET_LENGTH(label) > 0) {
+        Py_SETREF(label, PyUnicode_FromFormat("%U%s", label, PYFT_DOT));
+    }
+    return label;
+}
+
 /* _limbs(tag): the total as integers of which the sums over ranks can be joined. */
 PyObject *
 pyft_tracker_limbs(PyObject *object, PyObject *argument)

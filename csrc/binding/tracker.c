@@ -51,7 +51,7 @@ tracker_init(PyObject *object, PyObject *args, PyObject *kwargs)
     const char *convention = NULL;
     pyft_switch log_wall_time = {"log_wall_time", 1}, keep_steps = {"keep_batch_logs", 1},
                 keep_epochs = {"keep_epoch_logs", 1};
-    if (state == NULL ||
+    if (state == NULL || pyft_check_option_names(kwargs, names, "FlopsTracker") < 0 ||
         !PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO&O&O&$sOOOOOOO:FlopsTracker", names,
                                      &estimator, &run_name, pyft_to_switch, &log_wall_time,
                                      pyft_to_switch, &keep_steps, pyft_to_switch, &keep_epochs,
@@ -246,8 +246,10 @@ static PyMethodDef tracker_methods[] = {
     {"on_epoch_end", pyft_tracker_on_epoch_end, METH_NOARGS,
      "on_epoch_end($self, /)\n--\n\nCloses the epoch."},
     {"epochs", PYFT_METHOD(pyft_tracker_epochs), METH_VARARGS | METH_KEYWORDS,
-     "epochs($self, epochs)\n--\n\n"
-     "for epoch in ft.epochs(10): an epoch of a loop that you write yourself; an int or iterable."},
+     "epochs($self, epochs, *, print_level='none', export='none', export_prefix=None,\n"
+     "       overwrite='rename', export_only_rank0=True)\n--\n\n"
+     "for epoch in ft.epochs(10): an epoch of a loop that you write yourself; an int or iterable.\n"
+     "Options as for ft(epochs), of the steps of training inside."},
     {"steps", PYFT_METHOD(pyft_tracker_steps), METH_VARARGS | METH_KEYWORDS,
      "steps($self, loader)\n--\n\n"
      "for batch in ft.steps(loader): a step of your own loop, whatever its body does. The first\n"
@@ -277,11 +279,15 @@ static PyMethodDef tracker_methods[] = {
      "TypeError, and nothing changed, where the data is damaged or does not fit this tracker."},
     {"close", pyft_tracker_close, METH_NOARGS,
      "close($self, /)\n--\n\n"
-     "Ends the run: what is open is broken off, and the ledger of runs gets its row."},
+     "Ends the run: an epoch that is open is broken off, and the ledger of runs gets its row.\n"
+     "RuntimeError inside of a step or phase."},
     {"_records", pyft_tracker_records, METH_VARARGS, NULL},
     {"_read_records", pyft_tracker_read_records, METH_VARARGS, NULL},
     {"_take_records", pyft_tracker_take_records, METH_VARARGS, NULL},
     {"_write_rows", pyft_tracker_write_rows, METH_VARARGS, NULL},
+    {"_write_epoch", pyft_tracker_write_epoch, METH_O, NULL},
+    {"_step_lines", pyft_tracker_step_lines, METH_VARARGS, NULL},
+    {"_epoch_line", pyft_tracker_epoch_line, METH_NOARGS, NULL},
     {"_own_loops", pyft_tracker_loops, METH_NOARGS, NULL},
     {"_step_block", pyft_tracker_step_block, METH_NOARGS, "Internal: the records, for _numpy."},
     {"__enter__", pyft_tracker_enter, METH_NOARGS, NULL},
@@ -307,6 +313,15 @@ static PyGetSetDef tracker_getset[] = {
                "phase_counts of all ranks together; all of them must read it."),
     {"max_flops", pyft_tracker_max_flops, pyft_tracker_set_max_flops,
      "The budget in FLOPs, an int, or None. A new one may be set, with which loops go on.", NULL},
+    {"on_budget", pyft_tracker_on_budget, NULL, "What happens at the budget's end.", NULL},
+    {"trace", pyft_tracker_trace, NULL, "Which steps of a loop are counted as they run.", NULL},
+    {"verify_every", pyft_tracker_verify_every, NULL, "Steps between two audits at most.", NULL},
+    {"peak_flops", pyft_tracker_peak_flops, NULL,
+     "FLOP/s that were given, a float or a dict by dtype; None: rates look the device up.", NULL},
+    {"convention", pyft_tracker_convention, NULL, "That of the estimator; None: it has none.",
+     NULL},
+    {"project", pyft_tracker_run_option, NULL, "In the ledger of runs, or None.", "project"},
+    {"runs_csv", pyft_tracker_run_option, NULL, "Path of the ledger of runs, or None.", "path"},
     {"over_budget", pyft_tracker_over_budget, NULL,
      "Whether total_flops has come to max_flops; False without a budget.", NULL},
     {"rates", pyft_tracker_rates, NULL, "FLOP/s and MFU of the run so far, Rates.", "rates"},
@@ -326,8 +341,15 @@ static PyGetSetDef tracker_getset[] = {
 
 static PyMemberDef tracker_members[] = {
     {"_resumed_time_s", T_DOUBLE, offsetof(pyft_tracker, resumed_time_s), READONLY, NULL},
+    {"log_wall_time", T_BOOL, offsetof(pyft_tracker, log_wall_time), READONLY, "Takes times."},
+    {"keep_batch_logs", T_BOOL, offsetof(pyft_tracker, run.ledger.keep_steps), READONLY,
+     "Keeps a record per batch."},
+    {"keep_epoch_logs", T_BOOL, offsetof(pyft_tracker, run.ledger.keep_epochs), READONLY,
+     "Keeps a record per epoch."},
     {"_epoch_is_open", T_BOOL, offsetof(pyft_tracker, run.open), READONLY, NULL},
     {"_epochs_begun", T_UINT, offsetof(pyft_tracker, run.ledger.current.epoch), READONLY, NULL},
+    {"_batches", T_ULONGLONG, offsetof(pyft_tracker, run.ledger.current.batches), READONLY, NULL},
+    {"_written", T_OBJECT, offsetof(pyft_tracker, written), READONLY, NULL},
     {"_last_is_complete", T_BOOL, offsetof(pyft_tracker, run.ledger.current.complete), READONLY,
      NULL},
     {"_keeps_steps", T_BOOL, offsetof(pyft_tracker, run.ledger.keep_steps), READONLY, NULL},

@@ -114,12 +114,31 @@ pyft_tracker_exit(PyObject *object, PyObject *args)
                : Py_NewRef(Py_False);
 }
 
+/* A row would lack what the step or phase still does, which another run would then have. */
+static int
+check_nothing_is_open(const pyft_tracker *self)
+{
+    const pyft_loops *loops = (pyft_loops *)self->loops;
+    for (int i = 0; loops != NULL && i < loops->depth; i++) {
+        const pyft_span *span = &loops->spans[i];
+        bool step = span->kind == PYFT_SPAN_STEP;
+        if (!span->closed && (step || span->kind == PYFT_SPAN_PHASE)) {
+            PyErr_Format(PyExc_RuntimeError,
+                         "close: a %s is open: call it after the loop or block that it is in",
+                         step ? "step" : "phase");
+            return -1;
+        }
+    }
+    return 0;
+}
+
 PyObject *
 pyft_tracker_close(PyObject *object, PyObject *unused)
 {
     (void)unused;
     pyft_tracker *self = (pyft_tracker *)object;
-    return pyft_tracker_check(self) < 0 || break_off(self, "close") < 0 || pyft_run_close(self) < 0
+    return pyft_tracker_check(self) < 0 || check_nothing_is_open(self) < 0 ||
+                   break_off(self, "close") < 0 || pyft_run_close(self) < 0
                ? NULL
                : Py_NewRef(Py_None);
 }

@@ -242,5 +242,6 @@ pyft_tracker_take_records(PyObject *object, PyObject *args)
     self->run.ledger = *ledger;
     *ledger = own;
     self->run.train_time_s = self->resumed_time_s = trained;
+    self->budget_late = ft_epochs_over_budget(&self->run);
     Py_RETURN_NONE;
 }

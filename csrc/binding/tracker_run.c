@@ -32,7 +32,7 @@ pyft_run_begin(pyft_tracker *tracker)
 int
 pyft_run_loop_ended(pyft_tracker *tracker, bool failed)
 {
-    return tracker->has_ledger ? tell(tracker, "loop_ended", failed ? Py_True : Py_False) : 0;
+    return tell(tracker, "loop_ended", failed ? Py_True : Py_False);
 }
 
 int

@@ -107,14 +107,10 @@ ft_csv_epoch(ft_sink sink, const ft_epoch *epoch)
 ft_status
 ft_csv_steps_from(ft_sink sink, const ft_ledger *ledger, uint32_t epoch, uint32_t step)
 {
-    ft_u128 epoch_cum = FT_U128_ZERO;
+    size_t i = ft_ledger_step_from(ledger, epoch, step);
     ft_status status = FT_OK;
-    for (size_t i = 0; i < ledger->step_count && status == FT_OK; i++) {
-        const ft_step *row = &ledger->steps->rows[i];
-        epoch_cum = ft_u128_add(row->step == 1 ? FT_U128_ZERO : epoch_cum, row->flops_batch);
-        if (row->epoch > epoch || (row->epoch == epoch && row->step >= step)) {
-            status = ft_csv_step(sink, row, epoch_cum);
-        }
+    for (; i < ledger->step_count && status == FT_OK; i++) {
+        status = ft_csv_step(sink, &ledger->steps->rows[i], ft_ledger_epoch_cum(ledger, i));
     }
     return status;
 }

@@ -137,6 +137,61 @@ ft_ledger_end_epoch(ft_ledger *ledger, bool complete, double wall_time_s, const 
     *epoch = ledger->current;
 }
 
+void
+ft_ledger_find(const ft_ledger *ledger, ft_u128 amount, uint32_t *epoch, uint32_t *step)
+{
+    bool by_step = ledger->keep_steps;
+    size_t first = 0, end = by_step ? ledger->step_count : ledger->epoch_count, count = end;
+    while (first < end) { /* the first whose total is the amount or more */
+        size_t middle = first + (end - first) / 2;
+        ft_u128 total = by_step ? ledger->steps->rows[middle].flops_total_cum
+                                : ledger->epochs[middle].flops_total_cum;
+        if (ft_u128_compare(total, amount) < 0) {
+            first = middle + 1;
+        }
+        else {
+            end = middle;
+        }
+    }
+    bool in_current = !by_step && ledger->keep_epochs && first == count &&
+                      ft_u128_compare(ledger->total, amount) >= 0;
+    *epoch = *step = 0;
+    if (first < count) {
+        *epoch = by_step ? ledger->steps->rows[first].epoch : ledger->epochs[first].epoch;
+        *step = by_step ? ledger->steps->rows[first].step : 0;
+    }
+    else if (in_current) {
+        *epoch = ledger->current.epoch;
+    }
+}
+
+size_t
+ft_ledger_step_from(const ft_ledger *ledger, uint32_t epoch, uint32_t step)
+{
+    size_t first = 0, end = ledger->step_count;
+    while (first < end) {
+        size_t middle = first + (end - first) / 2;
+        const ft_step *row = &ledger->steps->rows[middle];
+        if (row->epoch < epoch || (row->epoch == epoch && row->step < step)) {
+            first = middle + 1;
+        }
+        else {
+            end = middle;
+        }
+    }
+    return first;
+}
+
+ft_u128
+ft_ledger_epoch_cum(const ft_ledger *ledger, size_t index)
+{
+    const ft_step *row = &ledger->steps->rows[index];
+    size_t before = index + 1 - row->step; /* steps of the epochs before */
+    return before == 0 ? row->flops_total_cum
+                       : ft_u128_subtract(row->flops_total_cum,
+                                          ledger->steps->rows[before - 1].flops_total_cum);
+}
+
 static bool
 steps_consistent(const ft_ledger *ledger)
 {

@@ -61,6 +61,15 @@ ft_status ft_ledger_sum_step(ft_epoch *epoch, ft_u128 *total, uint64_t batch_siz
 void ft_ledger_end_epoch(ft_ledger *ledger, bool complete, double wall_time_s, const double *loss,
                          ft_epoch *epoch);
 
+/* Where the total came to that amount: the epoch, and the step where steps are kept; 0 where the
+ * records don't say. */
+void ft_ledger_find(const ft_ledger *ledger, ft_u128 amount, uint32_t *epoch, uint32_t *step);
+
+/* Index of the first kept step from that one on; step_count where there is none. */
+size_t ft_ledger_step_from(const ft_ledger *ledger, uint32_t epoch, uint32_t step);
+/* FLOPs of its epoch up to the kept step of that index, which is included. */
+ft_u128 ft_ledger_epoch_cum(const ft_ledger *ledger, size_t index);
+
 void ft_step_block_retain(ft_step_block *block);
 void ft_step_block_release(ft_step_block *block);
 

@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-/* float64, float32, tf32, bfloat16, float16. Where a data sheet states figures with sparsity only,
- * half of them. */
+/* float64, float32, tf32, bfloat16, float16; 0: none, or none that a second public source confirms.
+ * Where a data sheet states figures with sparsity only, half of them. */
 static const ft_peak peaks[] = {
     {"NVIDIA V100 SXM2",
      "V100 SXM2",
@@ -70,15 +70,11 @@ static const ft_peak peaks[] = {
      "NVIDIA H100 Tensor Core GPU Architecture, whitepaper V1.04"},
     {"NVIDIA H100 NVL",
      "H100 NVL",
-     {60e12, 60e12, 417.5e12, 835.5e12, 835.5e12},
+     {0, 0, 417.5e12, 835.5e12, 835.5e12},
      "NVIDIA H100 Tensor Core GPU, data sheet (2024); half of the figures with sparsity"},
     {"NVIDIA H200",
      "H200",
      {67e12, 67e12, 494.5e12, 989.5e12, 989.5e12},
-     "NVIDIA H200 Tensor Core GPU, data sheet (2024); half of the figures with sparsity"},
-    {"NVIDIA H200 NVL",
-     "H200 NVL",
-     {60e12, 60e12, 417.5e12, 835.5e12, 835.5e12},
      "NVIDIA H200 Tensor Core GPU, data sheet (2024); half of the figures with sparsity"},
     {"NVIDIA B200",
      "B200",

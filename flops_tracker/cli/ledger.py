@@ -1,13 +1,12 @@
 """`flops-tracker ledger`: training compute by project, over runs and resumptions."""
 
 import json
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .._core import _add_counts, format_flops
+from .._core import _add_counts, _to_amount, format_flops
 from .._run_ledger import COUNTS, Row, newest, read
 
 
@@ -18,16 +17,15 @@ class _Error(click.ClickException):
 
 
 def _thresholds(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> list[int]:
-    """Read exact integers, also as 1e23 or 2.5e25: a float would be another number."""
+    """Read exact integers, as budgets are: 1e23, "100 ZFLOP"; a float would be another number."""
     limits = []
     for text in texts:
         try:
-            number = Decimal(text.replace(",", ""))
-        except InvalidOperation:
-            number = Decimal(0)
-        if not number.is_finite() or not 0 < number < 2**128 or number != int(number):
-            raise _Error(f"--threshold must be a whole number of FLOPs, such as 1e23, not {text!r}")
-        limits.append(int(number))
+            limits.append(_to_amount(text, "--threshold"))
+        except (ValueError, OverflowError) as error:
+            raise _Error(str(error)) from None
+        if limits[-1] == 0:
+            raise _Error(f"--threshold={text!r}: it must be above 0, such as 1e23 or '100 ZFLOP'")
     return limits
 
 
@@ -40,7 +38,7 @@ def _thresholds(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -
     multiple=True,
     callback=_thresholds,
     metavar="FLOPS",
-    help="Set training compute against this, such as 1e25; may be repeated.",
+    help="Set training compute against this, such as 1e25 or '10 YFLOP'; may be repeated.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print exact numbers as JSON.")
 def command(

@@ -173,6 +173,17 @@ def _show_known() -> None:
     _print_table(("device", *formats, "source"), rows, set(formats))
 
 
+def _known_as_json() -> str:
+    """FLOP/s by dtype of each device, which peak_flops= takes."""
+    return json.dumps(
+        [
+            {"device": device, "peak_flops": peaks, "source": source}
+            for device, peaks, source in _core._peaks()
+        ],
+        indent=2,
+    )
+
+
 def _as_json(results: list[_Result], device: str, threads: int | None) -> str:
     return json.dumps(
         {
@@ -220,7 +231,12 @@ def _as_json(results: list[_Result], device: str, threads: int | None) -> str:
 )
 @click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, ...  [default: cuda, or cpu]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON in the place of a table.")
-@click.option("--list", "known", is_flag=True, help="Print the devices whose peak is known.")
+@click.option(
+    "--list",
+    "known",
+    is_flag=True,
+    help="Print the devices whose peak is known; with --json, a list.",
+)
 def command(
     dtypes: tuple[str, ...],
     size: int | None,
@@ -235,7 +251,7 @@ def command(
     where the median is far below it, something else was running.
     """
     if known:
-        _show_known()
+        click.echo(_known_as_json()) if as_json else _show_known()
         return
     if math.isnan(seconds):  # which is in every range
         raise click.BadParameter("nan is no time", param_hint="--seconds")

@@ -282,5 +282,44 @@ test_random_runs(void)
     }
 }
 
-TEST_MAIN(test_totals, test_clear_starts_again, test_overflow, test_no_memory, test_retained_block,
-          test_growth_without_readers, test_random_runs)
+static void
+check_found(const ft_ledger *ledger, uint64_t amount, uint32_t epoch, uint32_t step)
+{
+    uint32_t found_epoch = 9, found_step = 9;
+    ft_ledger_find(ledger, ft_u128_of(amount), &found_epoch, &found_step);
+    CHECK_U64(found_epoch, epoch);
+    CHECK_U64(found_step, step);
+}
+
+/* Totals after each step: 10 and 30 in epoch 1, none in epoch 2, 35 and 35 in epoch 3. */
+static void
+test_where_an_amount_was_reached(void)
+{
+    for (int keep = 0; keep < 4; keep++) {
+        bool steps = (keep & 1) != 0, epochs = (keep & 2) != 0, any = steps || epochs;
+        ft_ledger ledger = new_ledger(steps, epochs);
+        check_found(&ledger, 1, 0, 0);
+        ft_ledger_begin_epoch(&ledger);
+        add_step(&ledger, 1, 10);
+        check_found(&ledger, 10, any ? 1 : 0, steps ? 1 : 0); /* the epoch is open */
+        check_found(&ledger, 11, 0, 0);
+        add_step(&ledger, 1, 20);
+        end_epoch(&ledger);
+        ft_ledger_begin_epoch(&ledger);
+        end_epoch(&ledger);
+        ft_ledger_begin_epoch(&ledger);
+        check_found(&ledger, 30, any ? 1 : 0, steps ? 2 : 0); /* epoch 3 has no step yet */
+        add_step(&ledger, 1, 5);
+        add_step(&ledger, 1, 0);
+        check_found(&ledger, 1, any ? 1 : 0, steps ? 1 : 0);
+        check_found(&ledger, 31, any ? 3 : 0, steps ? 1 : 0);
+        check_found(&ledger, 35, any ? 3 : 0, steps ? 1 : 0);
+        check_found(&ledger, 36, 0, 0);
+        end_epoch(&ledger);
+        check_found(&ledger, 35, any ? 3 : 0, steps ? 1 : 0);
+        drop_ledger(&ledger);
+    }
+}
+
+TEST_MAIN(test_totals, test_where_an_amount_was_reached, test_clear_starts_again, test_overflow,
+          test_no_memory, test_retained_block, test_growth_without_readers, test_random_runs)
