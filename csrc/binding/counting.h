@@ -210,7 +210,8 @@ int pyft_user_cost(const pyft_op *op, PyObject *result, ft_cost *cost, ft_class 
 
 /* ---- counting.c: adds a call to the tally of its counter ---- */
 
-/* What a module of a class that has a rule cost in one call. */
+int pyft_add_work(const pyft_thread *thread, ft_work_key key, const ft_cost *cost, uint64_t calls);
+/* units.c: what a module of a class that has a rule cost in one call. */
 int pyft_count_unit(pyft_thread *thread, PyObject *module, PyObject *args, PyObject *kwargs,
                     PyObject *output);
 int pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *kwargs,

@@ -12,6 +12,14 @@ typedef struct {
     int changes_lists, varies;
 } description;
 
+static const char on_lists[] = "aten._foreach_";
+
+static bool
+is_on_lists(const char *packet)
+{
+    return strncmp(packet, on_lists, sizeof on_lists - 1) == 0;
+}
+
 /* The names under which a map may have the operation, from the narrowest to the widest: the
  * overload, all its overloads, the same not in place, the same not on lists. */
 static const ft_map_row *const *
@@ -31,8 +39,7 @@ find_rows(const ft_registry *registry, const char *name, const char *packet, siz
         base[length - 1] = '\0';
         rows = ft_registry_find(registry, base, found);
     }
-    static const char on_lists[] = "aten._foreach_";
-    if (*found == 0 && strncmp(base, on_lists, sizeof on_lists - 1) == 0) {
+    if (*found == 0 && is_on_lists(base)) {
         memmove(base + 5, base + sizeof on_lists - 1, strlen(base + sizeof on_lists - 1) + 1);
         rows = ft_registry_find(registry, base, found);
         *each = true;
@@ -103,6 +110,22 @@ attach_rows(pyft_op *op, const ft_map_row *const *rows, size_t found, PyObject *
     return 0;
 }
 
+/* Lists are then counted at once: of the tensors only the first role is read. */
+static bool
+is_in_proportion(const pyft_op *op)
+{
+    const ft_map_row *row = op->rows[0];
+    bool so = op->each && op->row_count == 1 && !(row->flags & FT_ROW_ARGUMENT) &&
+              row->formula->roles[0].kind == FT_ELEMENTS &&
+              (row->sources[0].kind == FT_FROM_INPUT || row->sources[0].kind == FT_FROM_OUTPUT);
+    for (int role = 1; so && role < op->role_counts[0]; role++) {
+        ft_source_kind kind = row->sources[role].kind;
+        so = kind == FT_FROM_CONSTANT || kind == FT_FROM_VALUE || kind == FT_FROM_PRESENCE ||
+             kind == FT_FROM_SCALE || kind == FT_FROM_NONZERO || kind == FT_FROM_EQUALS;
+    }
+    return so;
+}
+
 static pyft_op_kind
 kind_of(PyObject *text)
 {
@@ -139,6 +162,7 @@ resolve(pyft_state *state, const description *known, pyft_op *op)
     op->name = Py_NewRef(known->name);
     op->packet = Py_NewRef(known->packet);
     op->kind = kind_of(known->kind);
+    op->keeps_versions = op->update && is_on_lists(packet);
     if (pyft_op_follow_rule(&state->counting->ops, op) < 0) {
         return -1;
     }
@@ -151,7 +175,11 @@ resolve(pyft_state *state, const description *known, pyft_op *op)
         op->kind = PYFT_OP_COUNTED;
     }
     op->update |= found > 0 && rows[0]->formula->op_class == FT_CLASS_OPTIMIZER;
-    return op->kind == PYFT_OP_COUNTED ? attach_rows(op, rows, found, known->arguments) : 0;
+    if (op->kind == PYFT_OP_COUNTED && attach_rows(op, rows, found, known->arguments) < 0) {
+        return -1;
+    }
+    op->in_proportion = op->row_count > 0 && is_in_proportion(op);
+    return 0;
 }
 
 int
@@ -167,7 +195,7 @@ pyft_op_follow_rule(const pyft_ops *ops, pyft_op *op)
     if (rule != NULL) {
         Py_XSETREF(op->user_rule, Py_NewRef(rule));
         op->kind = PYFT_OP_COUNTED;
-        op->each = false;
+        op->each = op->in_proportion = false;
     }
     return 0;
 }
