@@ -58,32 +58,40 @@ use_stored(const pyft_made *made, ft_role_kind role, ft_source_kind source, ft_o
 }
 
 static ft_status
+read_operand(pyft_made *made, int row, int role, int64_t *dims, ft_operand *operand)
+{
+    if (pyft_made_operand(made, row, role, dims, operand) < 0) {
+        /* Sizes that are not known, say: the rule does not fit. */
+        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+            return FT_NO_MEMORY;
+        }
+        PyErr_Clear();
+        return FT_BAD_SHAPE;
+    }
+    const ft_map_row *rule = made->op->rows[row];
+    return made->is_sparse ? use_stored(made, rule->formula->roles[role].kind,
+                                        rule->sources[role].kind, operand)
+                           : FT_OK;
+}
+
+static ft_status
 row_cost(pyft_made *made, int row, ft_cost *cost)
 {
-    const ft_formula *formula = made->op->rows[row]->formula;
+    const pyft_op *op = made->op;
     ft_operand operands[FT_MAX_ROLES];
     int64_t dims[FT_MAX_ROLES][FT_MAX_DIMS];
     int read = 0;
     ft_status status = FT_OK;
-    memset(operands, 0, sizeof operands);
-    while (read < made->op->role_counts[row] && status == FT_OK) {
-        if (pyft_made_operand(made, row, read, dims[read], &operands[read]) < 0) {
-            /* Sizes that are not known, say: the rule does not fit. */
-            status = PyErr_ExceptionMatches(PyExc_Exception) ? FT_BAD_SHAPE : FT_NO_MEMORY;
-            if (status == FT_BAD_SHAPE) {
-                PyErr_Clear();
-            }
-        }
-        if (status == FT_OK && made->is_sparse) {
-            status = use_stored(made, formula->roles[read].kind,
-                                made->op->rows[row]->sources[read].kind, &operands[read]);
-        }
-        read++;
+    memcpy(operands, op->constants[row], sizeof operands);
+    while (read < op->read_counts[row] && status == FT_OK) {
+        int role = op->read[row][read++];
+        status = read_operand(made, row, role, dims[role], &operands[role]);
     }
     if (status == FT_OK) {
-        status = ft_formula_evaluate(formula, operands, cost);
+        status = ft_formula_evaluate(op->rows[row]->formula, operands, cost);
     }
-    for (int role = 0; role < read; role++) {
+    while (read-- > 0) {
+        int role = op->read[row][read];
         pyft_operand_free(dims[role], &operands[role]);
     }
     return status;

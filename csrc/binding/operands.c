@@ -125,7 +125,10 @@ differs(PyObject *value, long neutral)
     if (value == NULL || value == Py_None) {
         return 0;
     }
-    if (!PyLong_Check(value) && !PyFloat_Check(value)) {
+    if (PyFloat_Check(value)) {
+        return PyFloat_AS_DOUBLE(value) != (double)neutral;
+    }
+    if (!PyLong_Check(value)) {
         return 1;
     }
     double number = PyFloat_AsDouble(value);

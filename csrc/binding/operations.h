@@ -31,9 +31,12 @@ typedef struct {
     pyft_op_kind kind;
     const ft_map_row *rows[FT_MAX_ROWS];
     pyft_argument arguments[FT_MAX_ROWS][FT_MAX_ROLES];
-    int row_count, role_counts[FT_MAX_ROWS]; /* roles beyond have no source */
-    PyObject *user_rule;                     /* a callable, or NULL */
-    bool each;                               /* works on lists of tensors, element by element */
+    int row_count, role_counts[FT_MAX_ROWS];         /* roles beyond have no source */
+    ft_operand constants[FT_MAX_ROWS][FT_MAX_ROLES]; /* the operands that no call changes, and */
+    uint8_t read[FT_MAX_ROWS][FT_MAX_ROLES];         /* the roles of the others */
+    uint8_t read_counts[FT_MAX_ROWS];
+    PyObject *user_rule; /* a callable, or NULL */
+    bool each;           /* works on lists of tensors, element by element */
     bool in_proportion;  /* its one rule is, to the elements of all tensors in the list together */
     bool update;         /* of an optimizer, or changes lists of tensors in place as they do */
     bool keeps_versions; /* of the lists that it changes in place */
@@ -44,7 +47,10 @@ typedef struct {
 typedef struct {
     pyft_op **items; /* by number; they stay where they are */
     uint32_t count, capacity;
-    uint32_t *slots; /* by address of the overload, open addressing: 0 is free, else number + 1 */
+    struct pyft_op_slot {
+        PyObject *overload; /* borrowed; NULL where it is free */
+        uint32_t number;
+    } *slots;             /* by address of the overload, open addressing */
     PyObject *user_rules; /* name or module class: callable */
     bool has_class_rules;
 } pyft_ops;

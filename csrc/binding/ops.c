@@ -102,8 +102,15 @@ attach_rows(pyft_op *op, const ft_map_row *const *rows, size_t found, PyObject *
             if (locate_argument(arguments, name, &op->arguments[i][role]) < 0) {
                 return -1;
             }
-            if (source->kind != FT_FROM_INPUT || source->name != NULL) {
-                op->role_counts[i] = role + 1;
+            if (source->kind == FT_FROM_INPUT && source->name == NULL) {
+                continue; /* a role that stands for itself */
+            }
+            op->role_counts[i] = role + 1;
+            if (source->kind == FT_FROM_CONSTANT) {
+                op->constants[i][role] = (ft_operand)FT_NUMBER_OF((uint64_t)source->index);
+            }
+            else {
+                op->read[i][op->read_counts[i]++] = (uint8_t)role;
             }
         }
     }
@@ -251,12 +258,12 @@ new_op(pyft_state *state, PyObject *overload)
 }
 
 /* The slot of an overload, or the free one where it belongs; there are 2 * capacity of them. */
-static uint32_t *
+static struct pyft_op_slot *
 slot_of(const pyft_ops *ops, PyObject *overload)
 {
     size_t mask = 2 * (size_t)ops->capacity - 1;
     size_t at = ((uintptr_t)overload >> 4) * 0x9e3779b97f4a7c15u >> 32 & mask;
-    while (ops->slots[at] != 0 && ops->items[ops->slots[at] - 1]->overload != overload) {
+    while (ops->slots[at].overload != NULL && ops->slots[at].overload != overload) {
         at = (at + 1) & mask;
     }
     return &ops->slots[at];
@@ -266,7 +273,7 @@ static int
 grow(pyft_ops *ops)
 {
     uint32_t capacity = ops->capacity == 0 ? 512 : 2 * ops->capacity;
-    uint32_t *slots = PyMem_Calloc(2 * (size_t)capacity, sizeof *slots);
+    struct pyft_op_slot *slots = PyMem_Calloc(2 * (size_t)capacity, sizeof *slots);
     pyft_op **items =
         slots == NULL ? NULL : PyMem_Realloc(ops->items, capacity * sizeof(pyft_op *));
     if (items == NULL) {
@@ -279,8 +286,28 @@ grow(pyft_ops *ops)
     ops->slots = slots;
     ops->capacity = capacity;
     for (uint32_t i = 0; i < ops->count; i++) {
-        *slot_of(ops, items[i]->overload) = i + 1;
+        *slot_of(ops, items[i]->overload) = (struct pyft_op_slot){items[i]->overload, i};
     }
+    return 0;
+}
+
+/* Resolves an overload; what runs meanwhile may have done so too. */
+static int
+add_op(pyft_state *state, PyObject *overload)
+{
+    pyft_ops *ops = &state->counting->ops;
+    pyft_op *op = new_op(state, overload);
+    if (op == NULL || (ops->count == ops->capacity && grow(ops) < 0)) {
+        op_free(op);
+        return -1;
+    }
+    struct pyft_op_slot *slot = slot_of(ops, overload);
+    if (slot->overload != NULL) {
+        op_free(op);
+        return 0;
+    }
+    *slot = (struct pyft_op_slot){overload, ops->count};
+    ops->items[ops->count++] = op;
     return 0;
 }
 
@@ -288,27 +315,14 @@ pyft_op *
 pyft_op_of(pyft_state *state, PyObject *overload, uint32_t *number)
 {
     pyft_ops *ops = &state->counting->ops;
-    if (ops->count == ops->capacity && grow(ops) < 0) {
+    if (ops->capacity == 0 && grow(ops) < 0) {
         return NULL;
     }
-    uint32_t slot = *slot_of(ops, overload);
-    if (slot == 0) {
-        pyft_op *op = new_op(state, overload);
-        if (op == NULL || (ops->count == ops->capacity && grow(ops) < 0)) {
-            op_free(op);
-            return NULL;
-        }
-        slot = *slot_of(ops, overload);
-        if (slot != 0) {
-            op_free(op); /* what ran meanwhile has resolved it */
-        }
-        else {
-            ops->items[ops->count++] = op;
-            slot = *slot_of(ops, overload) = ops->count;
-        }
+    if (slot_of(ops, overload)->overload == NULL && add_op(state, overload) < 0) {
+        return NULL;
     }
-    *number = slot - 1;
-    return ops->items[slot - 1];
+    *number = slot_of(ops, overload)->number;
+    return ops->items[*number];
 }
 
 PyObject *
