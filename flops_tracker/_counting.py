@@ -217,12 +217,6 @@ def _leave(mode: Any) -> None:
         _process.flags = [True] * len(_FLAGS)
 
 
-def raise_versions(tensors: Any) -> None:
-    """Give tensors that a list operation changed in place the versions it gives uncounted."""
-    on_cpu = [t for t in tensors if t.is_cpu and not t.is_inference()]
-    torch.autograd.graph.increment_version(on_cpu)
-
-
 def lower(counter: Any) -> None:
     """Put a counter's mode below all others of this thread, which may leave before it."""
     stack = _stack()

@@ -58,32 +58,40 @@ use_stored(const pyft_made *made, ft_role_kind role, ft_source_kind source, ft_o
 }
 
 static ft_status
+read_operand(pyft_made *made, int row, int role, int64_t *dims, ft_operand *operand)
+{
+    if (pyft_made_operand(made, row, role, dims, operand) < 0) {
+        /* Sizes that are not known, say: the rule does not fit. */
+        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+            return FT_NO_MEMORY;
+        }
+        PyErr_Clear();
+        return FT_BAD_SHAPE;
+    }
+    const ft_map_row *rule = made->op->rows[row];
+    return made->is_sparse ? use_stored(made, rule->formula->roles[role].kind,
+                                        rule->sources[role].kind, operand)
+                           : FT_OK;
+}
+
+static ft_status
 row_cost(pyft_made *made, int row, ft_cost *cost)
 {
-    const ft_formula *formula = made->op->rows[row]->formula;
+    const pyft_op *op = made->op;
     ft_operand operands[FT_MAX_ROLES];
     int64_t dims[FT_MAX_ROLES][FT_MAX_DIMS];
     int read = 0;
     ft_status status = FT_OK;
-    memset(operands, 0, sizeof operands);
-    while (read < made->op->role_counts[row] && status == FT_OK) {
-        if (pyft_made_operand(made, row, read, dims[read], &operands[read]) < 0) {
-            /* Sizes that are not known, say: the rule does not fit. */
-            status = PyErr_ExceptionMatches(PyExc_Exception) ? FT_BAD_SHAPE : FT_NO_MEMORY;
-            if (status == FT_BAD_SHAPE) {
-                PyErr_Clear();
-            }
-        }
-        if (status == FT_OK && made->is_sparse) {
-            status = use_stored(made, formula->roles[read].kind,
-                                made->op->rows[row]->sources[read].kind, &operands[read]);
-        }
-        read++;
+    memcpy(operands, op->constants[row], sizeof operands);
+    while (read < op->read_counts[row] && status == FT_OK) {
+        int role = op->read[row][read++];
+        status = read_operand(made, row, role, dims[role], &operands[role]);
     }
     if (status == FT_OK) {
-        status = ft_formula_evaluate(formula, operands, cost);
+        status = ft_formula_evaluate(op->rows[row]->formula, operands, cost);
     }
-    for (int role = 0; role < read; role++) {
+    while (read-- > 0) {
+        int role = op->read[row][read];
         pyft_operand_free(dims[role], &operands[role]);
     }
     return status;
@@ -91,8 +99,8 @@ row_cost(pyft_made *made, int row, ft_cost *cost)
 
 /* ---- one call ---- */
 
-static int
-add(const pyft_thread *thread, ft_work_key key, const ft_cost *cost, uint64_t calls)
+int
+pyft_add_work(const pyft_thread *thread, ft_work_key key, const ft_cost *cost, uint64_t calls)
 {
     ft_status status = ft_tally_add(&thread->counter->tally, key, cost, calls);
     if (status != FT_OK) {
@@ -116,7 +124,7 @@ add_unknown(const pyft_thread *thread, pyft_made *made, ft_work_key key)
     thread->counter->tally.unknown_operations++;
     return pyft_note_shapes(thread->counter->unknown, made) < 0
                ? -1
-               : add(thread, key, &cost, made->element <= 0);
+               : pyft_add_work(thread, key, &cost, made->element <= 0);
 }
 
 /* 1 where the rules fit, 0 where they don't; -1 with an exception. */
@@ -128,6 +136,28 @@ row_costs(pyft_made *made, ft_cost *costs)
         status = row_cost(made, row, &costs[row]);
     }
     return PyErr_Occurred() ? -1 : status == FT_OK; /* an exception: an interrupt */
+}
+
+static int
+add_rows(const pyft_thread *thread, pyft_made *made, ft_work_key key, ft_cost *costs,
+         pyft_number_kind numbers)
+{
+    uint8_t phase = key.phase;
+    for (int row = 0; row < made->op->row_count; row++) {
+        const ft_map_row *rule = made->op->rows[row];
+        if (fit_to_numbers(&costs[row], made, numbers, rule->flags) < 0) {
+            return -1;
+        }
+        if (row == 0) {
+            costs[row].by_kind[FT_BYTES] = made->bytes;
+        }
+        key.op_class = (uint8_t)rule->formula->op_class;
+        key.phase = rule->flags & FT_ROW_RECOMPUTED ? FT_PHASE_RECOMPUTE : phase;
+        if (pyft_add_work(thread, key, &costs[row], row == 0 && made->element <= 0) < 0) {
+            return -1;
+        }
+    }
+    return 0;
 }
 
 static int
@@ -150,22 +180,7 @@ count_rows(const pyft_thread *thread, pyft_made *made, ft_work_key key, pyft_num
     if (made->bounded && pyft_note_shapes(thread->counter->bounded, made) < 0) {
         return -1;
     }
-    uint8_t phase = key.phase;
-    for (int row = 0; row < made->op->row_count; row++) {
-        const ft_map_row *rule = made->op->rows[row];
-        if (fit_to_numbers(&costs[row], made, numbers, rule->flags) < 0) {
-            return -1;
-        }
-        if (row == 0) {
-            costs[row].by_kind[FT_BYTES] = made->bytes;
-        }
-        key.op_class = (uint8_t)rule->formula->op_class;
-        key.phase = rule->flags & FT_ROW_RECOMPUTED ? FT_PHASE_RECOMPUTE : phase;
-        if (add(thread, key, &costs[row], row == 0 && made->element <= 0) < 0) {
-            return -1;
-        }
-    }
-    return 0;
+    return add_rows(thread, made, key, costs, numbers);
 }
 
 static int
@@ -196,7 +211,7 @@ count_element(const pyft_thread *thread, pyft_made *made, ft_work_key key)
     }
     cost.by_kind[FT_BYTES] = made->bytes;
     key.op_class = (uint8_t)op_class;
-    return add(thread, key, &cost, made->element <= 0);
+    return pyft_add_work(thread, key, &cost, made->element <= 0);
 }
 
 static int
@@ -217,7 +232,7 @@ count_stated(const pyft_thread *thread, pyft_made *made, ft_work_key key, PyObje
     cost.by_kind[FT_BYTES] = made->bytes;
     key.dtype = (uint16_t)dtype;
     key.op_class = FT_CLASS_STATED;
-    return add(thread, key, &cost, 1);
+    return pyft_add_work(thread, key, &cost, 1);
 }
 
 /* aten.index gives as many elements as a mask has, and else as many as it is given indices. */
@@ -259,19 +274,50 @@ is_traced(const pyft_torch *torch, PyObject *result)
     return traced;
 }
 
-/* Below a mode, lists on a CPU are changed in place without a new version of their tensors. */
+/* Adds up the tensors of a list; 0 where they have no dtype or layout in common, or do not say. */
 static int
-raise_versions(const pyft_op *op, PyObject *args)
+read_list(pyft_made *made, Py_ssize_t elements, ft_u128 *bytes, int *dtype)
 {
-    const char *packet = op->update ? PyUnicode_AsUTF8(op->packet) : "";
-    if (packet == NULL || strncmp(packet, "aten._foreach_", 14) != 0 ||
-        PyTuple_GET_SIZE(args) == 0) {
-        return packet == NULL ? -1 : 0;
+    int like = pyft_made_has_options_each(made) ? 0 : 1;
+    *bytes = FT_U128_ZERO;
+    *dtype = -1;
+    made->list_numel = 0;
+    for (made->element = 0; made->element < elements && like > 0; made->element++) {
+        like = pyft_made_read(made) < 0 ? -1 : pyft_made_add_numel(made);
+        int own = like <= 0 ? -1 : pyft_made_dtype(made);
+        if (like > 0 && (own < 0 || pyft_made_bytes(made) < 0)) {
+            like = -1;
+        }
+        else if (like > 0 && (made->is_sparse || (*dtype >= 0 && own != *dtype))) {
+            like = 0;
+        }
+        *dtype = own;
+        *bytes = ft_u128_add(*bytes, made->bytes);
     }
-    PyObject *raised = pyft_call_helper("flops_tracker._counting", "raise_versions", "(O)",
-                                        PyTuple_GET_ITEM(args, 0));
-    Py_XDECREF(raised);
-    return raised == NULL ? -1 : 0;
+    return like;
+}
+
+/* Evaluates the rule once for a whole list; 0 where its tensors have to be counted one by one. */
+static int
+count_list(const pyft_thread *thread, pyft_made *made, ft_work_key key, Py_ssize_t elements)
+{
+    ft_cost cost;
+    ft_u128 bytes;
+    int dtype, like = read_list(made, elements, &bytes, &dtype);
+    made->element = 0;
+    if (like <= 0) {
+        return like;
+    }
+    made->whole_list = true;
+    int fits = row_costs(made, &cost);
+    made->whole_list = false;
+    if (fits <= 0) {
+        return fits;
+    }
+    made->bytes = bytes;
+    key.dtype = (uint16_t)dtype;
+    pyft_number_kind numbers = made->state->counting->dtypes.items[dtype].kind;
+    return add_rows(thread, made, key, &cost, numbers) < 0 ? -1 : 1;
 }
 
 int
@@ -293,7 +339,7 @@ pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *
         return -1;
     }
     pyft_calls_place(counter->calls, thread->call, &place);
-    if (raise_versions(op, args) < 0) {
+    if (op->keeps_versions && pyft_raise_versions(&counting->torch, args) < 0) {
         return -1;
     }
     if (op->varies && depends_on_data(&counter->state->counting->torch, op, args)) {
@@ -313,7 +359,7 @@ pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *
     }
     if (op->kind == PYFT_OP_VIEW && formula == NULL) {
         ft_cost nothing = {0};
-        return add(thread, key, &nothing, 1);
+        return pyft_add_work(thread, key, &nothing, 1);
     }
     pyft_made made;
     made.state = counter->state;
@@ -322,6 +368,8 @@ pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *
     made.kwargs = kwargs;
     made.result = result;
     made.element = -1;
+    made.whole_list = false;
+    made.by_numel = true;
     made.causal = counter->causal;
     made.bounded = made.varies = false;
     if (formula != NULL) {
@@ -331,69 +379,14 @@ pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *
     if (!op->each) {
         return count_element(thread, &made, key);
     }
+    int counted = op->in_proportion && elements > 1 ? count_list(thread, &made, key, elements) : 0;
+    if (counted != 0) {
+        return counted < 0 ? -1 : 0;
+    }
     for (made.element = 0; made.element < elements; made.element++) {
         if (count_element(thread, &made, key) < 0) {
             return -1;
         }
     }
     return 0;
-}
-
-/* The rule's cost of a call that is over; of one that an exception ended, as checkpoints end what
- * they run again, that of the call before. */
-static int
-unit_cost(pyft_counter *counter, const pyft_op *op, uint32_t module, PyObject *arguments,
-          ft_cost *cost, ft_class *op_class)
-{
-    PyObject *rule = Py_NewRef(op->user_rule); /* it may be replaced while it runs */
-    PyObject *result = PyObject_Call(rule, arguments, NULL);
-    Py_DECREF(rule);
-    if (pyft_user_cost(op, result, cost, op_class) < 0) {
-        return -1;
-    }
-    counter->modules.items[module].unit = *cost;
-    return 0;
-}
-
-int
-pyft_count_unit(pyft_thread *thread, PyObject *module, PyObject *args, PyObject *kwargs,
-                PyObject *output)
-{
-    pyft_counter *counter = thread->counter;
-    pyft_counting *counting = counter->state->counting;
-    PyObject *ruled = pyft_ruled_class(&counting->ops, module);
-    uint32_t number;
-    pyft_place place;
-    const pyft_op *op = ruled == NULL ? NULL : pyft_op_of(counter->state, ruled, &number);
-    if (op == NULL || pyft_place_of(thread, op, args, &place) < 0) {
-        return PyErr_Occurred() ? -1 : 0;
-    }
-    if (output == NULL && place.phase != FT_PHASE_RECOMPUTE) {
-        return 0; /* forward that raised */
-    }
-    ft_cost cost = counter->modules.items[place.module].unit;
-    ft_class op_class =
-        ft_u128_is_zero(cost.by_kind[FT_MAC]) ? FT_CLASS_POINTWISE : FT_CLASS_MATMUL;
-    PyObject *arguments = output == NULL ? NULL : PyTuple_Pack(4, module, args, kwargs, output);
-    if (output != NULL && (arguments == NULL ||
-                           unit_cost(counter, op, place.module, arguments, &cost, &op_class) < 0)) {
-        Py_XDECREF(arguments);
-        return -1;
-    }
-    Py_XDECREF(arguments);
-    ft_work_key key = {.op = number,
-                       .module = place.module,
-                       .phase = (uint8_t)place.phase,
-                       .op_class = (uint8_t)op_class};
-    counter->tally.operations++;
-    thread->call = 0;
-    if (counter->calls != NULL) {
-        double now = pyft_now(); /* what ran inside has its own times */
-        thread->call = pyft_calls_append(counter->calls, number, now, now);
-        if (thread->call == 0) {
-            return -1;
-        }
-        pyft_calls_place(counter->calls, thread->call, &place);
-    }
-    return add(thread, key, &cost, 1);
 }

@@ -128,8 +128,8 @@ PyObject *pyft_counter_dir(PyObject *counter, PyObject *unused);
 int pyft_modules_init(pyft_modules *modules);
 /* Adds a module with all modules below it, named after its class; `parent` is 0 for a model. */
 int pyft_modules_add_tree(pyft_modules *modules, PyObject *root, uint32_t parent);
-/* The number of a module's parent, -1 for a module that is not known. */
-long long pyft_modules_parent(const pyft_modules *modules, PyObject *module);
+/* The number of a module, -1 for one that is not known. */
+long long pyft_modules_known(const pyft_modules *modules, PyObject *module);
 /* The number of a module; one that is not known is added below `parent`. */
 int pyft_modules_find(pyft_modules *modules, PyObject *module, uint32_t parent, uint32_t *number);
 void pyft_modules_clear(pyft_modules *modules);
@@ -210,7 +210,8 @@ int pyft_user_cost(const pyft_op *op, PyObject *result, ft_cost *cost, ft_class 
 
 /* ---- counting.c: adds a call to the tally of its counter ---- */
 
-/* What a module of a class that has a rule cost in one call. */
+int pyft_add_work(const pyft_thread *thread, ft_work_key key, const ft_cost *cost, uint64_t calls);
+/* units.c: what a module of a class that has a rule cost in one call. */
 int pyft_count_unit(pyft_thread *thread, PyObject *module, PyObject *args, PyObject *kwargs,
                     PyObject *output);
 int pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *kwargs,

@@ -244,11 +244,11 @@ pyft_modules_add_tree(pyft_modules *modules, PyObject *module, uint32_t parent)
 }
 
 long long
-pyft_modules_parent(const pyft_modules *modules, PyObject *module)
+pyft_modules_known(const pyft_modules *modules, PyObject *module)
 {
     long long number = known_number(modules, module);
     PyErr_Clear(); /* out of memory, which the search will say */
-    return number < 0 ? -1 : (long long)modules->items[number].parent;
+    return number < 0 ? -1 : number;
 }
 
 int

@@ -50,24 +50,32 @@ tensor_operand(pyft_made *made, PyObject *value, int64_t *dims, ft_operand *oper
 
 /* The result's tensor number `index`; what works in place and returns nothing changed its first
  * argument. */
-static int
-output_operand(pyft_made *made, int index, int64_t *dims, ft_operand *operand)
+static PyObject *
+output_of(const pyft_made *made, int index)
 {
+    static const pyft_argument first = {.position = 0};
     PyObject *result = made->result;
-    if (made->element >= 0) {
-        pyft_argument first = {.position = 0};
-        bool listed = PyTuple_Check(result) || PyList_Check(result);
-        PyObject *value = listed && made->element < PySequence_Fast_GET_SIZE(result)
-                              ? PySequence_Fast_GET_ITEM(result, made->element)
-                              : argument_of(made, &first);
+    bool listed = PyTuple_Check(result) || PyList_Check(result);
+    Py_ssize_t at = made->element >= 0 ? made->element : index;
+    if (listed && at < PySequence_Fast_GET_SIZE(result)) {
+        return PySequence_Fast_GET_ITEM(result, at);
+    }
+    return made->element >= 0 ? argument_of(made, &first) : listed || index > 0 ? NULL : result;
+}
+
+/* Of what is worked on element by element, how many there are is enough. */
+static int
+output_operand(pyft_made *made, PyObject *value, ft_role_kind role, int64_t *dims,
+               ft_operand *operand)
+{
+    int is_number = made->by_numel && role == FT_ELEMENTS && value != NULL
+                        ? pyft_made_numel(made, value, &operand->number)
+                        : 0;
+    if (is_number == 0) {
         return tensor_operand(made, value, dims, operand);
     }
-    if (PyTuple_Check(result) || PyList_Check(result)) {
-        bool there = index < PySequence_Fast_GET_SIZE(result);
-        return tensor_operand(made, there ? PySequence_Fast_GET_ITEM(result, index) : NULL, dims,
-                              operand);
-    }
-    return tensor_operand(made, index == 0 ? result : NULL, dims, operand);
+    operand->present = operand->is_number = true;
+    return is_number < 0 ? -1 : 0;
 }
 
 static int
@@ -117,7 +125,10 @@ differs(PyObject *value, long neutral)
     if (value == NULL || value == Py_None) {
         return 0;
     }
-    if (!PyLong_Check(value) && !PyFloat_Check(value)) {
+    if (PyFloat_Check(value)) {
+        return PyFloat_AS_DOUBLE(value) != (double)neutral;
+    }
+    if (!PyLong_Check(value)) {
         return 1;
     }
     double number = PyFloat_AsDouble(value);
@@ -221,6 +232,30 @@ contents_operand(pyft_made *made, ft_source_kind kind, PyObject *value, int64_t 
     return result;
 }
 
+bool
+pyft_made_has_options_each(const pyft_made *made)
+{
+    bool found = false;
+    for (int role = 1; role < made->op->role_counts[0] && !found; role++) {
+        PyObject *value = argument_of(made, &made->op->arguments[0][role]);
+        found = value != NULL && (PyTuple_Check(value) || PyList_Check(value));
+    }
+    return found;
+}
+
+int
+pyft_made_add_numel(pyft_made *made)
+{
+    const ft_source *source = &made->op->rows[0]->sources[0];
+    PyObject *value = source->kind == FT_FROM_OUTPUT
+                          ? output_of(made, source->index)
+                          : argument_of(made, &made->op->arguments[0][0]);
+    uint64_t numel = 0;
+    int result = value == NULL ? 0 : pyft_made_numel(made, value, &numel);
+    made->list_numel += numel;
+    return result;
+}
+
 int
 pyft_made_operand(pyft_made *made, int row, int role, int64_t *dims, ft_operand *operand)
 {
@@ -228,11 +263,17 @@ pyft_made_operand(pyft_made *made, int row, int role, int64_t *dims, ft_operand 
     PyObject *value = argument_of(made, &made->op->arguments[row][role]);
     uint64_t number = 0;
     memset(operand, 0, sizeof *operand);
+    if (made->whole_list && role == 0) {
+        operand->present = operand->is_number = true;
+        operand->number = made->list_numel;
+        return 0;
+    }
     switch (source->kind) {
     case FT_FROM_INPUT:
         return tensor_operand(made, value, dims, operand);
     case FT_FROM_OUTPUT:
-        return output_operand(made, source->index, dims, operand);
+        return output_operand(made, output_of(made, source->index),
+                              made->op->rows[row]->formula->roles[role].kind, dims, operand);
     case FT_FROM_VALUE:
         return value_operand(value, dims, operand);
     case FT_FROM_AXES:

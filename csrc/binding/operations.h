@@ -31,10 +31,15 @@ typedef struct {
     pyft_op_kind kind;
     const ft_map_row *rows[FT_MAX_ROWS];
     pyft_argument arguments[FT_MAX_ROWS][FT_MAX_ROLES];
-    int row_count, role_counts[FT_MAX_ROWS]; /* roles beyond have no source */
-    PyObject *user_rule;                     /* a callable, or NULL */
-    bool each;                               /* works on lists of tensors, element by element */
-    bool update; /* of an optimizer, or changes lists of tensors in place as they do */
+    int row_count, role_counts[FT_MAX_ROWS];         /* roles beyond have no source */
+    ft_operand constants[FT_MAX_ROWS][FT_MAX_ROLES]; /* the operands that no call changes, and */
+    uint8_t read[FT_MAX_ROWS][FT_MAX_ROLES];         /* the roles of the others */
+    uint8_t read_counts[FT_MAX_ROWS];
+    PyObject *user_rule; /* a callable, or NULL */
+    bool each;           /* works on lists of tensors, element by element */
+    bool in_proportion;  /* its one rule is, to the elements of all tensors in the list together */
+    bool update;         /* of an optimizer, or changes lists of tensors in place as they do */
+    bool keeps_versions; /* of the lists that it changes in place */
     bool varies; /* the size of what it gives depends on data; of aten.index, where a mask is given
                   */
 } pyft_op;
@@ -42,7 +47,10 @@ typedef struct {
 typedef struct {
     pyft_op **items; /* by number; they stay where they are */
     uint32_t count, capacity;
-    uint32_t *slots; /* by address of the overload, open addressing: 0 is free, else number + 1 */
+    struct pyft_op_slot {
+        PyObject *overload; /* borrowed; NULL where it is free */
+        uint32_t number;
+    } *slots;             /* by address of the overload, open addressing */
     PyObject *user_rules; /* name or module class: callable */
     bool has_class_rules;
 } pyft_ops;
@@ -79,16 +87,17 @@ PyObject *pyft_explain_call(PyObject *module, PyObject *args);
     X(active_mode, "torch._C", "_get_dispatch_mode")                                    \
     X(exporting, "torch.compiler", "is_exporting")                                      \
     X(fake_type, "torch._subclasses.fake_tensor", "FakeTensor")                         \
+    X(increment_version, "torch.autograd.graph", "increment_version")                   \
     X(stack_size, "torch._C", "_len_torch_dispatch_stack")                              \
     X(stack_at, "torch._C", "_get_dispatch_stack_at")                                   \
     X(is_wrapper, "torch.utils._python_dispatch", "is_traceable_wrapper_subclass_type") \
     X(operation_type, "torch._ops", "OpOverload")
 
 typedef struct pyft_torch {
-    PyObject *shape_name, *dtype_name, *nbytes_name, *layout_name, *sequence_name,
+    PyObject *shape_name, *dtype_name, *nbytes_name, *layout_name, *is_cpu_name, *sequence_name,
         *requires_grad_name; /* interned */
-    PyObject *shape_getter, *dtype_getter, *nbytes_getter,
-        *layout_getter;  /* of the class of tensors */
+    PyObject *shape_getter, *dtype_getter, *nbytes_getter, *layout_getter,
+        *is_cpu_getter;  /* of the class of tensors */
     PyObject *proxy_key; /* of the mode that records a graph */
 #define PYFT_TORCH_MEMBER(name, module, attribute) PyObject *name;
     PYFT_TORCH_LIST(PYFT_TORCH_MEMBER)
@@ -101,7 +110,7 @@ PyObject *pyft_ask(PyObject *function);
 /* What a function of torch without arguments returns, as an integer; -2 with an exception. */
 long long pyft_torch_number(PyObject *function);
 
-/* ---- what one call did (tensors.c, operands.c) ---- */
+/* ---- what one call did (tensors.c, made.c, operands.c) ---- */
 
 typedef enum { PYFT_REAL, PYFT_COMPLEX, PYFT_INTEGER } pyft_number_kind;
 
@@ -118,13 +127,22 @@ typedef struct pyft_dtypes {
     int count;
 } pyft_dtypes;
 
+typedef enum {
+    PYFT_UNREAD,
+    PYFT_STRIDED,
+    PYFT_OTHER,
+    PYFT_SILENT, /* does not say */
+} pyft_layout;
+
 /* A tensor as far as counting goes; borrowed, and asked only for what is needed. */
 typedef struct {
     PyObject *object;
-    int times;  /* among the arguments and results */
-    int dtype;  /* -1: not read yet */
-    int ndim;   /* -1: not read yet */
-    bool known; /* sizes that depend on data are not, while a graph is made */
+    int times; /* among the arguments and results */
+    int dtype; /* -1: not read yet */
+    int ndim;  /* -1: not read yet */
+    pyft_layout layout;
+    int64_t bytes; /* that a strided one says; -1: not read yet, or it does not say */
+    bool known;    /* sizes that depend on data are not, while a graph is made */
     int64_t dims[FT_MAX_DIMS];
 } pyft_tensor;
 
@@ -136,9 +154,12 @@ typedef struct {
     const pyft_op *op;
     PyObject *args, *kwargs, *result; /* borrowed; kwargs may be NULL */
     Py_ssize_t element;               /* -1 where the operation does not work on lists */
-    bool causal;                      /* the option causal="exact" */
-    bool bounded; /* lengths that it has were not read: the most that they can be is counted */
-    bool varies;  /* what it cost was read from what tensors hold */
+    bool whole_list;                  /* then role 0 is `list_numel` elements: of all its tensors */
+    uint64_t list_numel;
+    bool by_numel; /* a number of elements will do for a shape */
+    bool causal;   /* the option causal="exact" */
+    bool bounded;  /* lengths that it has were not read: the most that they can be is counted */
+    bool varies;   /* what it cost was read from what tensors hold */
     int tensor_count, argument_count; /* each tensor once; those of the arguments come first */
     int first_result;                 /* in `tensors`; -1 where the result has none */
     pyft_tensor tensors[PYFT_MAX_TENSORS];
@@ -154,6 +175,17 @@ bool pyft_is_tensor(const pyft_torch *torch, PyObject *object);
 /* A size, of a symbolic one the number that it stands for now; false where there is none. */
 bool pyft_read_size(PyObject *value, int64_t *size);
 
+/* tensors.c: what is not known of a tensor yet; -1 with an exception. */
+int pyft_tensor_shape(pyft_state *state, pyft_tensor *tensor);
+int pyft_tensor_dtype(pyft_state *state, pyft_tensor *tensor);
+int pyft_tensor_layout(const pyft_torch *torch, pyft_tensor *tensor);
+int pyft_tensor_bytes(const pyft_torch *torch, pyft_tensor *tensor);
+/* Whether it is of torch's own classes, whose getters are called without looking them up. */
+bool pyft_has_own_getters(const pyft_torch *torch, PyObject *object);
+/* Tensors that do not say, and the like; 0 but for an interrupt, which stays. */
+int pyft_forgive(void);
+
+/* made.c */
 /* The elements of the list arguments; -1 with an exception. */
 Py_ssize_t pyft_made_elements(const pyft_made *made);
 /* Finds all tensors of the call. */
@@ -161,6 +193,9 @@ int pyft_made_read(pyft_made *made);
 /* A tensor with its shape, in `beyond` where it is none of those that were found; NULL with an
  * exception, also where its sizes are not known. */
 pyft_tensor *pyft_made_tensor(pyft_made *made, PyObject *object, pyft_tensor *beyond);
+/* How many elements a strided tensor of the call has, of which no shape was read: 1, or 0 where
+ * only its shape says; -1 with an exception. */
+int pyft_made_numel(pyft_made *made, PyObject *object, uint64_t *numel);
 /* The dtype of the first tensor of the result, or else of the arguments; -1 with an exception. */
 int pyft_made_dtype(pyft_made *made);
 int pyft_made_argument_dtype(pyft_made *made);
@@ -169,12 +204,19 @@ int pyft_made_bytes(pyft_made *made);
 /* Reads the operand of a role; dims has room for FT_MAX_DIMS. A longer list stands in memory that
  * pyft_operand_free gives back. */
 int pyft_made_operand(pyft_made *made, int row, int role, int64_t *dims, ft_operand *operand);
+/* Whether an option of the rule, any role but the first one, is a list with one for each tensor. */
+bool pyft_made_has_options_each(const pyft_made *made);
+/* Adds the elements of role 0 to `list_numel`; 1, 0 or -1 as pyft_made_numel. */
+int pyft_made_add_numel(pyft_made *made);
 void pyft_operand_free(const int64_t *dims, ft_operand *operand);
 
 /* contents.c: operands that are read from what a tensor holds; -1 with an exception. */
 /* What a sparse tensor stores; PYFT_DENSE for any other. */
 int pyft_read_stored(PyObject *tensor, int64_t *entries, int64_t *bytes);
 /* tensors.c: -1 with an exception. */
+/* Gives the tensors in the first argument the versions that an operation on lists gives them where
+ * no mode is. */
+int pyft_raise_versions(const pyft_torch *torch, PyObject *args);
 int pyft_is_strided(const pyft_torch *torch, PyObject *tensor);
 int pyft_entries_operand(pyft_made *made, PyObject *value, ft_operand *operand);
 int pyft_lengths_operand(pyft_made *made, PyObject *value, int64_t *dims, ft_operand *operand);

@@ -12,6 +12,14 @@ typedef struct {
     int changes_lists, varies;
 } description;
 
+static const char on_lists[] = "aten._foreach_";
+
+static bool
+is_on_lists(const char *packet)
+{
+    return strncmp(packet, on_lists, sizeof on_lists - 1) == 0;
+}
+
 /* The names under which a map may have the operation, from the narrowest to the widest: the
  * overload, all its overloads, the same not in place, the same not on lists. */
 static const ft_map_row *const *
@@ -31,8 +39,7 @@ find_rows(const ft_registry *registry, const char *name, const char *packet, siz
         base[length - 1] = '\0';
         rows = ft_registry_find(registry, base, found);
     }
-    static const char on_lists[] = "aten._foreach_";
-    if (*found == 0 && strncmp(base, on_lists, sizeof on_lists - 1) == 0) {
+    if (*found == 0 && is_on_lists(base)) {
         memmove(base + 5, base + sizeof on_lists - 1, strlen(base + sizeof on_lists - 1) + 1);
         rows = ft_registry_find(registry, base, found);
         *each = true;
@@ -95,12 +102,35 @@ attach_rows(pyft_op *op, const ft_map_row *const *rows, size_t found, PyObject *
             if (locate_argument(arguments, name, &op->arguments[i][role]) < 0) {
                 return -1;
             }
-            if (source->kind != FT_FROM_INPUT || source->name != NULL) {
-                op->role_counts[i] = role + 1;
+            if (source->kind == FT_FROM_INPUT && source->name == NULL) {
+                continue; /* a role that stands for itself */
+            }
+            op->role_counts[i] = role + 1;
+            if (source->kind == FT_FROM_CONSTANT) {
+                op->constants[i][role] = (ft_operand)FT_NUMBER_OF((uint64_t)source->index);
+            }
+            else {
+                op->read[i][op->read_counts[i]++] = (uint8_t)role;
             }
         }
     }
     return 0;
+}
+
+/* Lists are then counted at once: of the tensors only the first role is read. */
+static bool
+is_in_proportion(const pyft_op *op)
+{
+    const ft_map_row *row = op->rows[0];
+    bool so = op->each && op->row_count == 1 && !(row->flags & FT_ROW_ARGUMENT) &&
+              row->formula->roles[0].kind == FT_ELEMENTS &&
+              (row->sources[0].kind == FT_FROM_INPUT || row->sources[0].kind == FT_FROM_OUTPUT);
+    for (int role = 1; so && role < op->role_counts[0]; role++) {
+        ft_source_kind kind = row->sources[role].kind;
+        so = kind == FT_FROM_CONSTANT || kind == FT_FROM_VALUE || kind == FT_FROM_PRESENCE ||
+             kind == FT_FROM_SCALE || kind == FT_FROM_NONZERO || kind == FT_FROM_EQUALS;
+    }
+    return so;
 }
 
 static pyft_op_kind
@@ -139,6 +169,7 @@ resolve(pyft_state *state, const description *known, pyft_op *op)
     op->name = Py_NewRef(known->name);
     op->packet = Py_NewRef(known->packet);
     op->kind = kind_of(known->kind);
+    op->keeps_versions = op->update && is_on_lists(packet);
     if (pyft_op_follow_rule(&state->counting->ops, op) < 0) {
         return -1;
     }
@@ -151,7 +182,11 @@ resolve(pyft_state *state, const description *known, pyft_op *op)
         op->kind = PYFT_OP_COUNTED;
     }
     op->update |= found > 0 && rows[0]->formula->op_class == FT_CLASS_OPTIMIZER;
-    return op->kind == PYFT_OP_COUNTED ? attach_rows(op, rows, found, known->arguments) : 0;
+    if (op->kind == PYFT_OP_COUNTED && attach_rows(op, rows, found, known->arguments) < 0) {
+        return -1;
+    }
+    op->in_proportion = op->row_count > 0 && is_in_proportion(op);
+    return 0;
 }
 
 int
@@ -167,7 +202,7 @@ pyft_op_follow_rule(const pyft_ops *ops, pyft_op *op)
     if (rule != NULL) {
         Py_XSETREF(op->user_rule, Py_NewRef(rule));
         op->kind = PYFT_OP_COUNTED;
-        op->each = false;
+        op->each = op->in_proportion = false;
     }
     return 0;
 }
@@ -223,12 +258,12 @@ new_op(pyft_state *state, PyObject *overload)
 }
 
 /* The slot of an overload, or the free one where it belongs; there are 2 * capacity of them. */
-static uint32_t *
+static struct pyft_op_slot *
 slot_of(const pyft_ops *ops, PyObject *overload)
 {
     size_t mask = 2 * (size_t)ops->capacity - 1;
     size_t at = ((uintptr_t)overload >> 4) * 0x9e3779b97f4a7c15u >> 32 & mask;
-    while (ops->slots[at] != 0 && ops->items[ops->slots[at] - 1]->overload != overload) {
+    while (ops->slots[at].overload != NULL && ops->slots[at].overload != overload) {
         at = (at + 1) & mask;
     }
     return &ops->slots[at];
@@ -238,7 +273,7 @@ static int
 grow(pyft_ops *ops)
 {
     uint32_t capacity = ops->capacity == 0 ? 512 : 2 * ops->capacity;
-    uint32_t *slots = PyMem_Calloc(2 * (size_t)capacity, sizeof *slots);
+    struct pyft_op_slot *slots = PyMem_Calloc(2 * (size_t)capacity, sizeof *slots);
     pyft_op **items =
         slots == NULL ? NULL : PyMem_Realloc(ops->items, capacity * sizeof(pyft_op *));
     if (items == NULL) {
@@ -251,8 +286,28 @@ grow(pyft_ops *ops)
     ops->slots = slots;
     ops->capacity = capacity;
     for (uint32_t i = 0; i < ops->count; i++) {
-        *slot_of(ops, items[i]->overload) = i + 1;
+        *slot_of(ops, items[i]->overload) = (struct pyft_op_slot){items[i]->overload, i};
     }
+    return 0;
+}
+
+/* Resolves an overload; what runs meanwhile may have done so too. */
+static int
+add_op(pyft_state *state, PyObject *overload)
+{
+    pyft_ops *ops = &state->counting->ops;
+    pyft_op *op = new_op(state, overload);
+    if (op == NULL || (ops->count == ops->capacity && grow(ops) < 0)) {
+        op_free(op);
+        return -1;
+    }
+    struct pyft_op_slot *slot = slot_of(ops, overload);
+    if (slot->overload != NULL) {
+        op_free(op);
+        return 0;
+    }
+    *slot = (struct pyft_op_slot){overload, ops->count};
+    ops->items[ops->count++] = op;
     return 0;
 }
 
@@ -260,27 +315,14 @@ pyft_op *
 pyft_op_of(pyft_state *state, PyObject *overload, uint32_t *number)
 {
     pyft_ops *ops = &state->counting->ops;
-    if (ops->count == ops->capacity && grow(ops) < 0) {
+    if (ops->capacity == 0 && grow(ops) < 0) {
         return NULL;
     }
-    uint32_t slot = *slot_of(ops, overload);
-    if (slot == 0) {
-        pyft_op *op = new_op(state, overload);
-        if (op == NULL || (ops->count == ops->capacity && grow(ops) < 0)) {
-            op_free(op);
-            return NULL;
-        }
-        slot = *slot_of(ops, overload);
-        if (slot != 0) {
-            op_free(op); /* what ran meanwhile has resolved it */
-        }
-        else {
-            ops->items[ops->count++] = op;
-            slot = *slot_of(ops, overload) = ops->count;
-        }
+    if (slot_of(ops, overload)->overload == NULL && add_op(state, overload) < 0) {
+        return NULL;
     }
-    *number = slot - 1;
-    return ops->items[slot - 1];
+    *number = slot_of(ops, overload)->number;
+    return ops->items[*number];
 }
 
 PyObject *

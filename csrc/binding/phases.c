@@ -121,7 +121,7 @@ place_in_backward(pyft_thread *thread, const pyft_torch *torch, long long task, 
         place->phase = FT_PHASE_BACKWARD; /* whatever the node */
         return 0;
     }
-    PyObject *node = PyObject_CallNoArgs(torch->node);
+    PyObject *node = pyft_ask(torch->node);
     if (node != NULL && node == thread->node && !grad_enabled && thread->depth == 0) {
         Py_DECREF(node);
         place->phase = FT_PHASE_BACKWARD;
@@ -195,7 +195,7 @@ pyft_place_of(pyft_thread *thread, const pyft_op *op, PyObject *args, pyft_place
             return 0;
         }
     }
-    PyObject *grad = PyObject_CallNoArgs(torch->grad_enabled);
+    PyObject *grad = pyft_ask(torch->grad_enabled);
     bool grad_enabled = grad == Py_True;
     if (grad == NULL) {
         return -1;

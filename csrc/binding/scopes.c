@@ -174,12 +174,15 @@ pyft_scope_enter(pyft_thread *thread, PyObject *module)
 {
     pyft_modules *modules = &thread->counter->modules;
     const pyft_torch *torch = &thread->counter->state->counting->torch;
-    uint32_t number;
+    long long known = pyft_modules_known(modules, module);
+    uint32_t number = known < 0 ? 0 : (uint32_t)known;
     if (thread->depth > 0 &&
-        pyft_modules_parent(modules, module) != pyft_scope_of_forward(thread)) {
+        (known < 0 || modules->items[number].parent != pyft_scope_of_forward(thread))) {
         pyft_scope_cut(thread);
+        known = -1; /* what was let go may have run anything */
     }
-    if (pyft_modules_find(modules, module, pyft_scope_of_forward(thread), &number) < 0) {
+    if (known < 0 &&
+        pyft_modules_find(modules, module, pyft_scope_of_forward(thread), &number) < 0) {
         return -1;
     }
     bool unit = pyft_ruled_class(&thread->counter->state->counting->ops, module) != NULL;

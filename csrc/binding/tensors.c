@@ -89,12 +89,18 @@ read_dims(PyObject *shape, pyft_tensor *tensor)
     tensor->ndim = tensor->known ? (int)length : 0;
 }
 
+bool
+pyft_has_own_getters(const pyft_torch *torch, PyObject *object)
+{
+    return (PyObject *)Py_TYPE(object) == torch->tensor_type ||
+           (PyObject *)Py_TYPE(object) == torch->parameter_type;
+}
+
 /* The getters of a tensor's own class are called without looking them up. */
 static PyObject *
 attribute_of(const pyft_torch *torch, PyObject *object, PyObject *name, PyObject *getter)
 {
-    if ((PyObject *)Py_TYPE(object) == torch->tensor_type ||
-        (PyObject *)Py_TYPE(object) == torch->parameter_type) {
+    if (pyft_has_own_getters(torch, object)) {
         const PyGetSetDef *direct = ((PyGetSetDescrObject *)getter)->d_getset;
         return direct->get(object, direct->closure);
     }
@@ -116,8 +122,8 @@ shape_of(const pyft_torch *torch, PyObject *object)
     return shape;
 }
 
-static int
-read_shape(pyft_state *state, pyft_tensor *tensor)
+int
+pyft_tensor_shape(pyft_state *state, pyft_tensor *tensor)
 {
     if (tensor->ndim >= 0) {
         return 0;
@@ -131,8 +137,8 @@ read_shape(pyft_state *state, pyft_tensor *tensor)
     return 0;
 }
 
-static int
-read_tensor_dtype(pyft_state *state, pyft_tensor *tensor)
+int
+pyft_tensor_dtype(pyft_state *state, pyft_tensor *tensor)
 {
     const pyft_torch *torch = &state->counting->torch;
     if (tensor->dtype >= 0) {
@@ -152,9 +158,33 @@ pyft_is_strided(const pyft_torch *torch, PyObject *tensor)
     return layout == NULL ? -1 : layout == torch->strided;
 }
 
+/* Below a mode, lists on a CPU are changed in place without a new version of their tensors. */
+int
+pyft_raise_versions(const pyft_torch *torch, PyObject *args)
+{
+    PyObject *list = PyTuple_GET_SIZE(args) == 0 ? NULL : PyTuple_GET_ITEM(args, 0);
+    PyObject *on_cpu = list == NULL || !PyList_Check(list) ? NULL : PyList_New(0);
+    if (on_cpu == NULL) {
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    int result = 0;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list) && result == 0; i++) {
+        PyObject *tensor = PyList_GET_ITEM(list, i);
+        PyObject *is_cpu = attribute_of(torch, tensor, torch->is_cpu_name, torch->is_cpu_getter);
+        result = is_cpu == NULL ? -1 : is_cpu == Py_True ? PyList_Append(on_cpu, tensor) : 0;
+        Py_XDECREF(is_cpu);
+    }
+    PyObject *raised = result < 0 || PyList_GET_SIZE(on_cpu) == 0
+                           ? NULL
+                           : PyObject_CallOneArg(torch->increment_version, on_cpu);
+    Py_XDECREF(raised);
+    Py_DECREF(on_cpu);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
 /* Tensors that do not say, and the like; 0 but for an interrupt, which stays. */
-static int
-forgive(void)
+int
+pyft_forgive(void)
 {
     if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_Exception)) {
         return -1;
@@ -163,231 +193,29 @@ forgive(void)
     return 0;
 }
 
-static void
-add_stored(int64_t *sum, int64_t stored)
+int
+pyft_tensor_layout(const pyft_torch *torch, pyft_tensor *tensor)
 {
-    if (stored == PYFT_UNREADABLE || *sum == PYFT_DENSE) {
-        *sum = stored;
-    }
-    else if (stored != PYFT_DENSE && *sum != PYFT_UNREADABLE) {
-        *sum += stored;
-    }
-}
-
-/* Bytes of a tensor that is not strided, and what it stores; -1 bytes where it does not say. */
-static int
-read_sparse(pyft_made *made, const pyft_tensor *tensor, int64_t *bytes)
-{
-    int64_t stored = PYFT_DENSE;
-    if (pyft_read_stored(tensor->object, &stored, bytes) < 0) {
-        *bytes = -1;
-        stored = PYFT_UNREADABLE;
-        if (forgive() < 0) {
+    if (tensor->layout == PYFT_UNREAD) {
+        int strided = pyft_is_strided(torch, tensor->object);
+        if (strided < 0 && pyft_forgive() < 0) {
             return -1;
         }
+        tensor->layout = strided < 0 ? PYFT_SILENT : strided ? PYFT_STRIDED : PYFT_OTHER;
     }
-    bool is_result = made->first_result >= 0 && tensor == &made->tensors[made->first_result];
-    if (is_result) {
-        add_stored(&made->result_entries, stored);
-    }
-    if (!is_result || made->first_result < made->argument_count) { /* in place it is both */
-        add_stored(&made->argument_entries, stored);
-    }
-    made->is_sparse = made->is_sparse || stored != PYFT_DENSE;
     return 0;
 }
 
-/* From its shape, where that was read or where the tensor does not say. */
-static int
-add_bytes(pyft_made *made, pyft_tensor *tensor)
+int
+pyft_tensor_bytes(const pyft_torch *torch, pyft_tensor *tensor)
 {
-    const pyft_torch *torch = &made->state->counting->torch;
-    int64_t given = -1;
-    int strided = pyft_is_strided(torch, tensor->object);
-    if (strided < 0 && forgive() < 0) {
-        return -1;
-    }
-    if (strided == 0 && read_sparse(made, tensor, &given) < 0) {
-        return -1;
-    }
-    if (given < 0 && tensor->ndim < 0) {
-        PyObject *value =
-            attribute_of(torch, tensor->object, torch->nbytes_name, torch->nbytes_getter);
-        if (value == NULL || !pyft_read_size(value, &given)) {
-            given = -1;
-        }
-        Py_XDECREF(value);
-        if (forgive() < 0) {
-            return -1;
-        }
-    }
-    ft_u128 bytes = ft_u128_of(given < 0 ? 0 : (uint64_t)given);
-    if (given < 0 && read_shape(made->state, tensor) < 0) {
-        return -1;
-    }
-    if (given < 0 && tensor->known) {
-        if (read_tensor_dtype(made->state, tensor) < 0) {
-            return -1;
-        }
-        ft_shape shape = {tensor->dims, tensor->ndim};
-        bytes =
-            ft_u128_multiply(ft_shape_numel(shape),
-                             ft_u128_of(made->state->counting->dtypes.items[tensor->dtype].size));
-    }
-    made->bytes =
-        ft_u128_add(made->bytes, ft_u128_multiply(bytes, ft_u128_of((uint64_t)tensor->times)));
-    return 0;
-}
-
-/* ---- all tensors of a call ---- */
-
-/* What works in place returns its argument, which is read once and counts twice. */
-static int
-position_of(const pyft_made *made, PyObject *object)
-{
-    int at = 0;
-    while (at < made->tensor_count && made->tensors[at].object != object) {
-        at++;
-    }
-    return at;
-}
-
-static void
-begin_tensor(pyft_tensor *tensor, PyObject *object)
-{
-    tensor->object = object;
-    tensor->times = 1;
-    tensor->dtype = tensor->ndim = -1;
-}
-
-static int
-add_tensor(pyft_made *made, PyObject *object)
-{
-    int at = position_of(made, object);
-    if (made->argument_count >= 0 && made->first_result < 0) {
-        made->first_result = at;
-    }
-    if (at < made->tensor_count) {
-        made->tensors[at].times++;
+    if (tensor->bytes >= 0) {
         return 0;
     }
-    if (at < PYFT_MAX_TENSORS) {
-        begin_tensor(&made->tensors[made->tensor_count++], object);
-        return 0;
+    PyObject *value = attribute_of(torch, tensor->object, torch->nbytes_name, torch->nbytes_getter);
+    if (value == NULL || !pyft_read_size(value, &tensor->bytes)) {
+        tensor->bytes = -1;
     }
-    pyft_tensor beyond;
-    begin_tensor(&beyond, object);
-    return add_bytes(made, &beyond);
-}
-
-/* Lists: their one element for operations on each, else all of them. */
-static int
-add_tensors(pyft_made *made, PyObject *value)
-{
-    if (pyft_is_tensor(&made->state->counting->torch, value)) {
-        return add_tensor(made, value);
-    }
-    if (!PyTuple_Check(value) && !PyList_Check(value)) {
-        return 0;
-    }
-    Py_ssize_t first = made->element < 0 ? 0 : made->element;
-    Py_ssize_t last = PySequence_Fast_GET_SIZE(value);
-    if (made->element >= 0 && made->element + 1 < last) {
-        last = made->element + 1;
-    }
-    for (Py_ssize_t i = first; i < last; i++) {
-        PyObject *item = PySequence_Fast_GET_ITEM(value, i);
-        if (pyft_is_tensor(&made->state->counting->torch, item) && add_tensor(made, item) < 0) {
-            return -1;
-        }
-    }
-    return 0;
-}
-
-int
-pyft_made_read(pyft_made *made)
-{
-    made->tensor_count = 0;
-    made->argument_count = made->first_result = -1;
-    made->bytes = FT_U128_ZERO;
-    made->has_bytes = made->is_sparse = false;
-    made->argument_entries = made->result_entries = PYFT_DENSE;
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(made->args); i++) {
-        if (add_tensors(made, PyTuple_GET_ITEM(made->args, i)) < 0) {
-            return -1;
-        }
-    }
-    PyObject *key, *value;
-    Py_ssize_t position = 0;
-    while (made->kwargs != NULL && PyDict_Next(made->kwargs, &position, &key, &value)) {
-        if (add_tensors(made, value) < 0) {
-            return -1;
-        }
-    }
-    made->argument_count = made->tensor_count;
-    return add_tensors(made, made->result);
-}
-
-pyft_tensor *
-pyft_made_tensor(pyft_made *made, PyObject *object, pyft_tensor *beyond)
-{
-    int at = position_of(made, object);
-    pyft_tensor *tensor = at < made->tensor_count ? &made->tensors[at] : beyond;
-    if (tensor == beyond) {
-        begin_tensor(beyond, object);
-    }
-    if (read_shape(made->state, tensor) < 0) {
-        return NULL;
-    }
-    if (!tensor->known) {
-        PyErr_SetString(PyExc_ValueError, "the sizes of a tensor are not known");
-        return NULL;
-    }
-    return tensor;
-}
-
-int
-pyft_made_bytes(pyft_made *made)
-{
-    for (int i = 0; i < made->tensor_count && !made->has_bytes; i++) {
-        if (add_bytes(made, &made->tensors[i]) < 0) {
-            return -1;
-        }
-    }
-    made->has_bytes = true;
-    return 0;
-}
-
-static int
-dtype_at(pyft_made *made, int at)
-{
-    if (at >= made->tensor_count) {
-        return PYFT_NO_DTYPE;
-    }
-    return read_tensor_dtype(made->state, &made->tensors[at]) < 0 ? -1 : made->tensors[at].dtype;
-}
-
-int
-pyft_made_dtype(pyft_made *made)
-{
-    bool kept = made->first_result >= 0 && made->first_result < made->tensor_count;
-    return dtype_at(made, kept ? made->first_result : 0);
-}
-
-int
-pyft_made_argument_dtype(pyft_made *made)
-{
-    return dtype_at(made, 0);
-}
-
-Py_ssize_t
-pyft_made_elements(const pyft_made *made)
-{
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(made->args); i++) {
-        PyObject *value = PyTuple_GET_ITEM(made->args, i);
-        if (PyTuple_Check(value) || PyList_Check(value)) {
-            return PySequence_Fast_GET_SIZE(value);
-        }
-    }
-    return 0;
+    Py_XDECREF(value);
+    return pyft_forgive();
 }

@@ -40,6 +40,7 @@ pyft_torch_load(pyft_torch *torch)
 {
     if (intern(&torch->shape_name, "shape") < 0 || intern(&torch->dtype_name, "dtype") < 0 ||
         intern(&torch->nbytes_name, "nbytes") < 0 || intern(&torch->layout_name, "layout") < 0 ||
+        intern(&torch->is_cpu_name, "is_cpu") < 0 ||
         intern(&torch->sequence_name, "_sequence_nr") < 0 ||
         intern(&torch->requires_grad_name, "requires_grad") < 0) {
         return -1;
@@ -56,7 +57,8 @@ pyft_torch_load(pyft_torch *torch)
     if (load_getter(torch, &torch->shape_getter, torch->shape_name) < 0 ||
         load_getter(torch, &torch->dtype_getter, torch->dtype_name) < 0 ||
         load_getter(torch, &torch->nbytes_getter, torch->nbytes_name) < 0 ||
-        load_getter(torch, &torch->layout_getter, torch->layout_name) < 0) {
+        load_getter(torch, &torch->layout_getter, torch->layout_name) < 0 ||
+        load_getter(torch, &torch->is_cpu_getter, torch->is_cpu_name) < 0) {
         return -1;
     }
     if (torch->proxy_key == NULL) {
@@ -140,6 +142,8 @@ pyft_counting_clear(pyft_counting *counting)
     Py_CLEAR(torch->nbytes_getter);
     Py_CLEAR(torch->layout_getter);
     Py_CLEAR(torch->layout_name);
+    Py_CLEAR(torch->is_cpu_getter);
+    Py_CLEAR(torch->is_cpu_name);
     Py_CLEAR(torch->sequence_name);
     Py_CLEAR(torch->requires_grad_name);
     Py_CLEAR(torch->proxy_key);

@@ -169,6 +169,7 @@ pyft_explain_call(PyObject *module, PyObject *args)
     made.kwargs = kwargs;
     made.result = result;
     made.element = op->each ? 0 : -1;
+    made.whole_list = made.by_numel = false; /* an explanation has shapes */
     made.causal = made.bounded = made.varies = false;
     PyObject *list = pyft_made_read(&made) < 0 ? NULL : PyList_New(op->row_count);
     for (int row = 0; list != NULL && row < op->row_count; row++) {

@@ -27,7 +27,7 @@ typedef enum {
     FT_TENSOR,   /* a shape */
     FT_STORED,   /* a shape, or how many elements: those that a sparse tensor stores */
     FT_ELEMENTS, /* the same of what is worked on element by element: with a sparse argument, what
-                    that stores, even where the result is dense */
+                    that stores, even where the result is dense; costs are in proportion to it */
     FT_SIZES,    /* one integer per spatial dimension, or one that stands for all */
     FT_NUMBER,   /* an integer, 0 or more */
     FT_FLAG,     /* a number that is 0 or 1; a flag that is not there is 0 */

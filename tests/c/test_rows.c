@@ -274,6 +274,33 @@ check_source(const ft_source *source, ft_role_kind role)
     }
 }
 
+/* Lists are counted by all of their elements together. */
+static void
+test_proportion(void)
+{
+    size_t count = 0, found = 0;
+    const ft_formula *const *formulas = ft_formulas(&count);
+    for (size_t i = 0; i < count; i++) {
+        for (int j = 0; j < FT_MAX_EXAMPLES && formulas[i]->examples[j].text != NULL; j++) {
+            ft_operand operands[FT_MAX_ROLES];
+            ft_cost one, seven;
+            memcpy(operands, formulas[i]->examples[j].operands, sizeof operands);
+            if (formulas[i]->roles[0].kind != FT_ELEMENTS) {
+                continue;
+            }
+            found++;
+            operands[0] = (ft_operand)FT_NUMBER_OF(1);
+            CHECK_STATUS(evaluate(formulas[i], operands, &one), FT_OK);
+            operands[0].number = 7;
+            CHECK_STATUS(evaluate(formulas[i], operands, &seven), FT_OK);
+            for (int kind = 0; kind < FT_KIND_COUNT; kind++) {
+                CHECK_U128(seven.by_kind[kind], ft_u128_multiply(one.by_kind[kind], ft_u128_of(7)));
+            }
+        }
+    }
+    CHECK(found > 0);
+}
+
 static void
 test_map_rows(void)
 {
@@ -304,4 +331,5 @@ test_map_rows(void)
 }
 
 TEST_MAIN(test_descriptions, test_roles, test_examples, test_bad_operands, test_absent_flag,
-          test_bad_combinations, test_overflow, test_overflow_everywhere, test_map_rows)
+          test_bad_combinations, test_overflow, test_overflow_everywhere, test_proportion,
+          test_map_rows)

@@ -13,13 +13,13 @@ scaled_addition(const ft_operand *is_on, const ft_operand *is_scaled)
 static void
 add_arith(ft_cost *cost, const ft_operand *tensor, uint64_t each)
 {
-    ft_add_kind(cost, FT_ARITH, ft_times(ft_numel(tensor), ft_u128_of(each)));
+    ft_add_kind(cost, FT_ARITH, ft_times(ft_elements(tensor), ft_u128_of(each)));
 }
 
-#define COMMON_ROLES                                                                        \
-    {"tensor", FT_TENSOR}, {"maximize", FT_FLAG}, {"unscale", FT_FLAG}, {"decay", FT_FLAG}, \
-    {                                                                                       \
-        "decay_scaled", FT_FLAG                                                             \
+#define COMMON_ROLES                                                                          \
+    {"tensor", FT_ELEMENTS}, {"maximize", FT_FLAG}, {"unscale", FT_FLAG}, {"decay", FT_FLAG}, \
+    {                                                                                         \
+        "decay_scaled", FT_FLAG                                                               \
     }
 enum { TENSOR, MAXIMIZE, UNSCALE, DECAY, DECAY_SCALED, FIRST_OWN };
 
@@ -78,7 +78,7 @@ enum { BETA2 = FIRST_OWN, AMSGRAD, DECOUPLED };
 static ft_status
 adam_update(const ft_operand *operands, ft_cost *cost)
 {
-    ft_u128 elements = ft_numel(&operands[TENSOR]);
+    ft_u128 elements = ft_elements(&operands[TENSOR]);
     /* lerp 3; v*b 1, + (1-b)*g*g 3; / 1; + eps 1; p + -s*m/d 3 */
     uint64_t each = 11 + (uint64_t)ft_flag(&operands[BETA2]);
     if (ft_flag(&operands[DECOUPLED])) {
@@ -124,7 +124,7 @@ adagrad_update(const ft_operand *operands, ft_cost *cost)
 {
     /* s + g*g 2, + eps 1, p + -lr*g/d 3 */
     add_arith(cost, &operands[TENSOR], 6 + gradient_steps(operands));
-    ft_add_kind(cost, FT_SPECIAL, ft_numel(&operands[TENSOR]));
+    ft_add_kind(cost, FT_SPECIAL, ft_elements(&operands[TENSOR]));
     return FT_OK;
 }
 
