@@ -28,10 +28,13 @@ _COUNTS = (
 )
 
 
+_NO_LOOPS: tuple[Any, ...] = (False, [], {}, None)
+
+
 def state_dict(tracker: Any) -> dict[str, Any]:
     """Give the run as it is now, as dicts, lists, numbers, strings and None."""
     loops = tracker._loops
-    over, open_steps, phases = (False, [], {}) if loops is None else loops.state()
+    over, open_steps, phases, counted_steps = _NO_LOOPS if loops is None else loops.state()
     total, epoch, step, epochs, steps = tracker._records(over, open_steps)
     name, convention = counted_by(tracker.estimator)
     state = {
@@ -48,7 +51,7 @@ def state_dict(tracker: Any) -> dict[str, Any]:
         "epochs": epochs and [dict(zip(_EPOCH, row, strict=True)) for row in epochs],
         "steps": steps and dict(zip(_STEPS, steps, strict=True)),
         "phases": {phase: _plain(counts) for phase, counts in phases.items()},
-        "counted_steps": None if loops is None else loops.counted_steps,
+        "counted_steps": counted_steps,
         "model": describe_model(tracker.estimator),
         "run": tracker._run.checkpoint_row(tracker, sums_of(total, phases), epoch),
     }

@@ -15,31 +15,38 @@ _STEADY = (
 _Flags = tuple[Callable[[], Any], ...]
 
 
-def what_steps_depend_on() -> tuple[_Flags, _Flags, tuple[Any, ...], tuple[type, ...]]:
+def what_steps_depend_on() -> tuple[_Flags, _Flags, tuple[Any, ...], tuple[Any, ...], Any]:
     """Functions that give flags of the process, and the classes of steady optimizers.
 
     All flags, the last of which says whether autocast is on; what to ask then; dicts and keys of
-    those that Python keeps.
+    those that Python keeps; dicts whose size counts; classes.
     """
     import torch
 
     core: Any = torch._C
-    names = (
-        "_get_mkldnn_enabled",
+    on_gpus = (
         "_get_cudnn_enabled",
-        "_get_flash_sdp_enabled",
         "_get_mem_efficient_sdp_enabled",
-        "_get_math_sdp_enabled",
         "_get_cudnn_sdp_enabled",
+    )
+    names = (
+        *(on_gpus if torch.backends.cuda.is_built() else ()),
+        "_get_mkldnn_enabled",
+        "_get_flash_sdp_enabled",
+        "_get_math_sdp_enabled",
         "_get_deterministic_algorithms",
         "_len_torch_function_stack",
         "_len_torch_dispatch_stack",
         "_is_any_autocast_enabled",
     )
     module = torch.nn.modules.module
+    tables = (
+        module._global_forward_pre_hooks,
+        module._global_forward_hooks,
+        module._global_backward_pre_hooks,
+        module._global_backward_hooks,
+    )
     flags = (
-        module._global_forward_pre_hooks.__len__,
-        module._global_forward_hooks.__len__,
         torch.is_grad_enabled,
         torch.is_inference_mode_enabled,
         torch.get_default_dtype,
@@ -52,7 +59,7 @@ def what_steps_depend_on() -> tuple[_Flags, _Flags, tuple[Any, ...], tuple[type,
     )
     switches = ((vars(torch.backends.mha), "_is_fastpath_enabled"),)
     steady = (getattr(torch.optim, name, None) for name in _STEADY)
-    return flags, autocast, switches, tuple(kind for kind in steady if kind is not None)
+    return flags, autocast, switches, tables, tuple(kind for kind in steady if kind is not None)
 
 
 def as_dict(value: Any) -> dict[Any, Any] | None:

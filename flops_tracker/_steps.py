@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ContextDecorator, suppress
 from functools import reduce
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import _options
 from ._batches import batch_size
@@ -17,6 +17,15 @@ from ._loop_output import Output
 from ._op_estimator import TorchOpEstimator
 from ._tell import tell_of_no_step
 from ._untouched import root_of
+
+
+class State(NamedTuple):
+    """What loops have for state_dict."""
+
+    over: bool  # the epoch
+    steps: list[tuple[int, int]]  # size and FLOPs of those that have no record yet
+    phases: dict[str, FlopCount]
+    counted_steps: dict[str, int] | None  # "traced", "replayed", "unattributed"
 
 
 class Loops(StepLoops):
@@ -174,7 +183,7 @@ class Loops(StepLoops):
     @property
     def trust_line(self) -> str:
         """Convention, share counted, and how many steps stand for others."""
-        steps = _add_counts(list(self.counted_steps.values()))
+        steps = _add_counts([self.traced_steps, self.replayed_steps, self.unattributed_steps])
         line = str(self.counts._what_counted)
         if steps:
             line += f" · {self.traced_steps:,} of {steps:,} steps counted"
@@ -189,25 +198,19 @@ class Loops(StepLoops):
 
     # ---- state_dict ----
 
-    def state(self) -> tuple[bool, list[tuple[int, int]], dict[str, FlopCount]]:
-        """Whether the epoch is over, size and FLOPs of steps that are open, counts by phase."""
-        steps, counts = self._state(FlopCount)
+    def state(self) -> "State":
+        """Give the loops as they are now."""
+        steps, counts, open_steps = self._state(FlopCount)
         over = self._run_through == self._record()._epochs_begun and not steps
-        return over, steps, self._with_before(counts)
+        ended = (self.traced_steps, self.replayed_steps, self.unattributed_steps)
+        numbers = [_add_counts(list(pair)) for pair in zip(ended, open_steps, strict=True)]
+        counted = dict(zip(("traced", "replayed", "unattributed"), numbers, strict=True))
+        return State(over, steps, self._with_before(counts), counted)
 
     @property
     def has_counted(self) -> bool:
         """Whether there was a step or a phase."""
         return bool(self._is_used or self._before)
-
-    @property
-    def counted_steps(self) -> dict[str, int]:
-        """How many steps were counted, cost what one like them had cost, or are not known."""
-        return {
-            "traced": self.traced_steps,
-            "replayed": self.replayed_steps,
-            "unattributed": self.unattributed_steps,
-        }
 
     def load(self, before: dict[str, FlopCount], steps: tuple[int, int, int] | None) -> None:
         """Go on from the counts of another run; of its steps, where the state says them."""

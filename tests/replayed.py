@@ -15,6 +15,7 @@ def mlp(dropout=False):
 
 
 STEP = 680  # Linear(4,5) and (5,3) on 4 rows: 2*(140 forward + 140 weights + 60 for an input)
+assert STEP == 2 * (4 * (20 + 15) + 4 * (20 + 15) + 4 * 15)
 ROW = 2 * (20 + 15)  # of one row, forward
 
 

@@ -10,30 +10,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from replayed import STEP, batches, mlp
 from torch.nn import functional as F
+from training_models import Flat
 
-from flops_tracker import FlopsEstimator, FlopsTracker
-
-
-class Flat(FlopsEstimator):
-    """100 FLOPs a batch."""
-
-    def flops_for_batch(self, batch_size):
-        return 100
-
-
-def mlp():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
-
-
-def batches(count, size=4):
-    return [(torch.ones(size, 4), torch.zeros(size, dtype=torch.int64)) for _ in range(count)]
-
-
-STEP = 680  # of mlp on 4 rows: 2*(4*20 + 4*15) forward, as much for weights, 2*4*15 for an input
-assert STEP == 280 + 280 + 120
+from flops_tracker import FlopsTracker
 
 
 def bound(batch_count=10, **options):

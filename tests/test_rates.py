@@ -6,30 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from replayed import STEP, batches, mlp
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+from training_models import Flat
 
-from flops_tracker import FlopsEstimator, FlopsTracker, TorchAutoEstimator, _core, _rates
+from flops_tracker import FlopsTracker, TorchAutoEstimator, _core, _rates
 
-
-class Flat(FlopsEstimator):
-    """100 FLOPs a batch."""
-
-    def flops_for_batch(self, batch_size):
-        return 100
-
-
-def mlp():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
-
-
-def batches(count, size=4):
-    return [(torch.ones(size, 4), torch.zeros(size, dtype=torch.int64)) for _ in range(count)]
-
-
-STEP = 680  # of mlp on 4 rows: 280 forward, 280 for weights, 2*4*15 for an input
 PEAK = 1e9
 
 

@@ -5,15 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from training_models import Flat
 
-from flops_tracker import FlopsEstimator, FlopsTracker, TorchAutoEstimator
-
-
-class Flat(FlopsEstimator):
-    """100 FLOPs a batch."""
-
-    def flops_for_batch(self, batch_size):
-        return 100
+from flops_tracker import FlopsTracker, TorchAutoEstimator
 
 
 @pytest.mark.parametrize(

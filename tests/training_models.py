@@ -20,6 +20,13 @@ TOY_FLOPS = 72
 TOY_EPOCH = 720
 
 
+class Flat(FlopsEstimator):
+    """100 FLOPs a batch."""
+
+    def flops_for_batch(self, batch_size: int) -> int:
+        return 100
+
+
 class PerSample(FlopsEstimator):
     """The same cost for every sample."""
 

@@ -66,16 +66,18 @@ pyft_known_load(pyft_known *known, const pyft_torch *torch)
     known->parameter_type = Py_NewRef(torch->parameter_type);
     known->strided = Py_NewRef(torch->strided);
     PyObject *found = pyft_call_helper("flops_tracker._step_keys", "what_steps_depend_on", "()");
-    if (found == NULL || !PyArg_ParseTuple(found, "O!O!O!O!", &PyTuple_Type, &known->flags,
-                                           &PyTuple_Type, &known->autocast, &PyTuple_Type,
-                                           &known->switches, &PyTuple_Type, &known->steady)) {
+    if (found == NULL ||
+        !PyArg_ParseTuple(found, "O!O!O!O!O!", &PyTuple_Type, &known->flags, &PyTuple_Type,
+                          &known->autocast, &PyTuple_Type, &known->switches, &PyTuple_Type,
+                          &known->tables, &PyTuple_Type, &known->steady)) {
         Py_XDECREF(found);
-        known->flags = known->autocast = known->switches = known->steady = NULL;
+        known->flags = known->autocast = known->switches = known->tables = known->steady = NULL;
         return -1;
     }
     Py_INCREF(known->flags);
     Py_INCREF(known->autocast);
     Py_INCREF(known->switches);
+    Py_INCREF(known->tables);
     Py_INCREF(known->steady);
     Py_DECREF(found);
     return 0;
@@ -90,6 +92,7 @@ pyft_known_visit(const pyft_known *known, visitproc visit, void *arg)
     Py_VISIT(known->flags);
     Py_VISIT(known->autocast);
     Py_VISIT(known->switches);
+    Py_VISIT(known->tables);
     Py_VISIT(known->steady);
     return 0;
 }
@@ -105,6 +108,7 @@ pyft_known_clear(pyft_known *known)
     Py_CLEAR(known->flags);
     Py_CLEAR(known->autocast);
     Py_CLEAR(known->switches);
+    Py_CLEAR(known->tables);
     Py_CLEAR(known->steady);
 }
 
@@ -345,6 +349,10 @@ pyft_digest_flags(pyft_digest *digest, const pyft_known *known)
             return -1;
         }
         pyft_digest_add_pointer(digest, value);
+    }
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(known->tables); i++) {
+        PyObject *table = PyTuple_GET_ITEM(known->tables, i);
+        pyft_digest_add(digest, PyDict_Check(table) ? (uint64_t)PyDict_GET_SIZE(table) : 0);
     }
     if (add_flags(digest, known->flags, &last) < 0) {
         return -1;

@@ -29,11 +29,12 @@ add_option(pyft_digest *digest, PyObject *value, bool is_rate)
     return 0;
 }
 
-/* Keys that were unpickled are other objects. */
+/* Keys that were unpickled may be other objects. */
 static bool
 is_name(PyObject *key, PyObject *name)
 {
-    return key == name || (PyUnicode_Check(key) && PyUnicode_Compare(key, name) == 0);
+    return key == name || (PyUnicode_Check(key) && !PyUnicode_CHECK_INTERNED(key) &&
+                           PyUnicode_Compare(key, name) == 0);
 }
 
 static int

@@ -236,14 +236,14 @@ close_top(pyft_loops *self)
     pyft_span *span = pyft_loops_top(self);
     ft_tally work = self->counter->tally;
     PyObject *varying = self->counter->varying;
-    uint64_t sequence = 0;
     int result = 0;
+    span->last = span->sequence;
     ft_tally_init(&self->counter->tally, ft_allocator_libc());
     self->counter->varying = NULL;
     self->depth--;
     pyft_span *outer = pyft_loops_top(self);
     bool same_thread = self->thread == PyThread_get_thread_ident();
-    if (!same_thread || pyft_loops_sequence(self, &sequence) < 0) {
+    if (!same_thread || pyft_loops_sequence(self, &span->last) < 0) {
         PyErr_Clear();
         span->odd = true;
     }
@@ -255,7 +255,7 @@ close_top(pyft_loops *self)
         result = hook_optimizers(self, false) < 0 ? -1 : result;
     }
     else {
-        outer->excluded += sequence - span->sequence;
+        outer->excluded += span->last - span->sequence;
         if (span->kind != PYFT_SPAN_OPTIMIZER) { /* these were noted when they began */
             uint64_t what = pyft_mixed((uint64_t)span->kind, (uint64_t)span->phase);
             what = pyft_mixed(what, span->kind == PYFT_SPAN_STEP ? span->key.low : span->events);

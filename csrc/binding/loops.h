@@ -28,6 +28,7 @@ typedef struct {
     ft_step_key key;
     uint64_t batch_size;
     uint64_t sequence, excluded; /* autograd's numbering at its start, and of inner spans */
+    uint64_t last;               /* the same at its end */
     uint64_t events;             /* a digest of the optimizers that stepped in it */
     ft_u128 inside;              /* FLOPs of these */
     uint64_t compiled;           /* calls of compiled code before it */
@@ -113,7 +114,7 @@ int pyft_loops_compiled_calls(const pyft_loops *loops, uint64_t *count);
  * operation in it whose work data decided, or NULL. */
 int pyft_loops_end_span(pyft_loops *loops, pyft_span *span, ft_tally *work, PyObject *varying);
 
-/* What a step has left behind so far. */
+/* What a step has left behind that ends now. */
 int pyft_loops_sign(pyft_loops *loops, const pyft_span *span, ft_step_sign *sign);
 
 /* records_held.c */

@@ -10,18 +10,20 @@ add_phase(ft_tally *sum, const pyft_phase_work *phase)
 }
 
 /* What a span that is open has done: what was counted of it; and of a step that is not counted,
- * what its kind costs, if it is one that is known as it is now. */
+ * what its kind costs, if it is one that is known as it is now. *known: whether that is all. */
 static ft_status
-add_open(ft_tally *sum, pyft_loops *self, int number, ft_u128 *flops)
+add_open(ft_tally *sum, pyft_loops *self, int number, ft_u128 *flops, bool *known)
 {
     pyft_span *span = &self->spans[number];
     bool innermost = number == self->depth - 1;
     const ft_tally *work = innermost ? &self->counter->tally : &span->work;
     ft_step_sign sign;
+    *known = span->counted;
     if (span->kind == PYFT_SPAN_STEP && !span->counted && innermost && !span->odd &&
-        pyft_loops_sign(self, span, &sign) == 0) {
+        pyft_loops_sequence(self, &span->last) == 0 && pyft_loops_sign(self, span, &sign) == 0) {
         const ft_tally *profile =
             ft_replay_profile(&self->phases[span->phase]->steps, span->key, sign);
+        *known = profile != NULL;
         work = profile == NULL ? work : profile;
     }
     *flops = ft_u128_add(span->inside, ft_tally_total(work, self->counter->convention));
@@ -34,6 +36,7 @@ counts_of(pyft_loops *self, PyObject *type, int first, int last, bool with_open)
 {
     ft_tally sum;
     ft_u128 flops;
+    bool known;
     ft_status status = FT_OK;
     ft_tally_init(&sum, ft_allocator_libc());
     for (int i = first; i < last && status == FT_OK; i++) {
@@ -41,7 +44,7 @@ counts_of(pyft_loops *self, PyObject *type, int first, int last, bool with_open)
     }
     for (int i = 0; with_open && i < self->depth && status == FT_OK; i++) {
         if (self->spans[i].phase >= first && self->spans[i].phase < last) {
-            status = add_open(&sum, self, i, &flops);
+            status = add_open(&sum, self, i, &flops, &known);
         }
     }
     PyObject *counts = status == FT_OK ? pyft_counts_of(self->counter, &sum, type)
@@ -91,13 +94,16 @@ append_step(PyObject *steps, uint64_t batch_size, ft_u128 flops)
     return result;
 }
 
-/* (steps of training that have no record yet, as they are: size and FLOPs; counts by phase) */
+/* (steps of training that have no record yet, as they are: size and FLOPs; counts by phase; how
+ * many of those that are open are counted, cost what others did, are not known) */
 PyObject *
 pyft_loops_state(PyObject *object, PyObject *type)
 {
     pyft_loops *self = (pyft_loops *)object;
     PyObject *steps = PyList_New(0);
     ft_u128 flops;
+    bool known;
+    unsigned int numbers[3] = {0};
     int result = steps == NULL ? -1 : 0;
     for (size_t i = 0; i < self->held_count && result == 0; i++) {
         result = append_step(steps, self->held[i].batch_size, self->held[i].flops);
@@ -105,12 +111,15 @@ pyft_loops_state(PyObject *object, PyObject *type)
     for (int i = self->depth - 1; i >= 0 && result == 0; i--) {
         const pyft_span *span = &self->spans[i];
         if (span->kind == PYFT_SPAN_STEP && span->phase == 0) {
-            add_open(NULL, self, i, &flops);
+            add_open(NULL, self, i, &flops, &known);
+            numbers[span->counted ? 0 : known ? 1 : 2]++;
             result = append_step(steps, span->batch_size, flops);
         }
     }
     PyObject *counts = result < 0 ? NULL : by_phase(self, type, true);
-    return counts == NULL ? (Py_XDECREF(steps), NULL) : Py_BuildValue("(NN)", steps, counts);
+    return counts == NULL
+               ? (Py_XDECREF(steps), NULL)
+               : Py_BuildValue("(NN(III))", steps, counts, numbers[0], numbers[1], numbers[2]);
 }
 
 /* A FlopCount of the last step where it was counted, once; else None. */

@@ -152,8 +152,8 @@ take_root(pyft_snapshot *snapshot, const pyft_root *root, int number, const pyft
             return -1;
         }
     }
-    for (uint32_t i = 0; i < root->parameter_count; i += stride) { /* model.half(), p.data = ... */
-        add_looks(snapshot, known, root->parameters[i]);
+    if (root->parameter_count > 0) { /* model.half(), p.data = ... */
+        add_looks(snapshot, known, root->parameters[0]);
     }
     return 0;
 }

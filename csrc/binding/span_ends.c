@@ -100,15 +100,13 @@ attribute(pyft_loops *self, const pyft_span *span, ft_replay *replay, ft_step_si
 int
 pyft_loops_sign(pyft_loops *self, const pyft_span *span, ft_step_sign *sign)
 {
-    uint64_t sequence = 0;
     const pyft_span *outer = pyft_loops_top(self);
-    if (pyft_loops_sequence(self, &sequence) < 0 ||
-        pyft_snapshot_take(&self->now, &self->models, &self->known,
+    if (pyft_snapshot_take(&self->now, &self->models, &self->known,
                            &self->before[span - self->spans]) < 0) {
         return -1;
     }
     self->now_loop = outer != NULL && outer->kind == PYFT_SPAN_LOOP ? outer->number : 0;
-    sign->advance = sequence - span->sequence - span->excluded;
+    sign->advance = span->last - span->sequence - span->excluded;
     pyft_snapshot_change(&self->before[span - self->spans], &self->now, sign);
     sign->rest = pyft_mixed(span->events, sign->rest);
     return 0;

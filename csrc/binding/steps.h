@@ -46,6 +46,7 @@ typedef struct {
     PyObject *flags; /* tuple of functions: flags of the process that change which work is done */
     PyObject *autocast; /* tuple of such ones, asked where the last flag is True */
     PyObject *switches; /* tuple of (dict, key): others that Python keeps */
+    PyObject *tables;   /* tuple of dicts of hooks of all modules */
     PyObject *steady;   /* tuple: classes of optimizers whose later steps do the same work */
     PyObject *strided;
 } pyft_known;
@@ -67,7 +68,7 @@ int pyft_digest_optimizer(pyft_digest *digest, const pyft_known *known, PyObject
 
 /* ---- the state of models before and after a step (seen_models.c, snapshots.c) ---- */
 
-enum { PYFT_MAX_ROOTS = 32, PYFT_SAMPLES = 3 };
+enum { PYFT_MAX_ROOTS = 32, PYFT_SAMPLES = 2 };
 
 typedef struct {
     PyObject *module; /* NULL for the root, which is not kept */
