@@ -75,7 +75,10 @@ def updates(count: int) -> None:
 
 
 def steps(count: int) -> None:
-    """For batch in ft.steps(...), with one small operation as its body, against the same loop."""
+    """For batch in ft.steps(...), with one small operation as its body, against the same loop.
+
+    Few of the steps are counted, the others replayed.
+    """
     import torch
 
     weight, batch = torch.ones(8, 8), torch.ones(8, 8)
@@ -85,11 +88,15 @@ def steps(count: int) -> None:
         for x in batches:
             x @ weight
 
-    loop(itertools.repeat(batch, 1000))
+    loop(ft.steps(itertools.repeat(batch, 1000)))
+    before = resident_mib()
     plain = seconds(lambda: loop(itertools.repeat(batch, count))) / count * 1e9
     spent = seconds(lambda: loop(ft.steps(itertools.repeat(batch, count)))) / count * 1e9
     show(f"ft.steps, {count:,} steps", spent, plain, "step")
-    assert ft.total_flops == count * 2 * 8 * 8 * 8
+    grown = resident_mib() - before
+    print(f"  {ft.traced_steps:,} of them counted, {ft.replayed_steps:,} replayed, {grown:+.1f} MiB")
+    assert ft.total_flops == (count + 1000) * 2 * 8 * 8 * 8
+    assert ft.unattributed_steps == 0
 
 
 # ---- rows ----
@@ -222,7 +229,7 @@ def kill(folder: Path, times: int) -> None:
 
 @click.command()
 @click.option("--updates", "update_count", default=10_000_000, show_default=True)
-@click.option("--steps", "step_count", default=100_000, show_default=True)
+@click.option("--steps", "step_count", default=10_000_000, show_default=True)
 @click.option("--rows", default=1_000_000, show_default=True)
 @click.option("--kills", default=5, show_default=True)
 def main(update_count: int, step_count: int, rows: int, kills: int) -> None:
