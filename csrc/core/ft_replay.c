@@ -109,6 +109,7 @@ note_counted(ft_replay *replay, ft_step_group *group, ft_step_traits traits,
              ft_counted_step *result)
 {
     bool varied = group->varies || replay->varies;
+    bool begins = replay->trace == FT_TRACE_AUTO && replay->counted < FT_WARM_UP;
     result->differs = result->differs && !varied;
     if (result->differs) {
         group->gap = 0; /* look closer */
@@ -120,10 +121,31 @@ note_counted(ft_replay *replay, ft_step_group *group, ft_step_traits traits,
     group->varies =
         varied || traits.varies || group->doubts >= MAX_DOUBTS || group->kind_count > FT_MAX_KINDS;
     result->varies = group->varies && !varied;
-    plan_audit(replay, group);
+    if (group->gap == 0 || (group->until_audit == 0 && !begins)) { /* else it was no audit */
+        plan_audit(replay, group);
+    }
     replay->counted++;
     group->steps++;
     group->used = replay->counted + replay->taken + replay->waiting + replay->lost;
+}
+
+/* A compiled step of a kind whose look was never seen: steps of it may have been taken for those of
+ * another kind. */
+static void
+mind_look(ft_step_group *group, ft_step_kind *kind, ft_counted_step *result)
+{
+    bool often = false;
+    kind->first = kind->met == 0 ? group->uncounted : kind->first;
+    kind->met++;
+    const ft_step_kind *other = ft_kinds_mistaken(group, kind, &often);
+    if (other != NULL && often) {
+        result->differs = true;
+        result->before = other->flops;
+        group->doubts = MAX_DOUBTS;
+    }
+    else if (other != NULL && kind->met == 1) {
+        group->gap = 0; /* look closer */
+    }
 }
 
 ft_status
@@ -160,6 +182,7 @@ ft_replay_count(ft_replay *replay, ft_step_key key, ft_step_sign sign, ft_step_t
     kind->compiled = traits.compiled;
     kind->counted++;
     ft_tally_clear(work);
+    mind_look(group, kind, result);
     group->futile = was_wanted ? 0 : group->futile + is_searching(group);
     note_counted(replay, group, traits, result);
     if (!group->varies) { /* else no step stands for another one */
@@ -170,6 +193,8 @@ ft_replay_count(ft_replay *replay, ft_step_key key, ft_step_sign sign, ft_step_t
         result->resolved += ft_kinds_match(group, group->futile < MAX_FUTILE);
         replay->waiting -= result->resolved;
         replay->taken += result->resolved;
+        group->varies = group->futile >= MAX_FUTILE && ft_kinds_undecided(group);
+        result->varies = group->varies;
     }
     return FT_OK;
 }
@@ -229,6 +254,7 @@ ft_replay_take(ft_replay *replay, ft_step_key key, ft_step_sign sign, ft_taken_s
     }
     *result = (ft_taken_step){.known = kind->known, .flops = kind->flops};
     group->steps++;
+    group->uncounted++;
     if (kind->known) {
         kind->taken++;
         replay->taken++;

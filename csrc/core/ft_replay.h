@@ -47,6 +47,7 @@ typedef struct {
     bool known;             /* it has a profile */
     bool wanted;            /* it has none, and a step of it was not counted */
     uint64_t counted, seen; /* steps since something is wanted: counted ones, and others */
+    uint64_t met, first;    /* compiled: how often counted; steps before that were not */
     uint64_t last, gap;     /* wanted: the number of its last step, and how far it was from the
                              * one before */
     ft_tally profile;
@@ -62,7 +63,7 @@ typedef struct {
     size_t kind_count, kind_capacity;
     uint64_t gap, until_audit; /* steps between two audits, and before the next one */
     uint64_t futile;           /* counted steps in a row that were of no wanted kind */
-    uint64_t steps;            /* how many had it */
+    uint64_t steps, uncounted; /* how many had it; of them were not counted */
     uint64_t used;             /* the number of the last step of the run that had it */
     int doubts;                /* how many audits in a row differed from the profile */
     bool varies;               /* what its steps do depends on data: all are counted */

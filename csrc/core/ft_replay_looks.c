@@ -3,7 +3,7 @@
 #include "ft_replay_kinds.h"
 
 /* So many steps are watched, and so many counted, before a look is taken to be that of a kind. */
-enum { WATCHED = 4, COUNTED = 2, MANY = 8 };
+enum { WATCHED = 8, COUNTED = 3, MANY = 16 };
 
 /* Compiled code makes other nodes than the same code does when it is counted; what is changed in
  * place by a list of tensors, or by backward, may have other versions. */
@@ -35,16 +35,21 @@ is_free(const ft_step_kind *kind)
 
 typedef struct {
     uint64_t counted, seen;
+    size_t known, free, wanted; /* kinds; those that look like nothing yet; looks without a kind */
 } how_often;
 
 static how_often
 count_alike(const ft_step_group *group, const ft_step_kind *wanted)
 {
-    how_often sum = {0, 0};
+    how_often sum = {.counted = 0};
     for (size_t i = 0; i < group->kind_count; i++) {
-        if (is_alike(group, &group->kinds[i], wanted)) {
-            sum.counted += group->kinds[i].counted;
-            sum.seen += group->kinds[i].seen;
+        const ft_step_kind *kind = &group->kinds[i];
+        if (is_alike(group, kind, wanted)) {
+            sum.counted += kind->counted;
+            sum.seen += kind->seen;
+            sum.known += kind->known;
+            sum.free += kind->known && !kind->has_look && kind->counted > 0;
+            sum.wanted += kind->wanted;
         }
     }
     return sum;
@@ -99,7 +104,9 @@ find_common(const ft_step_group *group, const ft_step_kind *wanted, how_often al
 {
     for (size_t i = 0; i < group->kind_count; i++) {
         ft_step_kind *kind = &group->kinds[i];
-        bool enough = kind->counted == all.counted || all.counted >= MANY;
+        bool alone = all.known == 1;
+        bool enough =
+            kind->compiled ? alone || all.counted >= MANY : alone && wanted->seen == all.seen;
         if (enough && 4 * wanted->seen >= 3 * all.seen && 4 * kind->counted >= 3 * all.counted &&
             may_look(kind, wanted->sign)) {
             return kind;
@@ -144,6 +151,29 @@ in_order(const ft_step_group *group, const kinds_in_order *kinds, const kinds_in
     return true;
 }
 
+/* Versions that no two kinds have in common, and that are those of the looks. */
+static bool
+by_versions(const kinds_in_order *kinds, kinds_in_order *looks)
+{
+    kinds_in_order found = {.count = 0};
+    for (size_t i = 0; i < kinds->count; i++) {
+        size_t same_kinds = 0, same_looks = 0;
+        for (size_t j = 0; j < kinds->count; j++) {
+            same_kinds += kinds->items[j]->sign.fine == kinds->items[i]->sign.fine;
+            if (looks->items[j]->sign.fine == kinds->items[i]->sign.fine) {
+                same_looks++;
+                found.items[i] = looks->items[j];
+            }
+        }
+        if (same_kinds != 1 || same_looks != 1) {
+            return false;
+        }
+    }
+    found.count = kinds->count;
+    *looks = found;
+    return true;
+}
+
 /* Where as many kinds were counted that look like nothing yet as there are looks, those that do
  * more make more nodes, compiled or not. As long as it is searched, there may be others. */
 static uint64_t
@@ -156,9 +186,11 @@ match_others(const ft_step_group *group, const ft_step_kind *wanted, bool search
         if (!is_alike(group, kind, wanted)) {
             continue;
         }
+        if (kind->known && !kind->has_look) {
+            often = often && kind->counted >= COUNTED;
+        }
         if (kind->known && !kind->has_look && kind->counted > 0) {
             insert(&kinds, kind);
-            often = often && kind->counted >= COUNTED;
         }
         else if (kind->wanted) {
             insert(&looks, kind);
@@ -166,7 +198,8 @@ match_others(const ft_step_group *group, const ft_step_kind *wanted, bool search
         }
     }
     uint64_t explained = 0;
-    if (kinds.count == looks.count && (often || !searching) && in_order(group, &kinds, &looks)) {
+    if (kinds.count == looks.count && (often || !searching) &&
+        ((kinds.count > 1 && by_versions(&kinds, &looks)) || in_order(group, &kinds, &looks))) {
         for (size_t i = 0; i < kinds.count; i++) {
             explained += adopt(kinds.items[i], looks.items[i]);
         }
@@ -201,17 +234,48 @@ ft_kinds_match_last(ft_step_group *group)
     uint64_t explained = 0;
     for (size_t i = 0; i < group->kind_count; i++) {
         ft_step_kind *wanted = &group->kinds[i], *found = NULL;
-        size_t known = 0, signs = 0;
         for (size_t j = 0; j < group->kind_count && wanted->wanted; j++) {
             ft_step_kind *kind = &group->kinds[j];
-            bool alike = is_alike(group, kind, wanted);
-            known += alike && kind->known;
-            signs += alike && kind->wanted;
-            found = alike && kind->known && !kind->has_look ? kind : found;
+            bool alike = is_alike(group, kind, wanted) && kind->known && kind->compiled;
+            found = alike && !kind->has_look ? kind : found;
         }
-        if (known == 1 && signs == 1 && found != NULL) {
+        how_often all = count_alike(group, wanted);
+        if (all.known == 1 && all.wanted == 1 && found != NULL) {
             explained += adopt(found, wanted);
         }
     }
     return explained;
+}
+
+bool
+ft_kinds_undecided(const ft_step_group *group)
+{
+    bool undecided = false;
+    for (size_t i = 0; i < group->kind_count; i++) {
+        const ft_step_kind *wanted = &group->kinds[i];
+        if (wanted->wanted) {
+            how_often all = count_alike(group, wanted);
+            undecided =
+                undecided || (all.free >= 2 && all.free == all.known && all.free >= all.wanted);
+        }
+    }
+    return undecided;
+}
+
+ft_step_kind *
+ft_kinds_mistaken(const ft_step_group *group, const ft_step_kind *kind, bool *often)
+{
+    ft_step_kind *other = NULL;
+    for (size_t i = 0; i < group->kind_count; i++) {
+        ft_step_kind *candidate = &group->kinds[i];
+        if (!is_alike(group, candidate, kind)) {
+            continue;
+        }
+        if (candidate->wanted || !kind->compiled || kind->has_look) {
+            return NULL;
+        }
+        other = candidate->known && candidate->has_look ? candidate : other;
+    }
+    *often = kind->met >= COUNTED && group->uncounted - kind->first >= MANY;
+    return other;
 }
