@@ -23,9 +23,10 @@ def parts_of(batch: Any) -> tuple[Any, Any]:
 
 def describe(batch: Any) -> str:
     """Say what was given for a batch."""
-    if isinstance(batch, tuple | list):
-        return f"a {type(batch).__name__} of {len(batch)}"
-    return f"a {type(batch).__name__}"
+    name = type(batch).__name__
+    article = "an" if name[:1].lower() in "aeiou" else "a"
+    size = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
+    return f"{article} {name}{size}"
 
 
 def batch_size(data: Any, batch_dim: Any) -> int:

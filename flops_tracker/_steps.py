@@ -15,7 +15,7 @@ from ._core import FlopCounter, StepLoops, _add_counts
 from ._counts import FlopCount, merged
 from ._loop_output import Output
 from ._op_estimator import TorchOpEstimator
-from ._tell import tell_of_no_step
+from ._tell import is_theirs, tell_of_no_step
 from ._untouched import root_of
 
 
@@ -274,7 +274,6 @@ class _Steps:
 
 
 _CALLERS = 8
-_NOT_THEIRS = ("flops_tracker", "contextlib")
 
 
 def _position(callers: int) -> int:
@@ -282,7 +281,7 @@ def _position(callers: int) -> int:
     place: list[Any] = []
     frame = sys._getframe(1)
     while frame is not None and callers > 0:
-        if frame.f_globals.get("__name__", "").split(".")[0] not in _NOT_THEIRS:
+        if is_theirs(frame):
             place += frame.f_code.co_filename, frame.f_lineno
             callers -= 1
         frame = frame.f_back  # type: ignore[assignment]

@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from types import FrameType
 from typing import Any
 
 from ._batches import describe
@@ -11,12 +12,15 @@ from ._core import UncountedWarning
 def _warn(text: str, category: type[Warning] = UncountedWarning) -> None:
     """Warn at the line of the user's that led here."""
     frame, level = sys._getframe(1), 1
-    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in _NOT_THEIRS:
+    while frame.f_back and not is_theirs(frame):
         frame, level = frame.f_back, level + 1
     warnings.warn(text, category, stacklevel=level + 1)
 
 
-_NOT_THEIRS = ("flops_tracker", "contextlib")
+def is_theirs(frame: FrameType) -> bool:
+    """Whether that is code of the user's."""
+    package = frame.f_globals.get("__name__", "").split(".")[0]
+    return package not in ("flops_tracker", "contextlib")
 
 
 def tell_of_unknown_batch(batch: Any) -> None:

@@ -365,7 +365,7 @@ def test_early_exit_and_layer_drop(dropped):
 def test_a_batch_that_says_nothing_of_what_it_holds():
     model = mlp()
     ft = FlopsTracker(model, convention="matmul")
-    with pytest.warns(UncountedWarning, match="a object does not say what it holds") as caught:
+    with pytest.warns(UncountedWarning, match="an object does not say what it holds") as caught:
         for i, _ in enumerate(ft.steps([object()] * 12)):
             model(torch.ones(4 + i % 2, 4))
     assert len(caught) == 1

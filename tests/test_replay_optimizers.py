@@ -320,7 +320,66 @@ def test_a_compiled_model_that_does_more_now_and_then(period, offset):
             optimizer.step()
         return ft
 
-    compare(train, 64 + 16)
+    # The first one, before which there are no gradients, and the first with them; at most 16 to
+    # know the common steps among others, and a search of 64.
+    compare(train, 1 + 1 + 16 + 64)
+
+
+class Rounds(nn.Module):
+    """Runs a layer once or four times, which are one node where they are compiled."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.round = nn.Linear(4, 8), nn.Linear(8, 8)
+
+    def forward(self, x, rounds):
+        x = self.first(x)
+        for _ in range(rounds):
+            x = self.round(x).relu()
+        return x
+
+
+@pytest.mark.parametrize(
+    "rounds", [lambda i: 4 if i >= 100 else 1, lambda i: 4 if i % 5 == 4 else 1]
+)
+def test_compiled_steps_that_look_alike_are_found_by_audits(rounds):
+    def train(trace):
+        torch._dynamo.reset()
+        model = Rounds()
+        compiled = torch.compile(model, backend="aot_eager")
+        ft = FlopsTracker(model, trace=trace, convention="matmul")
+        for i, (x, _) in enumerate(ft.steps(batches(400))):
+            model.zero_grad()
+            compiled(x, rounds(i)).sum().backward()
+        return ft
+
+    always = train("always")
+    with pytest.warns(UncountedWarning, match="counted again cost .* all steps like this one"):
+        auto = train("auto")
+    pairs = zip(auto.step_logs, always.step_logs, strict=True)
+    wrong = [a.step for a, b in pairs if a.flops_batch != b.flops_batch]
+    # Audits are at most 128 apart after 100 steps; three of them are needed, which come closely.
+    assert len(wrong) < 128 + 64 and max(wrong) < 100 + 128 + 64
+    assert auto.step_logs[-1].flops_batch == always.step_logs[-1].flops_batch
+
+
+def test_a_budget_does_not_wait_for_a_step_that_is_not_known():
+    def train(trace):
+        model = mlp()
+        ft = FlopsTracker(model, trace=trace, convention="matmul", max_flops=40 * STEP)
+        for i, (x, _) in enumerate(ft.steps(batches(200))):
+            model.zero_grad()
+            model(x).sum().backward()
+            if i == 15:
+                model(x)
+        return ft
+
+    assert len(train("always").step_logs) == 40
+    with pytest.warns(UncountedWarning, match="1 of the steps of this epoch"):
+        first = train("first")
+    assert (first.total_flops, len(first.step_logs)) == (40 * STEP, 41)
+    assert first.over_budget
 
 
 def test_a_model_that_is_compiled_anew():

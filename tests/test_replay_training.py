@@ -111,6 +111,58 @@ def test_a_batch_that_raises_is_not_counted():
     assert not ft.epoch_logs[0].complete
 
 
+@pytest.mark.parametrize("trace", ["always", "first", "auto"])
+def test_a_batch_that_raises_after_an_optimizer_is_counted_with_it(trace):
+    """SGD of a parameter of 3: 6."""
+    own = nn.Parameter(torch.zeros(3))
+    optimizer = torch.optim.SGD([own], lr=0.1)
+    calls = []
+
+    def step_fn(model, batch):
+        calls.append(1)
+        own.grad = torch.ones(3)
+        optimizer.step()
+        if len(calls) == 14:
+            raise ArithmeticError
+        return model(batch[0]).sum()
+
+    model = mlp()
+    ft = FlopsTracker(model, trace=trace)
+    ft.torch_bind(
+        model,
+        torch.optim.SGD(model.parameters(), lr=0.1),
+        train_loader=batches(20),
+        step_fn=step_fn,
+    )
+    with pytest.raises(ArithmeticError):
+        ft.run(1)
+    assert len(ft.step_logs) == 14
+    assert ft.step_logs[-1].flops_batch == 6
+    assert ft.total_flops == ft.phase_counts["train"].total
+
+
+def test_a_state_that_is_taken_while_a_line_is_printed(monkeypatch):
+    """Each step is in it once: recorded, or waiting for it."""
+    ft = bound(Rarely(), batches(30), trace="first")
+    steps, lines = [], []
+
+    class Out:
+        def write(self, text):
+            if "batch of" in text:
+                lines.append(text)
+                steps.append(len(ft.state_dict()["steps"]["batch_size"]))
+
+        def flush(self):
+            pass
+
+    monkeypatch.setattr("sys.stdout", Out())
+    for _ in ft(range(1), print_level="batch"):
+        pass
+    assert len(lines) == 30
+    assert max(steps) == 30
+    assert all(seen >= number for number, seen in enumerate(steps, 1))
+
+
 def test_trace_and_verify_every_hold_for_trainings():
     ft = bound(mlp(), batches(50), trace="always")
     ft.run(1)

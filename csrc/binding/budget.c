@@ -1,6 +1,6 @@
 /* The budget of a tracker: reading max_flops, and what happens at the step that comes to it. */
 /* SPDX-License-Identifier: MIT */
-#include "pyft.h"
+#include "loops.h"
 
 /* ---- reading amounts ---- */
 
@@ -161,9 +161,21 @@ ask_on_budget(pyft_tracker *self)
     return stops;
 }
 
+/* Steps that wait hold up the records of others, but not the budget. */
+static int
+give_up_waiting(const pyft_tracker *self)
+{
+    pyft_loops *loops = (pyft_loops *)self->loops;
+    bool waits = loops != NULL && loops->held_count > 0 && !ft_u128_is_zero(self->run.max_flops);
+    return waits && pyft_held_over_budget(loops, &self->run) ? pyft_held_give_up(loops) : 0;
+}
+
 int
 pyft_tracker_mind_budget(pyft_tracker *self)
 {
+    if (give_up_waiting(self) < 0) {
+        return -1;
+    }
     if (!ft_epochs_over_budget(&self->run)) {
         return 0;
     }
@@ -173,6 +185,9 @@ pyft_tracker_mind_budget(pyft_tracker *self)
         self->budget_epoch = self->run.ledger.current.epoch;
         self->budget_step = self->budget_late ? 0 : self->run.ledger.current.batches;
         int stops = ask_on_budget(self);
+        if (self->loops != NULL) { /* what was asked may have changed models */
+            ((pyft_loops *)self->loops)->now_loop = 0;
+        }
         if (stops < 0) {
             return -1;
         }

@@ -114,6 +114,18 @@ train_on(epoch_iterator *self, PyObject *batches, bool by_steps)
     return PyErr_Occurred() ? -1 : result;
 }
 
+/* The exception that came before one that is set, which is a consequence. */
+static PyObject *
+keep_first(PyObject *first)
+{
+    PyObject *later = pyft_take_exception();
+    if (first == NULL) {
+        return later;
+    }
+    Py_XDECREF(later);
+    return first;
+}
+
 /* A loop of steps of training, also where another phase is open around ft(...). */
 static int
 train_in_loop(epoch_iterator *self, PyObject *batches, pyft_loops *loops, PyObject *iterator)
@@ -129,15 +141,16 @@ train_in_loop(epoch_iterator *self, PyObject *batches, pyft_loops *loops, PyObje
     PyObject *error = pyft_take_exception();
     if (loop != 0 && pyft_loops_end(loops, loop, true) < 0) {
         result = -1;
+        error = keep_first(error);
     }
-    if (phase != NULL && phase != Py_None && !PyErr_Occurred()) {
+    if (phase != NULL && phase != Py_None) {
         PyObject *ended = PyObject_CallMethod((PyObject *)loops, "_end", "OO", phase, Py_True);
         result = ended == NULL ? -1 : result;
         Py_XDECREF(ended);
+        error = keep_first(error);
     }
     Py_XDECREF(phase);
     if (error != NULL) {
-        PyErr_Clear(); /* a consequence */
         pyft_put_exception(error);
     }
     return result;

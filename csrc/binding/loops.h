@@ -22,7 +22,7 @@ typedef struct {
     bool counted, closed;
     bool has_key; /* else it may do anything, and is counted each time */
     bool broken;  /* off, by an exception or `break` */
-    bool dropped; /* and neither recorded nor counted */
+    bool dropped; /* and neither recorded nor counted, unless an optimizer has stepped */
     bool aloof;   /* a loop whose loader leaves the models alone */
     bool odd;     /* it is like no other: something in it is not known */
     ft_step_key key;
@@ -76,7 +76,7 @@ typedef struct {
     pyft_snapshot now;    /* after the last step of a loop, before the next one */
     uint64_t now_loop;    /* the number of that loop; 0 where it is of no use */
     pyft_held *held;
-    size_t held_count, held_capacity;
+    size_t held_first, held_count, held_capacity;   /* held_first: above 0 while they leave */
     PyObject *hooks[2], *hook_tables[2], *hook_key; /* of optimizers, while a span is open */
     PyObject *optimizers; /* list of weak references: their places are numbers of their own */
     PyObject *warnings;   /* list of what is to be said once everything is in its place */
@@ -123,6 +123,8 @@ int pyft_held_add(pyft_loops *loops, const pyft_held *record);
 void pyft_held_resolve(pyft_loops *loops);
 /* Records in their order, up to the first that waits. */
 int pyft_held_flush(pyft_loops *loops);
+/* Whether the budget is reached by what is known of the steps that are held. */
+bool pyft_held_over_budget(const pyft_loops *loops, const ft_epochs *run);
 /* All of them: what is not known is in no total. */
 int pyft_held_give_up(pyft_loops *loops);
 /* An epoch of which nobody has said that it begins. */

@@ -123,7 +123,7 @@ loops_end(PyObject *object, PyObject *args)
 }
 
 /* _end_batch(number, size): ends a step of ft(...), whose size only its body knows; one that raised
- * has none, and is as if it had not been. */
+ * has none, and is as if it had not been, unless an optimizer has stepped in it. */
 static PyObject *
 loops_end_batch(PyObject *object, PyObject *args)
 {
@@ -138,7 +138,7 @@ loops_end_batch(PyObject *object, PyObject *args)
     PyObject *error = pyft_take_exception();
     for (int i = 0; i < self->depth; i++) {
         if (self->spans[i].number == number) {
-            self->spans[i].batch_size = batch_size;
+            self->spans[i].batch_size = dropped ? self->spans[i].batch_size : batch_size;
             self->spans[i].dropped = dropped;
         }
     }

@@ -105,7 +105,7 @@ pyft_loops_state(PyObject *object, PyObject *type)
     bool known;
     unsigned int numbers[3] = {0};
     int result = steps == NULL ? -1 : 0;
-    for (size_t i = 0; i < self->held_count && result == 0; i++) {
+    for (size_t i = self->held_first; i < self->held_count && result == 0; i++) {
         result = append_step(steps, self->held[i].batch_size, self->held[i].flops);
     }
     for (int i = self->depth - 1; i >= 0 && result == 0; i--) {

@@ -44,31 +44,36 @@ record(pyft_tracker *tracker, const pyft_held *held)
     return tracker->iterator != NULL ? pyft_epochs_report_step(tracker->iterator, &step) : 0;
 }
 
-/* The first ones leave. */
-static void
-drop_first(pyft_loops *self, size_t count)
-{
-    if (count > 0) {
-        self->held_count -= count;
-        memmove(self->held, self->held + count, self->held_count * sizeof *self->held);
-    }
-}
-
+/* Each leaves before its record is made, of which a line may be printed, by code of the user's. */
 int
 pyft_held_flush(pyft_loops *self)
 {
-    size_t done = 0;
     int result = 0;
     pyft_tracker *tracker = self->held_count == 0 ? NULL : pyft_loops_tracker(self);
     if (self->held_count > 0 && tracker == NULL) {
         return -1;
     }
-    while (result == 0 && done < self->held_count &&
-           (self->held[done].known || self->held[done].lost)) {
-        result = record(tracker, &self->held[done++]);
+    while (result == 0 && self->held_first < self->held_count &&
+           (self->held[self->held_first].known || self->held[self->held_first].lost)) {
+        pyft_held first = self->held[self->held_first++];
+        result = record(tracker, &first);
     }
-    drop_first(self, done);
+    if (self->held_first > 0) {
+        self->held_count -= self->held_first;
+        memmove(self->held, self->held + self->held_first, self->held_count * sizeof *self->held);
+        self->held_first = 0;
+    }
     return result;
+}
+
+bool
+pyft_held_over_budget(const pyft_loops *self, const ft_epochs *run)
+{
+    ft_u128 total = run->ledger.total;
+    for (size_t i = self->held_first; i < self->held_count; i++) {
+        total = ft_u128_add(total, self->held[i].flops);
+    }
+    return ft_u128_compare(total, run->max_flops) >= 0;
 }
 
 int
@@ -104,7 +109,7 @@ pyft_held_add(pyft_loops *self, const pyft_held *added)
 void
 pyft_held_resolve(pyft_loops *self)
 {
-    for (size_t i = 0; i < self->held_count; i++) {
+    for (size_t i = self->held_first; i < self->held_count; i++) {
         pyft_held *held = &self->held[i];
         ft_u128 flops;
         if (!held->known && !held->lost &&
@@ -123,7 +128,7 @@ pyft_held_give_up(pyft_loops *self)
     }
     uint64_t lost = self->odd_steps - self->odd_told;
     self->odd_told = self->odd_steps;
-    for (size_t i = 0; i < self->held_count; i++) {
+    for (size_t i = self->held_first; i < self->held_count; i++) {
         lost += !self->held[i].known;
         self->held[i].lost = !self->held[i].known;
     }

@@ -61,7 +61,10 @@ attribute(pyft_loops *self, const pyft_span *span, ft_replay *replay, ft_step_si
     bool like_others = span->has_key && !span->odd && !span->broken, varied = replay->varies;
     ft_counted_step counted = {.differs = false};
     ft_taken_step taken = {.known = true};
-    ft_status status = ft_tally_merge(&self->last, work, 1);
+    const pyft_span *outer = pyft_loops_top(self);
+    bool of_counted =
+        span->kind == PYFT_SPAN_STEP ? span->counted : outer != NULL && outer->counted;
+    ft_status status = of_counted ? ft_tally_merge(&self->last, work, 1) : FT_OK;
     if (status != FT_OK) {
         ft_tally_clear(work);
     }
@@ -139,7 +142,7 @@ end_step(pyft_loops *self, pyft_span *span, ft_tally *work, PyObject *varying)
     pyft_held record = {
         .batch_size = span->batch_size, .flops = span->inside, .known = true, .key = span->key};
     int result = 0;
-    if (span->dropped) {
+    if (span->dropped && ft_u128_is_zero(span->inside)) { /* else an optimizer's work is counted */
         return 0;
     }
     if (span->has_key && !span->odd && pyft_loops_sign(self, span, &record.sign) < 0) {

@@ -3,7 +3,7 @@
 #include "ft_replay_kinds.h"
 
 /* So many steps are watched, and so many counted, before a look is taken to be that of a kind. */
-enum { WATCHED = 8, COUNTED = 3, MANY = 16 };
+enum { WATCHED = 4, COUNTED = 3, WATCHED_COMPILED = 8, MANY = 16 };
 
 /* Compiled code makes other nodes than the same code does when it is counted; what is changed in
  * place by a list of tensors, or by backward, may have other versions. */
@@ -36,12 +36,13 @@ is_free(const ft_step_kind *kind)
 typedef struct {
     uint64_t counted, seen;
     size_t known, free, wanted; /* kinds; those that look like nothing yet; looks without a kind */
+    uint64_t watched;           /* as many as have to be seen */
 } how_often;
 
 static how_often
 count_alike(const ft_step_group *group, const ft_step_kind *wanted)
 {
-    how_often sum = {.counted = 0};
+    how_often sum = {.watched = WATCHED};
     for (size_t i = 0; i < group->kind_count; i++) {
         const ft_step_kind *kind = &group->kinds[i];
         if (is_alike(group, kind, wanted)) {
@@ -50,6 +51,7 @@ count_alike(const ft_step_group *group, const ft_step_kind *wanted)
             sum.known += kind->known;
             sum.free += kind->known && !kind->has_look && kind->counted > 0;
             sum.wanted += kind->wanted;
+            sum.watched = kind->compiled ? WATCHED_COMPILED : sum.watched;
         }
     }
     return sum;
@@ -63,7 +65,8 @@ ft_kinds_watches(const ft_step_group *group, const ft_step_kind *wanted)
         const ft_step_kind *kind = &group->kinds[i];
         maybe = maybe || (is_free(kind) && may_look(kind, wanted->sign));
     }
-    return maybe && count_alike(group, wanted).seen < WATCHED;
+    how_often all = count_alike(group, wanted);
+    return maybe && all.seen < all.watched;
 }
 
 bool
@@ -217,7 +220,7 @@ ft_kinds_match(ft_step_group *group, bool searching)
             continue;
         }
         how_often all = count_alike(group, wanted);
-        if (all.seen < WATCHED || all.counted < COUNTED) {
+        if (all.seen < all.watched || all.counted < COUNTED) {
             continue;
         }
         ft_step_kind *common = find_common(group, wanted, all);
