@@ -94,7 +94,9 @@ def steps(count: int) -> None:
     spent = seconds(lambda: loop(ft.steps(itertools.repeat(batch, count)))) / count * 1e9
     show(f"ft.steps, {count:,} steps", spent, plain, "step")
     grown = resident_mib() - before
-    print(f"  {ft.traced_steps:,} of them counted, {ft.replayed_steps:,} replayed, {grown:+.1f} MiB")
+    print(
+        f"  {ft.traced_steps:,} of them counted, {ft.replayed_steps:,} replayed, {grown:+.1f} MiB"
+    )
     assert ft.total_flops == (count + 1000) * 2 * 8 * 8 * 8
     assert ft.unattributed_steps == 0
 

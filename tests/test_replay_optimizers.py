@@ -355,8 +355,14 @@ def test_compiled_steps_that_look_alike_are_found_by_audits(rounds):
         return ft
 
     always = train("always")
-    with pytest.warns(UncountedWarning, match="counted again cost .* all steps like this one"):
+    with pytest.warns(UncountedWarning) as caught:
         auto = train("auto")
+    texts = [str(warning.message) for warning in caught]
+    # Linear(4, 8) on 4 rows: 256 forward and for its weights; (8, 8): 512 a round, for its weights
+    # and for its input.
+    once, often = 2 * 256 + 3 * 512, 2 * 256 + 4 * 3 * 512
+    assert f"counted again cost {often:,} FLOPs and not {once:,}" in texts[0]
+    assert "all steps like this one of the phase 'train' are counted from now on" in texts[-1]
     pairs = zip(auto.step_logs, always.step_logs, strict=True)
     wrong = [a.step for a, b in pairs if a.flops_batch != b.flops_batch]
     # Audits are at most 128 apart after 100 steps; three of them are needed, which come closely.

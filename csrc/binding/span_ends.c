@@ -46,7 +46,7 @@ note_difference(pyft_loops *self, const pyft_span *span, const ft_counted_step *
     }
     phase->told_varies = phase->told_varies || step->varies;
     PyObject *args =
-        Py_BuildValue("(ONNOOO)", phase->name, pyft_from_u128(step->flops),
+        Py_BuildValue("(ONNOOO)", phase->name, pyft_from_u128(step->found),
                       pyft_from_u128(step->before), step->differs ? Py_True : Py_False,
                       step->varies ? Py_True : Py_False, varying == NULL ? Py_None : varying);
     return pyft_loops_note(self, "tell_of_difference", args);

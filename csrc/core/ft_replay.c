@@ -8,6 +8,10 @@
  * for a wanted kind is given up. */
 enum { MAX_DOUBTS = 2, MAX_FUTILE = 64 };
 
+/* How often a compiled kind has to be met, among how many steps, to be sure that it looks like
+ * another one. */
+enum { MET = 3, SEEN = 16 };
+
 /* So many steps of no known kind, and one of that many that are known, and all are counted. */
 enum { MANY_SURPRISES = 10, SURPRISING_SHARE = 8 };
 
@@ -129,22 +133,40 @@ note_counted(ft_replay *replay, ft_step_group *group, ft_step_traits traits,
     group->used = replay->counted + replay->taken + replay->waiting + replay->lost;
 }
 
-/* A compiled step of a kind whose look was never seen: steps of it may have been taken for those of
- * another kind. */
+/* Steps of a compiled kind whose look was never seen may have been taken for those of another kind.
+ * Sure that they were is who meets it again and again; that it is to be said, who should have seen
+ * it five times by how often it was met. */
 static void
-mind_look(ft_step_group *group, ft_step_kind *kind, ft_counted_step *result)
+mind_look(ft_step_group *group, ft_step_kind *kind, uint64_t counted, ft_counted_step *result)
 {
-    bool often = false;
+    const ft_step_kind *other = kind->met == 0 ? NULL : ft_kinds_mistaken(group, kind);
+    if (other == NULL) {
+        return;
+    }
+    bool sure = kind->met >= MET && group->uncounted - kind->first >= SEEN;
+    bool likely = !kind->doubted && group->uncounted * kind->met >= 5 * counted;
+    if (sure || likely) {
+        result->differs = kind->doubted = true;
+        result->found = kind->flops;
+        result->before = other->flops;
+    }
+    group->doubts = sure ? MAX_DOUBTS : group->doubts;
+}
+
+static void
+mind_looks(const ft_replay *replay, ft_step_group *group, ft_step_kind *kind,
+           ft_counted_step *result)
+{
+    if (replay->trace == FT_TRACE_AUTO && replay->counted < FT_WARM_UP) {
+        return;
+    }
     kind->first = kind->met == 0 ? group->uncounted : kind->first;
     kind->met++;
-    const ft_step_kind *other = ft_kinds_mistaken(group, kind, &often);
-    if (other != NULL && often) {
-        result->differs = true;
-        result->before = other->flops;
-        group->doubts = MAX_DOUBTS;
-    }
-    else if (other != NULL && kind->met == 1) {
+    if (kind->met == 1 && ft_kinds_mistaken(group, kind) != NULL) {
         group->gap = 0; /* look closer */
+    }
+    for (size_t i = 0; i < group->kind_count; i++) {
+        mind_look(group, &group->kinds[i], group->steps - group->uncounted + 1, result);
     }
 }
 
@@ -166,6 +188,7 @@ ft_replay_count(ft_replay *replay, ft_step_key key, ft_step_sign sign, ft_step_t
     }
     bool was_wanted = kind->wanted;
     *result = (ft_counted_step){.flops = ft_tally_total(work, replay->convention)};
+    result->found = result->flops;
     result->before = kind->known ? kind->flops : result->flops;
     bool changed = kind->known && !ft_tally_equal(&kind->profile, work);
     result->differs = changed && !ft_tally_same_work(&kind->profile, work);
@@ -182,7 +205,7 @@ ft_replay_count(ft_replay *replay, ft_step_key key, ft_step_sign sign, ft_step_t
     kind->compiled = traits.compiled;
     kind->counted++;
     ft_tally_clear(work);
-    mind_look(group, kind, result);
+    mind_looks(replay, group, kind, result);
     group->futile = was_wanted ? 0 : group->futile + is_searching(group);
     note_counted(replay, group, traits, result);
     if (!group->varies) { /* else no step stands for another one */

@@ -46,8 +46,10 @@ typedef struct {
     bool compiled;          /* the last counted one called compiled code */
     bool known;             /* it has a profile */
     bool wanted;            /* it has none, and a step of it was not counted */
+    bool doubted;           /* it was said that others may have been taken for it */
     uint64_t counted, seen; /* steps since something is wanted: counted ones, and others */
-    uint64_t met, first;    /* compiled: how often counted; steps before that were not */
+    uint64_t met, first;    /* how often it was counted after the first steps of all; how many had
+                             * not been counted until then */
     uint64_t last, gap;     /* wanted: the number of its last step, and how far it was from the
                              * one before */
     ft_tally profile;
@@ -93,9 +95,10 @@ void ft_replay_clear(ft_replay *replay);
 bool ft_replay_wants(const ft_replay *replay, ft_step_key key);
 
 typedef struct {
-    ft_u128 flops;     /* of the step, under the convention */
-    ft_u128 before;    /* what its kind cost until now; the same where nothing differs */
-    bool differs;      /* its work is not that of its kind's profile, of which it is now */
+    ft_u128 flops; /* of the step, under the convention */
+    bool differs;  /* steps may have been taken for what they were not: their cost is `found` */
+    ft_u128 found; /* and that of the profile that was taken is `before` */
+    ft_u128 before;
     bool varies;       /* from now on, and not before, all steps with its key are counted */
     uint64_t resolved; /* steps that had waited, and are of a known kind now */
 } ft_counted_step;

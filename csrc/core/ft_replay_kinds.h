@@ -37,9 +37,9 @@ uint64_t ft_kinds_match(ft_step_group *group, bool searching);
 uint64_t ft_kinds_match_last(ft_step_group *group);
 /* Whether the steps that wait can't be told apart, after a search: no profile can be theirs. */
 bool ft_kinds_undecided(const ft_step_group *group);
-/* The kind as which steps of this one may have been taken: it is counted again and again, compiled,
- * and what it looks like was never seen. NULL where that is not so. */
-ft_step_kind *ft_kinds_mistaken(const ft_step_group *group, const ft_step_kind *kind, bool *often);
+/* The kind as which steps of this one may have been taken: it is compiled, and what it looks like
+ * was never seen. NULL where that is not so. */
+ft_step_kind *ft_kinds_mistaken(const ft_step_group *group, const ft_step_kind *kind);
 /* A counted step has that sign, which another kind was taken to look like: that kind, or NULL. */
 ft_step_kind *ft_kinds_drop_look(const ft_step_group *group, ft_step_sign sign);
 

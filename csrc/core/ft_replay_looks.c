@@ -266,7 +266,7 @@ ft_kinds_undecided(const ft_step_group *group)
 }
 
 ft_step_kind *
-ft_kinds_mistaken(const ft_step_group *group, const ft_step_kind *kind, bool *often)
+ft_kinds_mistaken(const ft_step_group *group, const ft_step_kind *kind)
 {
     ft_step_kind *other = NULL;
     for (size_t i = 0; i < group->kind_count; i++) {
@@ -279,6 +279,5 @@ ft_kinds_mistaken(const ft_step_group *group, const ft_step_kind *kind, bool *of
         }
         other = candidate->known && candidate->has_look ? candidate : other;
     }
-    *often = kind->met >= COUNTED && group->uncounted - kind->first >= MANY;
     return other;
 }

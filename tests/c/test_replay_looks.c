@@ -29,8 +29,10 @@ run(ft_trace_mode trace, const way *ways, program *way_of, uint64_t steps, uint6
                 count_traits(&replay, A, as_counted, (ft_step_traits){.compiled = true}, own->mac);
             CHECK(!step.differs);
         }
-        else if (take_sign(&replay, A, as_seen) == UINT64_MAX) {
-            unknown[number]++;
+        else {
+            uint64_t cost = take_sign(&replay, A, as_seen);
+            CHECK(cost == UINT64_MAX || cost == own->mac);
+            unknown[number] += cost == UINT64_MAX;
         }
         for (int j = 0; j < 4; j++) { /* whether what waited is known meanwhile */
             if (unknown[j] > 0 &&
