@@ -1,4 +1,6 @@
-"""Makes the tests import the installed package and helper modules: those beside them, bench's."""
+"""Makes the tests import random
+import the installed package and helper modules: those beside them, bench's.
+"""
 
 import sys
 from pathlib import Path
@@ -8,3 +10,9 @@ TESTS = Path(__file__).resolve().parent
 # `python -m pytest` puts the working folder first, where the package lies without its C core.
 sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != TESTS.parent]
 sys.path += [str(TESTS), str(TESTS.parent / "bench")]
+
+
+@pytest.fixture(autouse=True)
+def same_audits():
+    """Trackers draw at random which steps are audits: in tests always the same ones."""
+    random.seed(20)
