@@ -1,9 +1,10 @@
-"""Makes the tests import random
-import the installed package and helper modules: those beside them, bench's.
-"""
+"""Makes the tests import the installed package and helper modules: those beside them, bench's."""
 
+import random
 import sys
 from pathlib import Path
+
+import pytest
 
 TESTS = Path(__file__).resolve().parent
 
