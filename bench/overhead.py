@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from itertools import repeat
 from typing import Any
 
 import models
@@ -155,23 +156,39 @@ def training_of_nothing(tensors: int = 0) -> Any:
     return step
 
 
-def memory(steps: int = 10_000) -> None:
-    """Objects and bytes kept per step inside one block."""
+def kept_by(step: Callable[[], None], loop: Any) -> tuple[int, int]:
+    """Objects that are more after a loop of steps, and KiB by which the peak of memory grew."""
     import resource
 
+    gc.collect()
+    objects, peak = len(gc.get_objects()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in loop:
+        step()
+    gc.collect()
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak
+    return len(gc.get_objects()) - objects, grown
+
+
+def memory(counted: int = 10_000, replayed: int = 100_000) -> None:
+    """What is kept by steps inside one block, and by steps of ft.steps that are not counted."""
     step = mlp(foreach=False)
     with FlopCounter() as counter:
         for _ in range(100):
             step()
-        gc.collect()
-        objects, peak = len(gc.get_objects()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        for _ in range(steps):
-            step()
-        gc.collect()
-        kept = (len(gc.get_objects()) - objects) / steps
-        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak
-    assert counter.operations > steps
-    print(f"kept over {steps:,} steps: {kept:.4f} objects a step, peak memory + {grown} KiB")
+        objects, grown = kept_by(step, range(counted))
+    assert counter.operations > counted
+    print(f"kept over {counted:,} counted steps: {objects} objects, peak memory + {grown} KiB")
+    step = mlp(fused=True)
+    tracker = FlopsTracker(step.model, keep_batch_logs=False)
+    batch = torch.ones(1)
+    for _ in tracker.steps(repeat(batch, 1000)):
+        step()
+    before = tracker.traced_steps
+    objects, grown = kept_by(step, tracker.steps(repeat(batch, replayed)))
+    print(
+        f"kept over {replayed:,} steps of ft.steps, {tracker.traced_steps - before} of them "
+        f"counted: {objects} objects, peak memory + {grown} KiB"
+    )
 
 
 def llama() -> None:

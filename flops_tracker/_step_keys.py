@@ -62,6 +62,14 @@ def what_steps_depend_on() -> tuple[_Flags, _Flags, tuple[Any, ...], tuple[Any, 
     return flags, autocast, switches, tables, tuple(kind for kind in steady if kind is not None)
 
 
+def is_aloof(loader: Any) -> bool:
+    """Whether a loader is known to leave models alone, where it runs between two steps.
+
+    Then the state that a step leaves is that which the next one finds.
+    """
+    return type(loader) in (list, tuple) or type(loader).__module__.startswith("torch.utils.data.")
+
+
 def as_dict(value: Any) -> dict[Any, Any] | None:
     """Give what a batch of an unusual kind holds; None where that can't be told."""
     import torch

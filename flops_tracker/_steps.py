@@ -128,9 +128,9 @@ class Loops(StepLoops):
 
         return _Span(self, begin, ends_a_step=False)
 
-    def _break_off(self, number: int) -> None:
+    def _break_off(self, end: Callable[[int, Any], None], number: int, how: bool | None) -> None:
         with suppress(Warning):  # where warnings are errors, the body's own comes first
-            self._end(number, False)
+            end(number, how)
 
     def train_step(self, batch: Any, train: Callable[[Any], int]) -> int:
         """Train a batch as one step; train returns its size. One that raises is not counted."""
@@ -138,8 +138,7 @@ class Loops(StepLoops):
         try:
             size = train(batch)
         except BaseException:
-            with suppress(Warning):  # where warnings are errors, the body's own comes first
-                self._end_batch(number, None)
+            self._break_off(self._end_batch, number, None)
             raise
         self._end_batch(number, size)
         counts = self._take_last(FlopCount)
@@ -243,7 +242,7 @@ class _Span(ContextDecorator):
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         number = self._open.pop()
         if kind is not None:
-            self._loops._break_off(number)
+            self._loops._break_off(self._loops._end, number, False)
             return
         self._loops._end(number, True)
         if self._ends_a_step:

@@ -7,8 +7,9 @@ import warnings
 import pytest
 import torch
 from torch import nn
+from training_models import Flat
 
-from flops_tracker import FlopsEstimator, FlopsTracker, TorchAutoEstimator
+from flops_tracker import FlopsTracker, TorchAutoEstimator
 
 STEP = 2 * 2 * 4 * 3  # Linear(4, 3) on 2 rows, forward
 
@@ -217,10 +218,6 @@ def test_where_the_warning_is_an_error_nothing_is_loaded():
 
 
 def test_estimators_of_layers_have_a_model_and_those_of_ones_own_none():
-    class Flat(FlopsEstimator):
-        def flops_for_batch(self, batch_size):
-            return 100
-
     assert FlopsTracker(Flat()).state_dict()["model"] is None
     state = FlopsTracker(TorchAutoEstimator(linear(), (1, 4))).state_dict()
     assert (state["model"]["parameters"], state["model"]["elements"]) == (2, 15)

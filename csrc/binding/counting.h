@@ -231,7 +231,7 @@ void pyft_mode_forget(PyObject *mode);
 /* The thread that a mode counts for; NULL for any other mode. */
 pyft_thread *pyft_mode_thread(PyObject *mode, const pyft_state *state);
 
-/* ---- counts.c, counts_sums.c, counts_state.c: results ---- */
+/* ---- counts.c, counts_sums.c, counts_state.c, counts_load.c: results ---- */
 
 typedef struct {
     PyObject_HEAD

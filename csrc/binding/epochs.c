@@ -44,37 +44,26 @@ pyft_epochs_close(PyObject *object)
         return 0;
     }
     self->closed = true;
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *error = pyft_take_exception();
     self->tracker->training_now = false;
     int result = self->tracker->run.open ? break_epoch_off(self) : 0;
     if (self->tracker->iterator == object) {
         self->tracker->iterator = NULL;
     }
-    if (result < 0 && type != NULL) {
-        PyErr_Clear(); /* a consequence of the error that ended the loop, which is reported */
-        result = 0;
+    if (error != NULL) {
+        result = 0; /* that ended the loop, and is reported */
     }
-    PyObject *own_type, *own_value, *own_traceback;
-    PyErr_Fetch(&own_type, &own_value, &own_traceback);
+    error = pyft_keep_first(error);
     close_file(&self->batch_file);
     close_file(&self->epoch_file);
     close_file(&self->progress);
     Py_CLEAR(self->items);
-    bool failed = self->failed || type != NULL || own_type != NULL;
+    bool failed = self->failed || error != NULL;
     if (!self->displaced && pyft_run_loop_ended(self->tracker, failed) < 0) {
-        if (type == NULL && own_type == NULL) {
-            PyErr_Fetch(&own_type, &own_value, &own_traceback);
-            result = -1;
-        }
-        PyErr_Clear();
+        result = error == NULL ? -1 : result;
+        error = pyft_keep_first(error);
     }
-    if (type != NULL) {
-        PyErr_Restore(type, value, traceback);
-    }
-    else {
-        PyErr_Restore(own_type, own_value, own_traceback);
-    }
+    pyft_put_exception(error);
     return result;
 }
 
@@ -114,18 +103,6 @@ train_on(epoch_iterator *self, PyObject *batches, bool by_steps)
     return PyErr_Occurred() ? -1 : result;
 }
 
-/* The exception that came before one that is set, which is a consequence. */
-static PyObject *
-keep_first(PyObject *first)
-{
-    PyObject *later = pyft_take_exception();
-    if (first == NULL) {
-        return later;
-    }
-    Py_XDECREF(later);
-    return first;
-}
-
 /* A loop of steps of training, also where another phase is open around ft(...). */
 static int
 train_in_loop(epoch_iterator *self, PyObject *batches, pyft_loops *loops, PyObject *iterator)
@@ -141,18 +118,16 @@ train_in_loop(epoch_iterator *self, PyObject *batches, pyft_loops *loops, PyObje
     PyObject *error = pyft_take_exception();
     if (loop != 0 && pyft_loops_end(loops, loop, true) < 0) {
         result = -1;
-        error = keep_first(error);
+        error = pyft_keep_first(error);
     }
     if (phase != NULL && phase != Py_None) {
         PyObject *ended = PyObject_CallMethod((PyObject *)loops, "_end", "OO", phase, Py_True);
         result = ended == NULL ? -1 : result;
         Py_XDECREF(ended);
-        error = keep_first(error);
+        error = pyft_keep_first(error);
     }
     Py_XDECREF(phase);
-    if (error != NULL) {
-        pyft_put_exception(error);
-    }
+    pyft_put_exception(error);
     return result;
 }
 
@@ -297,9 +272,8 @@ static void
 iterator_finalize(PyObject *object)
 {
     epoch_iterator *self = (epoch_iterator *)object;
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    self->failed = type != NULL;
+    PyObject *error = pyft_take_exception();
+    self->failed = error != NULL;
     if (!self->started && !self->closed &&
         PyErr_WarnEx(PyExc_RuntimeWarning,
                      "ft(...) was never looped over, so nothing was trained: write "
@@ -310,7 +284,7 @@ iterator_finalize(PyObject *object)
     if (pyft_epochs_close(object) < 0) {
         PyErr_WriteUnraisable(object);
     }
-    PyErr_Restore(type, value, traceback);
+    pyft_put_exception(error);
 }
 
 static int

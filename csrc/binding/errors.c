@@ -16,6 +16,17 @@ pyft_take_exception(void)
     return value;
 }
 
+PyObject *
+pyft_keep_first(PyObject *first)
+{
+    PyObject *later = pyft_take_exception();
+    if (first == NULL) {
+        return later;
+    }
+    Py_XDECREF(later);
+    return first;
+}
+
 void
 pyft_forbid_stop_iteration(void)
 {
@@ -67,5 +78,8 @@ pyft_raise(ft_status status, const char *doing)
 void
 pyft_put_exception(PyObject *error)
 {
+    if (error == NULL) {
+        return;
+    }
     PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(error)), error, PyException_GetTraceback(error));
 }

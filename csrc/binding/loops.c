@@ -2,8 +2,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "loops.h"
 
-#include <string.h>
-
 pyft_span *
 pyft_loops_top(pyft_loops *self)
 {
@@ -137,24 +135,15 @@ pyft_loops_open(pyft_loops *self, pyft_span *span)
     return 0;
 }
 
-/* Between two steps runs the loader. Of those that are known not to touch models, the state that
- * a step leaves is that which the next one finds. */
-static bool
-is_aloof(PyObject *loader)
-{
-    static const char known[] = "torch.utils.data.";
-    PyObject *module = PyObject_GetAttrString((PyObject *)Py_TYPE(loader), "__module__");
-    const char *name = module != NULL && PyUnicode_Check(module) ? PyUnicode_AsUTF8(module) : NULL;
-    bool is_known = name != NULL && strncmp(name, known, sizeof known - 1) == 0;
-    Py_XDECREF(module);
-    PyErr_Clear();
-    return is_known || PyList_CheckExact(loader) || PyTuple_CheckExact(loader);
-}
-
 int
 pyft_loops_begin_loop(pyft_loops *self, PyObject *loader, uint64_t *number)
 {
-    pyft_span span = {.kind = PYFT_SPAN_LOOP, .aloof = is_aloof(loader)};
+    PyObject *aloof = pyft_call_helper("flops_tracker._step_keys", "is_aloof", "(O)", loader);
+    if (aloof == NULL) {
+        return -1;
+    }
+    pyft_span span = {.kind = PYFT_SPAN_LOOP, .aloof = aloof == Py_True};
+    Py_DECREF(aloof);
     int result = pyft_loops_open(self, &span);
     *number = span.number;
     return result;
@@ -269,10 +258,7 @@ close_top(pyft_loops *self)
     }
     result = pyft_loops_end_span(self, span, &work, varying) < 0 ? -1 : result;
     ft_tally_clear(&work);
-    if (error != NULL) {
-        PyErr_Clear();
-        pyft_put_exception(error);
-    }
+    pyft_put_exception(pyft_keep_first(error));
     return result;
 }
 

@@ -143,11 +143,10 @@ loops_end_batch(PyObject *object, PyObject *args)
         }
     }
     int result = pyft_loops_end(self, number, !dropped);
-    if (error != NULL) {
-        PyErr_Clear(); /* a consequence */
-        pyft_put_exception(error);
-    }
-    return result < 0 || error != NULL ? NULL : Py_NewRef(Py_None);
+    error = pyft_keep_first(error);
+    bool failed = result < 0 || error != NULL;
+    pyft_put_exception(error);
+    return failed ? NULL : Py_NewRef(Py_None);
 }
 
 /* Autograd nodes that torch.compile made, and not what runs. */

@@ -137,9 +137,7 @@ loops_dealloc(PyObject *object)
         PyObject *error = pyft_take_exception();
         PyObject_DelItem(self->hook_tables[i], self->hook_key);
         PyErr_Clear();
-        if (error != NULL) {
-            pyft_put_exception(error);
-        }
+        pyft_put_exception(error);
     }
     if (self->weak_references != NULL) {
         PyObject_ClearWeakRefs(object);

@@ -32,9 +32,12 @@ pyft_state *pyft_state_of(PyTypeObject *type);
 
 /* errors.c: always returns NULL, so that `return pyft_raise(...)` reads well. */
 PyObject *pyft_raise(ft_status status, const char *doing);
-/* The exception that is set, which is cleared; a new reference. */
+/* The exception that is set, which is cleared; a new reference, or NULL. */
 PyObject *pyft_take_exception(void);
-/* Sets it again; steals it. */
+/* Takes the one that is set, unless there was one before it, of which it is a consequence. Steals
+ * `first`, which may be NULL, and gives the one that stays. */
+PyObject *pyft_keep_first(PyObject *first);
+/* Sets it again; steals it. NULL: leaves what is set. */
 void pyft_put_exception(PyObject *error);
 /* A StopIteration of the user's code would end the loop as if all epochs were trained (PEP 479). */
 void pyft_forbid_stop_iteration(void);

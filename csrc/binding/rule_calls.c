@@ -6,15 +6,13 @@
 static void
 note_rule(PyObject *name)
 {
-    PyObject *type, *error, *traceback;
-    PyErr_Fetch(&type, &error, &traceback);
-    PyErr_NormalizeException(&type, &error, &traceback);
+    PyObject *error = pyft_take_exception();
     PyObject *note = PyUnicode_FromFormat("in the rule of %U", name);
     PyObject *noted = note == NULL ? NULL : PyObject_CallMethod(error, "add_note", "O", note);
     PyErr_Clear(); /* what was raised matters more */
     Py_XDECREF(noted);
     Py_XDECREF(note);
-    PyErr_Restore(type, error, traceback);
+    pyft_put_exception(error);
 }
 
 PyObject *

@@ -97,10 +97,13 @@ add_buffers(pyft_snapshot *snapshot, const pyft_root *root, const pyft_seen_modu
         }
         if (buffer->reference == NULL || PyWeakref_GetObject(buffer->reference) != value) {
             pyft_digest digest = PYFT_DIGEST_START;
+            Py_INCREF(value); /* a subclass may run code of its own */
             pyft_digest_shape(&digest, known, value);
             buffer->shape = digest.low;
-            Py_XSETREF(buffer->reference, value == Py_None ? NULL : PyWeakref_NewRef(value, NULL));
-            if (buffer->reference == NULL && value != Py_None) {
+            bool there = value != Py_None;
+            Py_XSETREF(buffer->reference, there ? PyWeakref_NewRef(value, NULL) : NULL);
+            Py_DECREF(value);
+            if (there && buffer->reference == NULL) {
                 return -1;
             }
         }

@@ -19,7 +19,7 @@ end_all(steps_iterator *self, bool whole)
 {
     PyObject *error = pyft_take_exception();
     uint64_t step = self->step, loop = self->loop;
-    bool opened = self->opened;
+    bool opened = self->opened, unbroken = error == NULL;
     int result = 0;
     self->step = self->loop = 0;
     self->opened = false;
@@ -27,7 +27,7 @@ end_all(steps_iterator *self, bool whole)
     if (step != 0) {
         result = pyft_loops_end(self->loops, step, false);
     }
-    PyObject *own = pyft_take_exception();
+    error = pyft_keep_first(error);
     PyObject *tracker = PyWeakref_GetObject(self->loops->tracker);
     if (loop != 0 && whole && self->loops->phase == 0 && tracker != Py_None) {
         self->loops->run_through = ((pyft_tracker *)tracker)->run.ledger.current.epoch;
@@ -35,24 +35,11 @@ end_all(steps_iterator *self, bool whole)
     if (loop != 0 && pyft_loops_end(self->loops, loop, true) < 0) {
         result = -1;
     }
-    if (own == NULL) {
-        own = pyft_take_exception();
-    }
-    PyErr_Clear();
-    if (opened && pyft_loops_end_epoch(self->loops, whole && error == NULL) < 0) {
+    error = pyft_keep_first(error);
+    if (opened && pyft_loops_end_epoch(self->loops, whole && unbroken) < 0) {
         result = -1;
     }
-    if (own == NULL) {
-        own = pyft_take_exception();
-    }
-    PyErr_Clear();
-    if (error != NULL) {
-        Py_XDECREF(own); /* a consequence of the error that ended the loop */
-        pyft_put_exception(error);
-    }
-    else if (own != NULL) {
-        pyft_put_exception(own);
-    }
+    pyft_put_exception(pyft_keep_first(error));
     return result;
 }
 
@@ -214,9 +201,7 @@ steps_finalize(PyObject *object)
         }
     }
     PyErr_Clear();
-    if (error != NULL) {
-        pyft_put_exception(error);
-    }
+    pyft_put_exception(error);
 }
 
 static int

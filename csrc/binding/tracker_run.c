@@ -61,12 +61,11 @@ pyft_run_finalize(PyObject *object)
     if (!self->has_ledger) {
         return;
     }
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *error = pyft_take_exception();
     if (tell(self, "dropped", NULL) < 0) {
         PyErr_WriteUnraisable(object);
     }
-    PyErr_Restore(type, value, traceback);
+    pyft_put_exception(error);
 }
 
 PyObject *

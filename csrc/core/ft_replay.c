@@ -70,12 +70,26 @@ is_searching(const ft_step_group *group)
     return searching;
 }
 
+/* The first steps are counted, whatever they are; none of them is an audit. */
+static bool
+warms_up(const ft_replay *replay)
+{
+    return replay->trace == FT_TRACE_AUTO && replay->counted < FT_WARM_UP;
+}
+
+/* So many steps that waited have a profile now. */
+static void
+note_resolved(ft_replay *replay, uint64_t resolved)
+{
+    replay->waiting -= resolved;
+    replay->taken += resolved;
+}
+
 bool
 ft_replay_wants(const ft_replay *replay, ft_step_key key)
 {
     const ft_step_group *group = ft_kinds_group(replay, key);
-    bool begins = replay->trace == FT_TRACE_AUTO && replay->counted < FT_WARM_UP;
-    if (replay->trace == FT_TRACE_ALWAYS || begins || replay->varies || group == NULL ||
+    if (replay->trace == FT_TRACE_ALWAYS || warms_up(replay) || replay->varies || group == NULL ||
         group->gap == 0 || group->varies) {
         return true;
     }
@@ -113,7 +127,6 @@ note_counted(ft_replay *replay, ft_step_group *group, ft_step_traits traits,
              ft_counted_step *result)
 {
     bool varied = group->varies || replay->varies;
-    bool begins = replay->trace == FT_TRACE_AUTO && replay->counted < FT_WARM_UP;
     result->differs = result->differs && !varied;
     if (result->differs) {
         group->gap = 0; /* look closer */
@@ -125,7 +138,7 @@ note_counted(ft_replay *replay, ft_step_group *group, ft_step_traits traits,
     group->varies =
         varied || traits.varies || group->doubts >= MAX_DOUBTS || group->kind_count > FT_MAX_KINDS;
     result->varies = group->varies && !varied;
-    if (group->gap == 0 || (group->until_audit == 0 && !begins)) { /* else it was no audit */
+    if (group->gap == 0 || (group->until_audit == 0 && !warms_up(replay))) {
         plan_audit(replay, group);
     }
     replay->counted++;
@@ -157,7 +170,7 @@ static void
 mind_looks(const ft_replay *replay, ft_step_group *group, ft_step_kind *kind,
            ft_counted_step *result)
 {
-    if (replay->trace == FT_TRACE_AUTO && replay->counted < FT_WARM_UP) {
+    if (warms_up(replay)) {
         return;
     }
     kind->first = kind->met == 0 ? group->uncounted : kind->first;
@@ -214,8 +227,7 @@ ft_replay_count(ft_replay *replay, ft_step_key key, ft_step_sign sign, ft_step_t
         kind->waiting = 0;
         result->resolved += ft_kinds_resolve_elsewhere(replay, group, kind);
         result->resolved += ft_kinds_match(group, group->futile < MAX_FUTILE);
-        replay->waiting -= result->resolved;
-        replay->taken += result->resolved;
+        note_resolved(replay, result->resolved);
         group->varies = group->futile >= MAX_FUTILE && ft_kinds_undecided(group);
         result->varies = group->varies;
     }
@@ -249,9 +261,8 @@ static void
 match(ft_replay *replay, ft_step_group *group, ft_step_sign sign, ft_taken_step *result)
 {
     result->resolved = ft_kinds_match(group, group->futile < MAX_FUTILE);
-    replay->waiting -= result->resolved;
-    replay->taken += result->resolved;
-    const ft_step_kind *kind = result->resolved == 0 ? NULL : ft_kinds_uncounted(group, sign);
+    note_resolved(replay, result->resolved);
+    const ft_step_kind *kind = result->resolved == 0 ? NULL : ft_kinds_find(group, sign);
     if (kind != NULL && !result->known) { /* it is among those */
         result->resolved--;
         result->known = true;
@@ -266,7 +277,11 @@ ft_replay_take(ft_replay *replay, ft_step_key key, ft_step_sign sign, ft_taken_s
     ft_step_kind *kind = NULL;
     ft_status status = ft_kinds_add_group(replay, key, &group);
     if (status == FT_OK) {
-        kind = ft_kinds_uncounted(group, sign);
+        kind = ft_kinds_find(group, sign);
+        if (kind != NULL && !kind->has_look) { /* it looks as it was counted, from now on */
+            kind->look = sign;
+            kind->has_look = true;
+        }
         kind = kind == NULL ? ft_kinds_elsewhere(replay, group, sign) : kind;
     }
     if (status == FT_OK && kind == NULL) {
@@ -296,13 +311,8 @@ static const ft_step_kind *
 find_known(const ft_replay *replay, ft_step_key key, ft_step_sign sign)
 {
     const ft_step_group *group = ft_kinds_group(replay, key);
-    for (size_t i = 0; group != NULL && i < group->kind_count; i++) {
-        const ft_step_kind *kind = &group->kinds[i];
-        if (kind->known && ft_kinds_is(kind, sign)) {
-            return kind;
-        }
-    }
-    return group == NULL ? NULL : ft_kinds_elsewhere(replay, group, sign);
+    const ft_step_kind *kind = group == NULL ? NULL : ft_kinds_find(group, sign);
+    return kind == NULL && group != NULL ? ft_kinds_elsewhere(replay, group, sign) : kind;
 }
 
 bool
@@ -337,8 +347,7 @@ ft_replay_decide(ft_replay *replay)
     for (size_t i = 0; i < replay->group_count; i++) {
         resolved += ft_kinds_match_last(&replay->groups[i]);
     }
-    replay->waiting -= resolved;
-    replay->taken += resolved;
+    note_resolved(replay, resolved);
     return resolved;
 }
 

@@ -173,15 +173,8 @@ ft_kinds_resolve_elsewhere(const ft_replay *replay, const ft_step_group *group, 
     return resolved;
 }
 
-bool
-ft_kinds_is(const ft_step_kind *kind, ft_step_sign sign)
-{
-    return (!kind->compiled && same_sign(kind->sign, sign)) ||
-           (kind->has_look && same_sign(kind->look, sign));
-}
-
 ft_step_kind *
-ft_kinds_uncounted(const ft_step_group *group, ft_step_sign sign)
+ft_kinds_find(const ft_step_group *group, ft_step_sign sign)
 {
     for (size_t i = 0; i < group->kind_count; i++) {
         ft_step_kind *kind = &group->kinds[i];
@@ -190,14 +183,7 @@ ft_kinds_uncounted(const ft_step_group *group, ft_step_sign sign)
         }
     }
     ft_step_kind *kind = find_kind(group, sign, false);
-    if (kind == NULL || !kind->known) {
-        return NULL;
-    }
-    if (!kind->has_look) { /* it looks as it was counted, from now on */
-        kind->look = sign;
-        kind->has_look = true;
-    }
-    return kind;
+    return kind != NULL && kind->known ? kind : NULL;
 }
 
 /* A counted step that is what another kind was taken to look like; compiled, it is no such thing.

@@ -13,10 +13,8 @@ ft_status ft_kinds_add_group(ft_replay *replay, ft_step_key key, ft_step_group *
 /* The kind of a step with that sign, added where there is none. */
 ft_status ft_kinds_add(ft_replay *replay, ft_step_group *group, ft_step_sign sign, bool counted,
                        bool compiled, ft_step_kind **kind);
-/* Whether a step with that sign is known to be of that kind. */
-bool ft_kinds_is(const ft_step_kind *kind, ft_step_sign sign);
-/* The known kind of a step that was not counted; else NULL. */
-ft_step_kind *ft_kinds_uncounted(const ft_step_group *group, ft_step_sign sign);
+/* The known kind of a step that was not counted and left that sign; else NULL. */
+ft_step_kind *ft_kinds_find(const ft_step_group *group, ft_step_sign sign);
 /* The known kind with that sign, which is fresh, of another group with the same base; or NULL. */
 ft_step_kind *ft_kinds_elsewhere(const ft_replay *replay, const ft_step_group *group,
                                  ft_step_sign sign);

@@ -14,16 +14,28 @@ may_look(const ft_step_kind *kind, ft_step_sign sign)
            (kind->compiled || kind->sign.advance == sign.advance);
 }
 
-static bool
-is_alike(const ft_step_group *group, const ft_step_kind *kind, const ft_step_kind *wanted)
+/* Kinds that may look like each other. */
+typedef struct {
+    ft_step_sign sign;
+    bool compiled; /* one of them is: then their nodes say nothing */
+} family;
+
+static family
+family_of(const ft_step_group *group, const ft_step_kind *wanted)
 {
-    bool compiled = false;
+    family alike = {.sign = wanted->sign};
     for (size_t i = 0; i < group->kind_count; i++) {
-        const ft_step_kind *other = &group->kinds[i];
-        compiled = compiled || (other->compiled && may_look(other, wanted->sign));
+        const ft_step_kind *kind = &group->kinds[i];
+        alike.compiled = alike.compiled || (kind->compiled && may_look(kind, wanted->sign));
     }
-    return kind->sign.rest == wanted->sign.rest &&
-           (compiled || kind->sign.advance == wanted->sign.advance);
+    return alike;
+}
+
+static bool
+is_in(const family *alike, const ft_step_kind *kind)
+{
+    return kind->sign.rest == alike->sign.rest &&
+           (alike->compiled || kind->sign.advance == alike->sign.advance);
 }
 
 /* Whether it is not known yet how it looks, or that has changed: it was compiled anew. */
@@ -40,12 +52,12 @@ typedef struct {
 } how_often;
 
 static how_often
-count_alike(const ft_step_group *group, const ft_step_kind *wanted)
+count_alike(const ft_step_group *group, const family *alike)
 {
     how_often sum = {.watched = WATCHED};
     for (size_t i = 0; i < group->kind_count; i++) {
         const ft_step_kind *kind = &group->kinds[i];
-        if (is_alike(group, kind, wanted)) {
+        if (is_in(alike, kind)) {
             sum.counted += kind->counted;
             sum.seen += kind->seen;
             sum.known += kind->known;
@@ -65,7 +77,8 @@ ft_kinds_watches(const ft_step_group *group, const ft_step_kind *wanted)
         const ft_step_kind *kind = &group->kinds[i];
         maybe = maybe || (is_free(kind) && may_look(kind, wanted->sign));
     }
-    how_often all = count_alike(group, wanted);
+    family alike = family_of(group, wanted);
+    how_often all = count_alike(group, &alike);
     return maybe && all.seen < all.watched;
 }
 
@@ -135,7 +148,8 @@ insert(kinds_in_order *list, ft_step_kind *kind)
 }
 
 static bool
-in_order(const ft_step_group *group, const kinds_in_order *kinds, const kinds_in_order *wanted)
+in_order(const ft_step_group *group, const family *alike, const kinds_in_order *kinds,
+         const kinds_in_order *wanted)
 {
     for (size_t i = 0; i < kinds->count; i++) {
         uint64_t advance = kinds->items[i]->sign.advance, look = wanted->items[i]->sign.advance;
@@ -145,7 +159,7 @@ in_order(const ft_step_group *group, const kinds_in_order *kinds, const kinds_in
         }
         for (size_t j = 0; j < group->kind_count; j++) {
             const ft_step_kind *known = &group->kinds[j];
-            if (known->known && known->has_look && is_alike(group, known, wanted->items[i]) &&
+            if (known->known && known->has_look && is_in(alike, known) &&
                 (known->sign.advance < advance) != (known->look.advance < look)) {
                 return false;
             }
@@ -180,13 +194,13 @@ by_versions(const kinds_in_order *kinds, kinds_in_order *looks)
 /* Where as many kinds were counted that look like nothing yet as there are looks, those that do
  * more make more nodes, compiled or not. As long as it is searched, there may be others. */
 static uint64_t
-match_others(const ft_step_group *group, const ft_step_kind *wanted, bool searching)
+match_others(const ft_step_group *group, const family *alike, bool searching)
 {
     kinds_in_order kinds = {.count = 0}, looks = {.count = 0};
     bool often = true;
     for (size_t i = 0; i < group->kind_count; i++) {
         ft_step_kind *kind = &group->kinds[i];
-        if (!is_alike(group, kind, wanted)) {
+        if (!is_in(alike, kind)) {
             continue;
         }
         if (kind->known && !kind->has_look) {
@@ -202,7 +216,8 @@ match_others(const ft_step_group *group, const ft_step_kind *wanted, bool search
     }
     uint64_t explained = 0;
     if (kinds.count == looks.count && (often || !searching) &&
-        ((kinds.count > 1 && by_versions(&kinds, &looks)) || in_order(group, &kinds, &looks))) {
+        ((kinds.count > 1 && by_versions(&kinds, &looks)) ||
+         in_order(group, alike, &kinds, &looks))) {
         for (size_t i = 0; i < kinds.count; i++) {
             explained += adopt(kinds.items[i], looks.items[i]);
         }
@@ -219,12 +234,13 @@ ft_kinds_match(ft_step_group *group, bool searching)
         if (!wanted->wanted) {
             continue;
         }
-        how_often all = count_alike(group, wanted);
+        family alike = family_of(group, wanted);
+        how_often all = count_alike(group, &alike);
         if (all.seen < all.watched || all.counted < COUNTED) {
             continue;
         }
         ft_step_kind *common = find_common(group, wanted, all);
-        explained += common == NULL    ? match_others(group, wanted, searching)
+        explained += common == NULL    ? match_others(group, &alike, searching)
                      : is_free(common) ? adopt(common, wanted)
                                        : 0;
     }
@@ -237,12 +253,13 @@ ft_kinds_match_last(ft_step_group *group)
     uint64_t explained = 0;
     for (size_t i = 0; i < group->kind_count; i++) {
         ft_step_kind *wanted = &group->kinds[i], *found = NULL;
+        family alike = family_of(group, wanted);
         for (size_t j = 0; j < group->kind_count && wanted->wanted; j++) {
             ft_step_kind *kind = &group->kinds[j];
-            bool alike = is_alike(group, kind, wanted) && kind->known && kind->compiled;
-            found = alike && !kind->has_look ? kind : found;
+            bool may_be = is_in(&alike, kind) && kind->known && kind->compiled;
+            found = may_be && !kind->has_look ? kind : found;
         }
-        how_often all = count_alike(group, wanted);
+        how_often all = count_alike(group, &alike);
         if (all.known == 1 && all.wanted == 1 && found != NULL) {
             explained += adopt(found, wanted);
         }
@@ -257,7 +274,8 @@ ft_kinds_undecided(const ft_step_group *group)
     for (size_t i = 0; i < group->kind_count; i++) {
         const ft_step_kind *wanted = &group->kinds[i];
         if (wanted->wanted) {
-            how_often all = count_alike(group, wanted);
+            family alike = family_of(group, wanted);
+            how_often all = count_alike(group, &alike);
             undecided =
                 undecided || (all.free >= 2 && all.free == all.known && all.free >= all.wanted);
         }
@@ -269,12 +287,16 @@ ft_step_kind *
 ft_kinds_mistaken(const ft_step_group *group, const ft_step_kind *kind)
 {
     ft_step_kind *other = NULL;
+    if (!kind->compiled || kind->has_look) {
+        return NULL;
+    }
+    family alike = family_of(group, kind);
     for (size_t i = 0; i < group->kind_count; i++) {
         ft_step_kind *candidate = &group->kinds[i];
-        if (!is_alike(group, candidate, kind)) {
+        if (!is_in(&alike, candidate)) {
             continue;
         }
-        if (candidate->wanted || !kind->compiled || kind->has_look) {
+        if (candidate->wanted) {
             return NULL;
         }
         other = candidate->known && candidate->has_look ? candidate : other;

@@ -38,7 +38,7 @@ extern const ft_formula ft_sdpa, ft_sdpa_softmax, ft_sdpa_backward, ft_sdpa_reco
     ft_encoder_feed_forward, ft_encoder_elementwise;
 /* recurrent_operations.c */
 extern const ft_formula ft_recurrent, ft_recurrent_backward, ft_gates, ft_gates_backward;
-/* fft.c, linalg.c, linalg_spectral.c */
+/* fft.c, linalg.c, linalg_reflections.c, linalg_spectral.c */
 extern const ft_formula ft_fft, ft_fft_real, ft_cholesky, ft_cholesky_solve, ft_cholesky_inverse,
     ft_lu, ft_lu_solve, ft_solve, ft_triangular_solve, ft_inverse, ft_det, ft_slogdet, ft_ldl,
     ft_cross, ft_geqrf, ft_householder, ft_ormqr, ft_qr, ft_svd, ft_eigh, ft_eig, ft_lstsq,

@@ -41,7 +41,7 @@ static void
 add_cholesky(const ft_matrix *m, bool roots, ft_cost *cost)
 {
     ft_u128 n = m->rows, pairs = ft_part(ft_times(n, ft_less_one(n)), 2);
-    ft_add_kind(cost, FT_MAC, ft_times(m->count, ft_part(ft_u128_subtract(ft_cube(n), n), 6)));
+    ft_matrix_mac(m, ft_part(ft_u128_subtract(ft_cube(n), n), 6), cost);
     ft_add_kind(cost, FT_ARITH, ft_times(m->count, pairs));
     ft_add_kind(cost, FT_SPECIAL, roots ? ft_times(m->count, n) : FT_U128_ZERO);
 }
@@ -79,7 +79,7 @@ add_lu(const ft_matrix *m, ft_cost *cost)
     ft_u128 all = ft_plus(ft_times(r, ft_times(m->rows, m->columns)), squares);
     ft_u128 below = ft_u128_subtract(ft_times(r, m->rows), sum);
     ft_u128 pairs = ft_u128_subtract(all, ft_times(ft_plus(m->rows, m->columns), sum));
-    ft_add_kind(cost, FT_MAC, ft_times(m->count, pairs));
+    ft_matrix_mac(m, pairs, cost);
     ft_add_kind(cost, FT_ARITH, ft_times(m->count, below));
     ft_add_kind(cost, FT_COMPARE, ft_times(m->count, below));
 }
@@ -141,7 +141,7 @@ add_cube(const ft_operand *tensor, uint64_t times, uint64_t divisor, ft_cost *co
     ft_status status = ft_matrices(tensor, &m);
     if (status == FT_OK) {
         ft_u128 cubes = ft_times(ft_cube(m.rows), ft_u128_of(times));
-        ft_add_kind(cost, FT_MAC, ft_times(m.count, ft_part(cubes, divisor)));
+        ft_matrix_mac(&m, ft_part(cubes, divisor), cost);
     }
     return status;
 }

@@ -15,4 +15,17 @@ ft_u128 ft_part(ft_u128 whole, uint64_t divisor); /* rounded down */
 ft_u128 ft_less_one(ft_u128 n);                   /* 0 of 0 */
 ft_u128 ft_cube(ft_u128 n);
 
+static inline ft_u128
+ft_multiple(uint64_t factor, ft_u128 n)
+{
+    return ft_times(ft_u128_of(factor), n);
+}
+
+/* Adds as many multiply-accumulates for each matrix. */
+static inline void
+ft_matrix_mac(const ft_matrix *m, ft_u128 each, ft_cost *cost)
+{
+    ft_add_kind(cost, FT_MAC, ft_times(m->count, each));
+}
+
 #endif

@@ -1,109 +1,19 @@
-/* Linear algebra by reflections and iterations: QR, singular values, eigenvalues, least squares. */
+/* Linear algebra by iterations: singular values, eigenvalues, functions of matrices. */
 /* SPDX-License-Identifier: MIT */
 #include "linalg.h"
-
-static ft_u128
-times(uint64_t factor, ft_u128 n)
-{
-    return ft_times(ft_u128_of(factor), n);
-}
-
-static void
-add_mac(const ft_matrix *m, ft_u128 each, ft_cost *cost)
-{
-    ft_add_kind(cost, FT_MAC, ft_times(m->count, each));
-}
-
-/* s^2 (l - s/3), s the smaller and l the larger dimension. */
-static ft_u128
-reflections(const ft_matrix *m)
-{
-    ft_u128 square = ft_times(m->least, m->least);
-    return ft_part(ft_u128_subtract(times(3, ft_times(square, m->most)), ft_cube(m->least)), 3);
-}
-
-/* 2 m n k - (m + n) k^2 + 2 k^3 / 3: k reflections, as the first n columns of their product. */
-static ft_u128
-formed(ft_u128 rows, ft_u128 columns, ft_u128 k)
-{
-    ft_u128 plus = ft_plus(times(6, ft_times(ft_times(rows, columns), k)), times(2, ft_cube(k)));
-    ft_u128 minus = times(3, ft_times(ft_plus(rows, columns), ft_times(k, k)));
-    return ft_part(ft_u128_subtract(plus, minus), 3);
-}
-
-/* k (2 m - k) per column of the matrix that they are applied to. */
-static ft_u128
-applied(ft_u128 rows, ft_u128 columns, ft_u128 k)
-{
-    return ft_times(columns, ft_times(k, ft_u128_subtract(times(2, rows), k)));
-}
-
-static ft_status
-geqrf(const ft_operand *operands, ft_cost *cost)
-{
-    ft_matrix m;
-    ft_status status = ft_matrices(&operands[0], &m);
-    if (status == FT_OK) {
-        add_mac(&m, reflections(&m), cost);
-    }
-    return status;
-}
-
-static ft_status
-householder(const ft_operand *operands, ft_cost *cost)
-{
-    ft_matrix m;
-    ft_status status = ft_matrices(&operands[0], &m);
-    ft_u128 k = ft_dim(&operands[1], -1);
-    if (status != FT_OK || ft_u128_compare(k, m.least) > 0) {
-        return FT_BAD_SHAPE;
-    }
-    add_mac(&m, formed(m.rows, m.columns, k), cost);
-    return FT_OK;
-}
-
-static ft_status
-ormqr(const ft_operand *operands, ft_cost *cost)
-{
-    ft_matrix m;
-    ft_status status = ft_matrices(&operands[0], &m);
-    ft_u128 k = ft_dim(&operands[1], -1);
-    bool left = ft_flag(&operands[2]);
-    if (status != FT_OK || ft_u128_compare(k, left ? m.rows : m.columns) > 0) {
-        return FT_BAD_SHAPE;
-    }
-    add_mac(&m, left ? applied(m.rows, m.columns, k) : applied(m.columns, m.rows, k), cost);
-    return FT_OK;
-}
-
-/* Q is empty where only R is wanted. */
-static ft_status
-qr(const ft_operand *operands, ft_cost *cost)
-{
-    ft_matrix m, q;
-    ft_status status = ft_matrices(&operands[0], &m);
-    if (status != FT_OK) {
-        return status;
-    }
-    add_mac(&m, reflections(&m), cost);
-    if (ft_matrices(&operands[1], &q) == FT_OK && !ft_u128_is_zero(ft_numel(&operands[1]))) {
-        add_mac(&m, formed(q.rows, q.columns, m.least), cost);
-    }
-    return FT_OK;
-}
 
 static ft_u128
 singular(const ft_matrix *m, bool vectors, bool all_vectors)
 {
     ft_u128 s = m->least, l = m->most, cube = ft_cube(s), wide = ft_times(l, ft_times(s, s));
     if (!vectors) {
-        return ft_part(ft_u128_subtract(times(6, wide), times(2, cube)), 3);
+        return ft_part(ft_u128_subtract(ft_multiple(6, wide), ft_multiple(2, cube)), 3);
     }
     if (!all_vectors) {
-        return ft_plus(times(7, wide), times(4, cube));
+        return ft_plus(ft_multiple(7, wide), ft_multiple(4, cube));
     }
-    ft_u128 square = times(4, ft_times(s, ft_times(l, l)));
-    return ft_part(ft_plus(square, ft_plus(times(8, wide), times(9, cube))), 2);
+    ft_u128 square = ft_multiple(4, ft_times(s, ft_times(l, l)));
+    return ft_part(ft_plus(square, ft_plus(ft_multiple(8, wide), ft_multiple(9, cube))), 2);
 }
 
 static ft_status
@@ -112,7 +22,7 @@ svd(const ft_operand *operands, ft_cost *cost)
     ft_matrix m;
     ft_status status = ft_matrices(&operands[0], &m);
     if (status == FT_OK) {
-        add_mac(&m, singular(&m, ft_flag(&operands[1]), ft_flag(&operands[2])), cost);
+        ft_matrix_mac(&m, singular(&m, ft_flag(&operands[1]), ft_flag(&operands[2])), cost);
     }
     return status;
 }
@@ -121,7 +31,7 @@ svd(const ft_operand *operands, ft_cost *cost)
 static ft_u128
 symmetric(const ft_matrix *m)
 {
-    return ft_part(times(9, ft_cube(m->rows)), 2);
+    return ft_part(ft_multiple(9, ft_cube(m->rows)), 2);
 }
 
 static ft_status
@@ -131,7 +41,8 @@ eigh(const ft_operand *operands, ft_cost *cost)
     ft_status status = ft_matrices(&operands[0], &m);
     if (status == FT_OK) {
         bool vectors = ft_flag(&operands[1]);
-        add_mac(&m, vectors ? symmetric(&m) : ft_part(times(2, ft_cube(m.rows)), 3), cost);
+        ft_matrix_mac(&m, vectors ? symmetric(&m) : ft_part(ft_multiple(2, ft_cube(m.rows)), 3),
+                      cost);
     }
     return status;
 }
@@ -143,28 +54,11 @@ eig(const ft_operand *operands, ft_cost *cost)
     ft_status status = ft_matrices(&operands[0], &m);
     if (status == FT_OK) {
         ft_u128 cube = ft_cube(m.rows);
-        add_mac(&m, ft_flag(&operands[1]) ? ft_part(times(25, cube), 2) : times(5, cube), cost);
+        ft_matrix_mac(
+            &m, ft_flag(&operands[1]) ? ft_part(ft_multiple(25, cube), 2) : ft_multiple(5, cube),
+            cost);
     }
     return status;
-}
-
-/* R is solved by s(s-1)/2 products and s divisions per right-hand side. */
-static ft_status
-lstsq(const ft_operand *operands, ft_cost *cost)
-{
-    ft_matrix m;
-    ft_status status = ft_matrices(&operands[0], &m);
-    const ft_operand *right = &operands[1];
-    if (status != FT_OK) {
-        return status;
-    }
-    ft_u128 sides = right->shape.ndim == operands[0].shape.ndim ? ft_dim(right, -1) : ft_u128_of(1);
-    ft_u128 solved = ft_part(ft_times(m.least, ft_less_one(m.least)), 2);
-    add_mac(&m, reflections(&m), cost);
-    add_mac(&m, applied(m.most, sides, m.least), cost);
-    add_mac(&m, ft_times(sides, solved), cost);
-    ft_add_kind(cost, FT_ARITH, ft_times(m.count, ft_times(sides, m.least)));
-    return FT_OK;
 }
 
 static ft_status
@@ -173,7 +67,7 @@ matrix_exp(const ft_operand *operands, ft_cost *cost)
     ft_matrix m;
     ft_status status = ft_matrices(&operands[0], &m);
     if (status == FT_OK) {
-        add_mac(&m, times(5, ft_cube(m.rows)), cost);
+        ft_matrix_mac(&m, ft_multiple(5, ft_cube(m.rows)), cost);
     }
     return status;
 }
@@ -184,7 +78,7 @@ matrix_sqrth(const ft_operand *operands, ft_cost *cost)
     ft_matrix m;
     ft_status status = ft_matrices(&operands[0], &m);
     if (status == FT_OK) {
-        add_mac(&m, ft_plus(symmetric(&m), ft_cube(m.rows)), cost);
+        ft_matrix_mac(&m, ft_plus(symmetric(&m), ft_cube(m.rows)), cost);
         ft_add_kind(cost, FT_ARITH, ft_times(m.count, ft_times(m.rows, m.rows)));
         ft_add_kind(cost, FT_COMPARE, ft_times(m.count, m.rows));
         ft_add_kind(cost, FT_SPECIAL, ft_times(m.count, m.rows));
@@ -199,8 +93,8 @@ polar(const ft_operand *operands, ft_cost *cost)
     ft_status status = ft_matrices(&operands[0], &m);
     if (status == FT_OK) {
         ft_u128 square = ft_times(m.columns, m.columns);
-        add_mac(&m, singular(&m, true, false), cost);
-        add_mac(&m, ft_times(square, ft_plus(m.rows, m.columns)), cost);
+        ft_matrix_mac(&m, singular(&m, true, false), cost);
+        ft_matrix_mac(&m, ft_times(square, ft_plus(m.rows, m.columns)), cost);
         ft_add_kind(cost, FT_ARITH, ft_times(m.count, square));
     }
     return status;
@@ -215,76 +109,19 @@ pinv(const ft_operand *operands, ft_cost *cost)
         return status;
     }
     if (ft_flag(&operands[1])) {
-        add_mac(&m, symmetric(&m), cost);
+        ft_matrix_mac(&m, symmetric(&m), cost);
     }
     else {
-        add_mac(&m, singular(&m, true, false), cost);
+        ft_matrix_mac(&m, singular(&m, true, false), cost);
     }
-    add_mac(&m, ft_times(m.least, ft_times(m.rows, m.columns)), cost);
+    ft_matrix_mac(&m, ft_times(m.least, ft_times(m.rows, m.columns)), cost);
     ft_add_kind(cost, FT_ARITH, ft_times(m.count, ft_times(m.columns, m.least)));
     ft_add_kind(cost, FT_COMPARE, ft_times(m.count, m.least));
     return FT_OK;
 }
 
 #define GOLUB "Golub and Van Loan, Matrix Computations: "
-#define LAPACK "LAPACK Working Note 41: "
 #define LEADING "; to leading order, rounded down"
-
-const ft_formula ft_geqrf = {
-    .name = "geqrf",
-    .equation = "per matrix: mac = s^2*(l - s/3), s = min(m, n), l = max(m, n)",
-    .source = GOLUB "5.2, 2n^2(m - n/3) by Householder reflections" LEADING,
-    .op_class = FT_CLASS_LINALG,
-    .evaluate = geqrf,
-    .roles = {{"matrix", FT_TENSOR}},
-    .examples = {{
-        .text = "4x3: 9*(4 - 1) = 27",
-        .operands = {FT_SHAPE_OF(4, 3)},
-        .cost = {{[FT_MAC] = FT_COUNT(27)}},
-    }},
-};
-
-const ft_formula ft_householder = {
-    .name = "householder",
-    .equation = "per matrix: mac = 2*m*n*k - (m + n)*k^2 + 2*k^3/3; k reflections",
-    .source = LAPACK "orgqr, 4mnk - 2(m + n)k^2 + 4k^3/3" LEADING,
-    .op_class = FT_CLASS_LINALG,
-    .evaluate = householder,
-    .roles = {{"matrix", FT_TENSOR}, {"tau", FT_TENSOR}},
-    .examples = {{
-        .text = "4x3, 3 reflections: 72 - 63 + 18 = 27",
-        .operands = {FT_SHAPE_OF(4, 3), FT_SHAPE_OF(3)},
-        .cost = {{[FT_MAC] = FT_COUNT(27)}},
-    }},
-};
-
-const ft_formula ft_ormqr = {
-    .name = "ormqr",
-    .equation = "other is m x n: mac = n*k*(2*m - k) from the left, m*k*(2*n - k) from the right",
-    .source = LAPACK "ormqr, 2nk(2m - k)",
-    .op_class = FT_CLASS_LINALG,
-    .evaluate = ormqr,
-    .roles = {{"other", FT_TENSOR}, {"tau", FT_TENSOR}, {"left", FT_FLAG}},
-    .examples = {{
-        .text = "3 reflections of 4 from the left on 4x3: 3*3*(8 - 3) = 45",
-        .operands = {FT_SHAPE_OF(4, 3), FT_SHAPE_OF(3), FT_NUMBER_OF(1)},
-        .cost = {{[FT_MAC] = FT_COUNT(45)}},
-    }},
-};
-
-const ft_formula ft_qr = {
-    .name = "qr",
-    .equation = "geqrf, and householder with k = min(m, n) where Q is formed",
-    .source = GOLUB "5.2" LEADING,
-    .op_class = FT_CLASS_LINALG,
-    .evaluate = qr,
-    .roles = {{"matrix", FT_TENSOR}, {"q", FT_TENSOR}},
-    .examples = {{
-        .text = "4x3 with a Q of 4x3: 27 + 27",
-        .operands = {FT_SHAPE_OF(4, 3), FT_SHAPE_OF(4, 3)},
-        .cost = {{[FT_MAC] = FT_COUNT(54)}},
-    }},
-};
 
 const ft_formula ft_svd = {
     .name = "svd",
@@ -336,20 +173,6 @@ const ft_formula ft_eig = {
         .text = "4x4 with vectors: 25*64/2 = 800",
         .operands = {FT_SHAPE_OF(4, 4), FT_NUMBER_OF(1)},
         .cost = {{[FT_MAC] = FT_COUNT(800)}},
-    }},
-};
-
-const ft_formula ft_lstsq = {
-    .name = "lstsq",
-    .equation = "geqrf, ormqr on the right-hand sides, and s(s-1)/2 mac and s arith for each",
-    .source = GOLUB "5.3, Householder least squares" LEADING,
-    .op_class = FT_CLASS_LINALG,
-    .evaluate = lstsq,
-    .roles = {{"matrix", FT_TENSOR}, {"right", FT_TENSOR}},
-    .examples = {{
-        .text = "4x3, 2 sides: 27 + 2*3*(8 - 3) + 2*3 = 63, 6 divisions",
-        .operands = {FT_SHAPE_OF(4, 3), FT_SHAPE_OF(4, 2)},
-        .cost = {{[FT_MAC] = FT_COUNT(63), [FT_ARITH] = FT_COUNT(6)}},
     }},
 };
 
