@@ -319,7 +319,7 @@ def _copier(on: str) -> tuple[Any, Callable[[Any, bool], Any]]:
         elif str(bare.layout).startswith("torch.sparse_"):
             raise NotImplementedError("a fake copy of a sparse tensor has no entries")
         else:
-            made = fake.from_tensor(bare)
+            made = _fake_of(fake, bare)
             if not data and tensor.numel() == 1 and not tensor.requires_grad:
                 made.constant = bare.clone()  # a number, such as an optimizer's count of steps
         if tensor.is_floating_point() or tensor.is_complex():
@@ -327,6 +327,29 @@ def _copier(on: str) -> tuple[Any, Callable[[Any, bool], Any]]:
         return made
 
     return fake if on == "fake" else nullcontext(), copy
+
+
+def _fake_of(mode: Any, tensor: Any) -> Any:
+    """A fake copy; of a plain tensor without what from_tensor looks at, which takes ten times long.
+
+    One that shares its memory, or does not fill it, is from_tensor's: a model may take it apart.
+    """
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensor
+
+    plain = (
+        type(tensor) is torch.Tensor
+        and tensor.layout is torch.strided
+        and not (
+            tensor.is_quantized or tensor.is_conj() or tensor.is_neg() or tensor.is_inference()
+        )
+        and tensor.untyped_storage().nbytes() == tensor.nbytes
+        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    )
+    if not plain:
+        return mode.from_tensor(tensor)
+    meta = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+    return FakeTensor(mode, meta, tensor.device)
 
 
 def _sum_of(output: Any) -> Any:

@@ -4,34 +4,31 @@ import contextvars
 import functools
 import gc
 import queue
-import sys
-import threading
 import types
-import weakref
-from collections import UserDict, UserList, deque
-from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import ExitStack, contextmanager
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-_PLAIN = (int, float, complex, bool, str, bytes, type(None), type)
-# Their objects are not looked into: they hold no tensors of the user, or far too much else.
-_CLOSED = {
-    "torch",
-    "numpy",
-    "pandas",
-    "flops_tracker",
-    "pytest",
-    "_pytest",
-} | sys.stdlib_module_names
-# But these do, and count their steps; as all optimizers and queues do.
+from ._parts import (
+    CLOSED,
+    CONTAINERS,
+    HOLDERS,
+    PLAIN,
+    fill,
+    holds_tensor,
+    package_of,
+    parts_of,
+    restore_parts,
+    same,
+)
+
+_SURELY_PLAIN = frozenset(PLAIN)  # most values are exactly of these
+# Of what is closed otherwise, these count their steps; as all optimizers and queues do.
 _STATEFUL = ("torch.optim", "torch.amp", "torch.cuda.amp")
-# And these hold what the user puts into them.
-_WEAK = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet)
-_HOLDERS = (UserDict, UserList, threading.local, types.SimpleNamespace)
-
-
-def _package(name: Any) -> str:
-    return str(name).partition(".")[0]
+# Exactly of these, they have no attributes. A model has thousands of OrderedDicts: to look for
+# attributes of theirs would give each an empty dict for them.
+_BARE = frozenset((*CONTAINERS, OrderedDict))
 
 
 class How(NamedTuple):
@@ -61,7 +58,8 @@ class StandIns:
         self._made: dict[int, tuple[Any, Any]] = {}  # by address: the tensor, its stand-in
         self._seen: dict[int, Any] = {}
         self._todo: deque[tuple[Any, How]] = deque()
-        self._undo = ExitStack()
+        self._undo: list[tuple[Any, ...]] = []  # functions and their arguments
+        self._slots: dict[type, list[Any]] = {}  # of classes that were met
         self.tensors: list[Any] = []  # all stand-ins
         self.scripted = False  # whether there is a TorchScript module among them
         self.packed = False  # or an object of TorchScript's, such as quantized weights
@@ -83,16 +81,24 @@ class StandIns:
         return result
 
     def put_back(self) -> None:
-        """Undo everything."""
-        self._undo.close()
+        """Undo everything; what fails does not keep the rest from being undone."""
+        failure = None
+        while self._undo:
+            undo, *args = self._undo.pop()
+            try:
+                undo(*args)
+            except Exception as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
 
     # ---- one value ----
 
     def _swap(self, value: Any, how: How) -> Any:
+        if type(value) in _SURELY_PLAIN or isinstance(value, PLAIN):
+            return value
         import torch
 
-        if isinstance(value, _PLAIN):
-            return value
         if isinstance(value, torch.Tensor):
             return self._stand_in(value, how)
         if isinstance(value, tuple):
@@ -125,15 +131,15 @@ class StandIns:
 
         kind = type(value)
         self.packed = self.packed or isinstance(value, torch.ScriptObject)
-        if isinstance(value, torch.nn.Module):
+        if isinstance(value, CONTAINERS):
+            self._container(value, how)
+            if kind not in _BARE:
+                self._attributes(value, how)
+        elif isinstance(value, torch.nn.Module):
             if isinstance(value, torch.jit.ScriptModule):
                 self._script(value)
             self._container(vars(value), MODULE)
             self._class(kind)
-        elif isinstance(value, (dict, list, set, deque, *_WEAK)):
-            self._container(value, how)
-            if kind not in (dict, list, set, deque, *_WEAK):
-                self._attributes(value, how)
         elif isinstance(value, types.FunctionType):
             self._function(value)
         elif isinstance(value, types.MethodType):
@@ -142,8 +148,7 @@ class StandIns:
         elif isinstance(value, functools.partial):
             self._partial(value)
         elif isinstance(value, torch.Generator):
-            state = value.get_state()
-            self._undo.callback(value.set_state, state)
+            self._undo.append((value.set_state, value.get_state()))
         elif isinstance(value, functools._lru_cache_wrapper):
             self._cache(value)
         elif isinstance(value, contextvars.ContextVar):
@@ -153,34 +158,40 @@ class StandIns:
         ).startswith(_STATEFUL):
             self._attributes(value, COUNTS_STEPS)
             self._class(kind)
-        elif isinstance(value, _HOLDERS) or _package(kind.__module__) not in _CLOSED:
+        elif isinstance(value, HOLDERS) or package_of(kind.__module__) not in CLOSED:
             self._attributes(value, how._replace(whole=False))
             self._class(kind)
 
     # ---- places ----
 
     def _container(self, container: Any, how: How) -> None:
-        before = _items_of(container)
-        after = [(self._swap(k, how), self._swap(v, how)) for k, v in before]
-        self._undo.callback(_restore, container, before, after, how.whole)
-        if not _same(before, after):
-            _fill(container, after)
+        before = after = parts_of(container)
+        if before:
+            after = [self._swap(part, how) for part in before]
+            after = before if same(before, after) else after
+        self._undo.append((restore_parts, container, before, after, how.whole))
+        if after is not before:
+            fill(container, after)
 
     def _attributes(self, value: Any, how: How) -> None:
         attributes = getattr(value, "__dict__", None)
         if isinstance(attributes, dict):
             self._container(attributes, how)
-        for owner in type(value).__mro__:
-            for name, slot in vars(owner).items():
-                if (
-                    isinstance(slot, types.MemberDescriptorType)
-                    and _package(owner.__module__) not in _CLOSED
-                ):
-                    self._place(
-                        functools.partial(getattr, value, name),
-                        functools.partial(slot.__set__, value),
-                        how,
-                    )
+        kind = type(value)
+        if kind not in self._slots:
+            self._slots[kind] = [
+                slot
+                for owner in kind.__mro__
+                if package_of(owner.__module__) not in CLOSED
+                for slot in vars(owner).values()
+                if isinstance(slot, types.MemberDescriptorType)
+            ]
+        for slot in self._slots[kind]:
+            self._place(
+                functools.partial(slot.__get__, value),
+                functools.partial(slot.__set__, value),
+                how,
+            )
 
     def _place(self, get: Callable[[], Any], put: Callable[[Any], Any], how: How) -> None:
         """Replace what is read and written by two functions."""
@@ -191,17 +202,16 @@ class StandIns:
             except (ValueError, AttributeError, LookupError):
                 return None  # it holds nothing
 
-        before = read()
-
         def restore() -> None:
             now = read()
             if now is not before and (
-                how.whole or _holds_tensor(now) or (now is not after and _holds_tensor(before))
+                how.whole or holds_tensor(now) or (now is not after and holds_tensor(before))
             ):
                 put(before)
 
+        before = read()
         after = self._swap(before, how)
-        self._undo.callback(restore)
+        self._undo.append((restore,))
         if after is not before:
             put(after)
 
@@ -219,7 +229,7 @@ class StandIns:
             value = variable.get()
         except LookupError:
             return
-        self._undo.callback(variable.reset, variable.set(self._swap(value, how)))
+        self._undo.append((variable.reset, variable.set(self._swap(value, how))))
 
     def _cache(self, cache: Any) -> None:
         """What functools.lru_cache keeps, which nothing but the garbage collector tells."""
@@ -239,10 +249,10 @@ class StandIns:
         def restore() -> None:
             old = {id(part) for part in kept}
             new = [part for part in gc.get_referents(cache) if id(part) not in old]
-            if cache.cache_info().misses != misses and any(map(_holds_tensor, new)):
+            if cache.cache_info().misses != misses and any(map(holds_tensor, new)):
                 cache.cache_clear()  # single entries can't be taken out
 
-        self._undo.callback(restore)
+        self._undo.append((restore,))
 
     def _function(self, function: Any) -> None:
         for cell in function.__closure__ or ():
@@ -251,22 +261,23 @@ class StandIns:
                 functools.partial(setattr, cell, "cell_contents"),
                 FREE,
             )
-        self._place(
-            lambda: function.__defaults__,
-            functools.partial(setattr, function, "__defaults__"),
-            FREE,
-        )
+        if function.__defaults__:
+            self._place(
+                lambda: function.__defaults__,
+                functools.partial(setattr, function, "__defaults__"),
+                FREE,
+            )
         self._swap(function.__kwdefaults__, FREE)
         self._swap(vars(function), FREE)
         scope = function.__globals__
-        if _package(scope.get("__name__")) not in _CLOSED:
+        if package_of(scope.get("__name__")) not in CLOSED:
             self._globals(scope, set(_names(function.__code__)))
 
     def _globals(self, scope: dict[str, Any], names: set[str]) -> None:
         for name in names & scope.keys():
             value = scope[name]
             if isinstance(value, types.ModuleType):
-                if _package(value.__name__) not in _CLOSED and id(value) not in self._seen:
+                if package_of(value.__name__) not in CLOSED and id(value) not in self._seen:
                     self._seen[id(value)] = value
                     self._globals(vars(value), names)
                 continue
@@ -286,7 +297,7 @@ class StandIns:
     def _class(self, kind: type) -> None:
         """Its methods may name globals, and its attributes hold tensors."""
         for owner in kind.__mro__:
-            if _package(owner.__module__) in _CLOSED or id(owner) in self._seen:
+            if package_of(owner.__module__) in CLOSED or id(owner) in self._seen:
                 continue
             self._seen[id(owner)] = owner
             for name, member in list(vars(owner).items()):
@@ -308,7 +319,7 @@ class StandIns:
         for part in module.modules():
             for entries in (torch._C.ParameterDict(part._c), torch._C.BufferDict(part._c)):
                 for name, tensor in entries.items():
-                    self._undo.callback(part._c.setattr, name, tensor)
+                    self._undo.append((part._c.setattr, name, tensor))
                     part._c.setattr(name, self._stand_in(tensor, MODULE))
 
 
@@ -318,70 +329,6 @@ def _names(code: types.CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _names(constant)
-
-
-# ---- containers ----
-
-
-def _items_of(container: Any) -> list[tuple[Any, Any]]:
-    if isinstance(container, dict):
-        return list(dict.items(container))
-    if isinstance(container, MutableMapping):
-        return list(container.items())
-    return [(None, item) for item in container]
-
-
-def _same(before: list[tuple[Any, Any]], after: list[tuple[Any, Any]]) -> bool:
-    return len(before) == len(after) and all(
-        a is c and b is d for (a, b), (c, d) in zip(before, after, strict=True)
-    )
-
-
-def _fill(container: Any, items: list[tuple[Any, Any]]) -> None:
-    if isinstance(container, dict) and [id(key) for key in dict.keys(container)] == [
-        id(key) for key, _ in items
-    ]:
-        for key, value in items:
-            dict.__setitem__(container, key, value)
-        return
-    container.clear()
-    if isinstance(container, MutableMapping):
-        container.update(items)
-        return
-    for _, item in items:
-        (container.append if hasattr(container, "append") else container.add)(item)
-
-
-def _holds_tensor(value: Any, depth: int = 4) -> bool:
-    import torch
-
-    if isinstance(value, torch.Tensor):
-        return True
-    if isinstance(value, torch.nn.Module):
-        return any(True for part in (value.parameters(), value.buffers()) for _ in part)
-    if depth == 0 or isinstance(value, (*_PLAIN, types.ModuleType, types.FunctionType)):
-        return False
-    if isinstance(value, (tuple, list, dict, set, deque, *_WEAK)):
-        return any(_holds_tensor(part, depth - 1) for item in _items_of(value) for part in item)
-    if _package(type(value).__module__) in _CLOSED and not isinstance(value, _HOLDERS):
-        return False
-    return _holds_tensor(getattr(value, "__dict__", None), depth - 1)
-
-
-def _restore(
-    container: Any, before: list[tuple[Any, Any]], after: list[tuple[Any, Any]], whole: bool
-) -> None:
-    now = _items_of(container)
-    if _same(before, now):
-        return
-    if whole or _any_other(now, before) or _any_other(after, now):
-        _fill(container, before)
-
-
-def _any_other(items: list[tuple[Any, Any]], known: list[tuple[Any, Any]]) -> bool:
-    """Whether there are tensors in some items that are not among others."""
-    ids = {id(part) for item in known for part in item}
-    return any(id(part) not in ids and _holds_tensor(part) for item in items for part in item)
 
 
 @contextmanager
