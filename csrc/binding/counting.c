@@ -267,7 +267,7 @@ is_traced(const pyft_torch *torch, PyObject *result)
         return 0;
     }
     PyObject *tracer = PyObject_CallOneArg(torch->active_mode, torch->proxy_key);
-    PyObject *exporting = tracer == NULL ? NULL : PyObject_CallNoArgs(torch->exporting);
+    PyObject *exporting = tracer != Py_None ? Py_XNewRef(tracer) : pyft_ask(torch->exporting);
     int traced = exporting == NULL ? -1 : tracer != Py_None || exporting == Py_True;
     Py_XDECREF(tracer);
     Py_XDECREF(exporting);

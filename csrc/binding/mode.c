@@ -19,8 +19,8 @@ has_wrapper(const pyft_torch *torch, PyObject *types)
 {
     for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(types); i++) {
         PyObject *type = PySequence_Fast_GET_ITEM(types, i);
-        if (type == torch->tensor_type) {
-            continue; /* as of detach in backward: no subclass, and it takes Python to say so */
+        if (type == torch->tensor_type || type == torch->fake_type) {
+            continue; /* they wrap nothing, and it takes Python to say so */
         }
         PyObject *answer = PyObject_CallOneArg(torch->is_wrapper, type);
         int found = answer == NULL ? -1 : PyObject_IsTrue(answer);

@@ -92,8 +92,8 @@ read_dims(PyObject *shape, pyft_tensor *tensor)
 bool
 pyft_has_own_getters(const pyft_torch *torch, PyObject *object)
 {
-    return (PyObject *)Py_TYPE(object) == torch->tensor_type ||
-           (PyObject *)Py_TYPE(object) == torch->parameter_type;
+    PyObject *type = (PyObject *)Py_TYPE(object);
+    return type == torch->tensor_type || type == torch->parameter_type || type == torch->fake_type;
 }
 
 /* The getters of a tensor's own class are called without looking them up. */
