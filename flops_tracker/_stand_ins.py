@@ -54,6 +54,9 @@ class StandIns:
     """
 
     def __init__(self, copy: Callable[[Any, bool], Any]) -> None:
+        import torch
+
+        self._torch = torch  # a statement in functions that are called so often takes time
         self._copy = copy
         self._made: dict[int, tuple[Any, Any]] = {}  # by address: the tensor, its stand-in
         self._seen: dict[int, Any] = {}
@@ -97,17 +100,17 @@ class StandIns:
     def _swap(self, value: Any, how: How) -> Any:
         if type(value) in _SURELY_PLAIN or isinstance(value, PLAIN):
             return value
-        import torch
-
-        if isinstance(value, torch.Tensor):
+        if isinstance(value, self._torch.Tensor):
             return self._stand_in(value, how)
         if isinstance(value, tuple):
             items = [self._swap(item, how) for item in value]
-            same = all(a is b for a, b in zip(items, value, strict=True))
-            return value if same else tuple.__new__(type(value), items)
+            return value if same(items, list(value)) else tuple.__new__(type(value), items)
         if id(value) not in self._seen:
             self._seen[id(value)] = value
-            self._todo.append((value, how))
+            if type(value) in _BARE and not value:  # as most of a module's tables of hooks
+                self._undo.append((restore_parts, value, [], [], how.whole))
+            else:
+                self._todo.append((value, how))
         return value
 
     def _stand_in(self, tensor: Any, how: How) -> Any:
@@ -127,9 +130,7 @@ class StandIns:
         return stand_in
 
     def _open(self, value: Any, how: How) -> None:
-        import torch
-
-        kind = type(value)
+        torch, kind = self._torch, type(value)
         self.packed = self.packed or isinstance(value, torch.ScriptObject)
         if isinstance(value, CONTAINERS):
             self._container(value, how)
@@ -165,10 +166,9 @@ class StandIns:
     # ---- places ----
 
     def _container(self, container: Any, how: How) -> None:
-        before = after = parts_of(container)
-        if before:
-            after = [self._swap(part, how) for part in before]
-            after = before if same(before, after) else after
+        before = parts_of(container)
+        after = [self._swap(part, how) for part in before]
+        after = before if same(before, after) else after
         self._undo.append((restore_parts, container, before, after, how.whole))
         if after is not before:
             fill(container, after)
