@@ -182,6 +182,37 @@ def test_a_second_backward_that_comes_rarely(period):
     compare(train, 40)
 
 
+RARE = {
+    "clipped": lambda model, loss: [
+        loss.backward(),
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0),
+    ],
+    "a second backward": lambda model, loss: [loss.backward(retain_graph=True), loss.backward()],
+}
+
+
+@pytest.mark.parametrize("foreach", [False, True])
+@pytest.mark.parametrize("name", RARE)
+def test_what_is_done_to_gradients_that_are_gone_at_the_end(name, foreach):
+    """Only their versions, where the optimizer steps, tell such steps from the others."""
+
+    def train(trace):
+        model = mlp()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, foreach=foreach)
+        ft = FlopsTracker(model, trace=trace)
+        for i, (x, _) in enumerate(ft.steps(batches(100))):
+            loss = model(x).sum()
+            if i and i % 16 == 0:
+                RARE[name](model, loss)
+            else:
+                loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        return ft
+
+    compare(train, 40)
+
+
 def test_an_update_by_hand_and_other_inputs_of_a_graph():
     """torch.autograd.grad leaves no gradient behind: the step that makes it has one more node."""
 

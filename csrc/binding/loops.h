@@ -30,6 +30,7 @@ typedef struct {
     uint64_t sequence, excluded; /* autograd's numbering at its start, and of inner spans */
     uint64_t last;               /* the same at its end */
     uint64_t events;             /* a digest of the optimizers that stepped in it */
+    uint64_t stepped;            /* and of versions of gradients then, where all were its own */
     ft_u128 inside;              /* FLOPs of these */
     uint64_t compiled;           /* calls of compiled code before it */
     PyObject *optimizer;         /* borrowed, only compared */

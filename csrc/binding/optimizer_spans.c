@@ -96,6 +96,23 @@ has_closure(PyObject *args, PyObject *kwargs)
     return closure != NULL && closure != Py_None;
 }
 
+/* Gradients may be gone at the end of a step, and what was done to them with them. Where there were
+ * none at its start, versions say that: those of gradients that go on are compared at the end. */
+static void
+note_gradients(pyft_loops *self)
+{
+    uint64_t versions = 0;
+    for (int i = 0; i < self->depth; i++) {
+        pyft_span *span = &self->spans[i];
+        if (span->kind == PYFT_SPAN_STEP && span->has_key && self->before[i].valid &&
+            !self->before[i].has_gradients) {
+            versions =
+                versions == 0 ? pyft_gradient_versions(&self->models, &self->known) : versions;
+            span->stepped = pyft_mixed(span->stepped, versions);
+        }
+    }
+}
+
 PyObject *
 pyft_loops_before_optimizer(PyObject *object, PyObject *const *args, Py_ssize_t count)
 {
@@ -116,6 +133,7 @@ pyft_loops_before_optimizer(PyObject *object, PyObject *const *args, Py_ssize_t 
     for (int i = 0; i < self->depth; i++) {
         self->spans[i].events = pyft_mixed(self->spans[i].events, event);
     }
+    note_gradients(self);
     if (pyft_loops_open(self, &span) < 0) {
         return NULL;
     }

@@ -41,6 +41,13 @@ take_sample(pyft_snapshot *snapshot, int number, const pyft_known *known, PyObje
     return *place == NULL ? -1 : 0;
 }
 
+/* Part of the sum of all: of which gradient it is, and that it is there, is in it. */
+static uint64_t
+weighed_version(const pyft_known *known, PyObject *grad, uint64_t number)
+{
+    return pyft_mixed(number, 1) * ((uint64_t)version_of(known, grad) + 1);
+}
+
 /* number: of all; sample: its number among the samples, or -1. */
 static int
 take_parameter(pyft_snapshot *snapshot, const pyft_known *known, PyObject *parameter,
@@ -57,7 +64,8 @@ take_parameter(pyft_snapshot *snapshot, const pyft_known *known, PyObject *param
     pyft_digest_add(&snapshot->flags, wanted);
     pyft_digest_add(&snapshot->gradients, has_grad);
     if (has_grad) {
-        snapshot->versions += pyft_mixed(number, 1) * ((uint64_t)version_of(known, grad) + 1);
+        snapshot->versions += weighed_version(known, grad, number);
+        snapshot->has_gradients = true;
     }
     int result = sample < 0
                      ? 0
@@ -128,6 +136,12 @@ add_looks(pyft_snapshot *snapshot, const pyft_known *known, PyObject *parameter)
     Py_XDECREF(hooks);
 }
 
+static uint64_t
+number_of(int root, uint32_t parameter)
+{
+    return (uint64_t)root << 32 | parameter;
+}
+
 static int
 take_root(pyft_snapshot *snapshot, const pyft_root *root, int number, const pyft_known *known,
           const pyft_snapshot *before)
@@ -150,7 +164,7 @@ take_root(pyft_snapshot *snapshot, const pyft_root *root, int number, const pyft
     }
     for (uint32_t i = 0; i < root->parameter_count; i++) {
         int sample = i % stride == 0 ? number * PYFT_SAMPLES + (int)(i / stride) : -1;
-        if (take_parameter(snapshot, known, root->parameters[i], (uint64_t)number << 32 | i, sample,
+        if (take_parameter(snapshot, known, root->parameters[i], number_of(number, i), sample,
                            before) < 0) {
             return -1;
         }
@@ -168,6 +182,7 @@ pyft_snapshot_take(pyft_snapshot *snapshot, pyft_models *models, const pyft_know
     snapshot->valid = false;
     snapshot->flags = snapshot->gradients = snapshot->shapes = PYFT_DIGEST_START;
     snapshot->versions = 0;
+    snapshot->has_gradients = false;
     if (pyft_models_look(models, known) < 0) {
         return -1;
     }
@@ -206,6 +221,25 @@ pyft_snapshot_change(const pyft_snapshot *before, const pyft_snapshot *after, ft
     }
     /* Gradients that were there before and are gone say nothing of the step. */
     sign->fine += after->versions - (sign->fresh ? 0 : before->versions);
+}
+
+uint64_t
+pyft_gradient_versions(const pyft_models *models, const pyft_known *known)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < models->root_count; i++) {
+        const pyft_root *root = &models->roots[i];
+        for (uint32_t j = 0; j < root->parameter_count; j++) {
+            PyObject *grad = root->parameters[j] == Py_None
+                                 ? NULL
+                                 : known->grad->get(root->parameters[j], known->grad->closure);
+            PyErr_Clear();
+            sum +=
+                grad == NULL || grad == Py_None ? 0 : weighed_version(known, grad, number_of(i, j));
+            Py_XDECREF(grad);
+        }
+    }
+    return sum;
 }
 
 bool

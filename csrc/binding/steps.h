@@ -113,6 +113,7 @@ typedef struct {
         bool same;          /* the gradient is the one of the moment before */
     } samples[PYFT_MAX_ROOTS * PYFT_SAMPLES];
     int sample_count;
+    bool has_gradients; /* any */
     bool valid;
 } pyft_snapshot;
 
@@ -128,6 +129,8 @@ int pyft_snapshot_take(pyft_snapshot *snapshot, pyft_models *models, const pyft_
 /* What became of the gradients from one moment to the other: rest, fine and fresh of the sign. */
 void pyft_snapshot_change(const pyft_snapshot *before, const pyft_snapshot *after,
                           ft_step_sign *sign);
+/* Of all gradients that there are now, the sum in `versions`. */
+uint64_t pyft_gradient_versions(const pyft_models *models, const pyft_known *known);
 /* Whether nothing happened to them. */
 bool pyft_snapshot_equal(const pyft_snapshot *before, const pyft_snapshot *after);
 void pyft_snapshot_clear(pyft_snapshot *snapshot);
