@@ -66,7 +66,8 @@ def trace(mode: Any, verify_every: Any) -> tuple[str, int]:
 
 def operation_conventions() -> list[str]:
     """Names of the conventions that operations are read under."""
-    return [c.name for c in _core.conventions() if c.name != "layerwise"]
+    of_others = ("layerwise", "flops_profiler")
+    return [c.name for c in _core.conventions() if c.name not in of_others]
 
 
 def function(name: str, value: Any) -> None:

@@ -74,7 +74,7 @@ def test_the_table_of_conventions_is_the_one_of_the_core():
         assert convention.others == {
             kind: weight * everywhere for kind, weight in convention.contractions.items()
         }
-    assert list(known) == ["layerwise"]
+    assert list(known) == ["layerwise", "flops_profiler"]
 
 
 def test_the_table_of_peaks_is_the_one_of_the_core():

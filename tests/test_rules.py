@@ -122,7 +122,11 @@ def test_every_other_rule_names_an_operation_that_there_is():
     late = ("nn.modules.linear_cross_entropy", "nn.attention.varlen")
     for name in (*late, "distributed.tensor", "distributed.fsdp"):
         importlib.import_module(f"torch.{name}")  # registers some
-    names = {rule.name for rule in rules() if not rule.name.startswith("torch.")}
+    names = {
+        rule.name.removeprefix("flops_profiler/")
+        for rule in rules()
+        if not rule.name.startswith("torch.")
+    }
     assert len(names) > 600
     missing = {name for name in names if not any(overloads(name))}
     assert missing <= set().union(*OF_OTHER_VERSIONS.values())
@@ -166,6 +170,7 @@ def read(convention, **cost):
         ("matmul", 40, 40),
         ("macs", 20, 20),
         ("layerwise", 40, 44),
+        ("flops_profiler", 24, 24),  # 20 + 4 biases, where its rows have some
     ],
 )
 def test_conventions_read_a_cost(name, linear, and_one_addition_each):
@@ -183,6 +188,7 @@ def test_what_conventions_make_of_comparisons_and_special_functions():
         "matmul": (0, 0),
         "macs": (0, 0),
         "layerwise": (0, 0),
+        "flops_profiler": (0, 0),
     }
 
 

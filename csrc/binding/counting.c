@@ -361,6 +361,9 @@ pyft_count_call(pyft_thread *thread, uint32_t number, PyObject *args, PyObject *
         ft_cost nothing = {0};
         return pyft_add_work(thread, key, &nothing, 1);
     }
+    if (counter->convention->rules != NULL && op->own != NULL && op->user_rule == NULL) {
+        op = op->own;
+    }
     pyft_made made;
     made.state = counter->state;
     made.op = op;

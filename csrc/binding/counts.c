@@ -104,6 +104,13 @@ counts_under(PyObject *object, PyObject *argument)
     pyft_counts *self = (pyft_counts *)object;
     const char *name = PyUnicode_AsUTF8(argument);
     const ft_convention *convention = name == NULL ? NULL : pyft_convention_named(name);
+    if (convention != NULL && convention->rules != self->convention->rules) {
+        PyErr_Format(PyExc_ValueError,
+                     "counts under '%s' can't be read under '%s', which has other rules: count "
+                     "again with convention='%s'",
+                     self->convention->name, name, name);
+        return NULL;
+    }
     pyft_counts *other =
         convention == NULL ? NULL : pyft_counts_empty(Py_TYPE(object), self->state, convention);
     if (other == NULL) {

@@ -23,7 +23,7 @@ typedef struct {
     PyObject *name, *fallback;
 } pyft_argument;
 
-typedef struct {
+typedef struct pyft_op {
     PyObject *overload, *name, *packet;
     PyObject *call;  /* call(*args, **kwargs) computes it */
     PyObject *parts; /* the same for a composite one, by way of the operations it is made of */
@@ -36,6 +36,7 @@ typedef struct {
     uint8_t read[FT_MAX_ROWS][FT_MAX_ROLES];         /* the roles of the others */
     uint8_t read_counts[FT_MAX_ROWS];
     PyObject *user_rule; /* a callable, or NULL */
+    struct pyft_op *own; /* the same by the rows of a convention with rules of its own, or NULL */
     bool each;           /* works on lists of tensors, element by element */
     bool in_proportion;  /* its one rule is, to the elements of all tensors in the list together */
     bool update;         /* of an optimizer, or changes lists of tensors in place as they do */

@@ -2,6 +2,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "operations.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { NAME_SIZE = 160 };
@@ -154,6 +155,32 @@ kind_of(PyObject *text)
     return PYFT_OP_UNKNOWN;
 }
 
+/* The operation by the rows that the convention with rules of its own has for it, if it has any. */
+static int
+resolve_own(const pyft_state *state, const description *known, pyft_op *op)
+{
+    const char *rules = ft_convention_find("flops_profiler")->rules;
+    char name[NAME_SIZE], packet[NAME_SIZE];
+    size_t found = 0;
+    bool each = false;
+    int name_length = snprintf(name, NAME_SIZE, "%s%s", rules, PyUnicode_AsUTF8(known->name));
+    int length = snprintf(packet, NAME_SIZE, "%s%s", rules, PyUnicode_AsUTF8(known->packet));
+    if (name_length >= NAME_SIZE || length >= NAME_SIZE) {
+        return 0;
+    }
+    const ft_map_row *const *rows = find_rows(&state->registry, name, packet, &found, &each);
+    if (found == 0) {
+        return 0;
+    }
+    if ((op->own = PyMem_Calloc(1, sizeof *op->own)) == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    op->own->name = Py_NewRef(op->name);
+    op->own->kind = PYFT_OP_COUNTED;
+    return attach_rows(op->own, rows, found, known->arguments);
+}
+
 static int
 resolve(pyft_state *state, const description *known, pyft_op *op)
 {
@@ -186,7 +213,7 @@ resolve(pyft_state *state, const description *known, pyft_op *op)
         return -1;
     }
     op->in_proportion = op->row_count > 0 && is_in_proportion(op);
-    return 0;
+    return resolve_own(state, known, op);
 }
 
 int
@@ -220,6 +247,7 @@ op_free(pyft_op *op)
     Py_CLEAR(op->name);
     Py_CLEAR(op->packet);
     Py_CLEAR(op->user_rule);
+    op_free(op->own);
     for (int row = 0; row < FT_MAX_ROWS; row++) {
         for (int role = 0; role < FT_MAX_ROLES; role++) {
             Py_CLEAR(op->arguments[row][role].name);

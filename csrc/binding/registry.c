@@ -187,8 +187,8 @@ pyft_convention_named(const char *name)
     const ft_convention *found = ft_convention_find(name);
     if (found == NULL) {
         PyErr_Format(PyExc_ValueError,
-                     "convention must be 'standard', 'exact', 'matmul', 'macs' or 'layerwise', "
-                     "not '%s'",
+                     "convention must be 'standard', 'exact', 'matmul', 'macs', 'layerwise' or "
+                     "'flops_profiler', not '%s'",
                      name);
     }
     return found;

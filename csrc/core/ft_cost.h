@@ -75,6 +75,7 @@ typedef struct {
     const char *text;
     int8_t contractions[FT_KIND_COUNT];
     int8_t others[FT_KIND_COUNT];
+    const char *rules; /* rows whose names begin so count in place of others; NULL: it has none */
 } ft_convention;
 
 /* The closed list of conventions; *count receives its length. */

@@ -25,6 +25,7 @@ static const ft_formula *const formulas[] = {
     &ft_activation_free,
     &ft_embedding_free,
     &ft_data_free,
+    &ft_flops_profiler_table,
     &ft_pointwise,
     &ft_activation,
     &ft_norm,

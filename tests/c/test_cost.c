@@ -2,9 +2,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "ft_test.h"
 
-static const char *const convention_names[] = {"standard", "exact", "matmul", "macs", "layerwise"};
+static const char *const convention_names[] = {"standard", "exact",     "matmul",
+                                               "macs",     "layerwise", "flops_profiler"};
 
-enum { CONVENTIONS = 5 };
+enum { CONVENTIONS = 6 };
 
 static ft_u128
 read_under(const char *name, const ft_cost *cost, ft_class op_class)
@@ -27,12 +28,13 @@ cost_of(uint64_t mac, uint64_t dot, uint64_t bias)
  * and with a bias 4 additions more.
  *   standard   2*20 + 4 = 44         exact      4*(5 + 4) + 4 = 40 (5 products, 4 additions, bias)
  *   matmul     2*20 = 40             macs       20              layerwise  2*20 = 40
- * Without bias: standard 2*20 = 40, exact 4*(5 + 4) = 36. */
+ *   flops_profiler 20 + 4 = 24 (a bias that its rows give counts)
+ * Without bias: standard 2*20 = 40, exact 4*(5 + 4) = 36, flops_profiler 20. */
 static void
 test_linear_layer(void)
 {
-    static const uint64_t with_bias[CONVENTIONS] = {44, 40, 40, 20, 40};
-    static const uint64_t without_bias[CONVENTIONS] = {40, 36, 40, 20, 40};
+    static const uint64_t with_bias[CONVENTIONS] = {44, 40, 40, 20, 40, 24};
+    static const uint64_t without_bias[CONVENTIONS] = {40, 36, 40, 20, 40, 20};
     ft_cost biased = cost_of(20, 4, 4), plain = cost_of(20, 4, 0);
     for (int i = 0; i < CONVENTIONS; i++) {
         const char *name = convention_names[i];
@@ -42,11 +44,12 @@ test_linear_layer(void)
 }
 
 /* An elementwise operation on the 4 outputs is 4 arith outside of contractions: 44 + 4, 40 + 4, and
- * nothing more under matmul and macs, which read contractions only; layerwise reads it: 40 + 4. */
+ * nothing more under matmul, macs and flops_profiler, which read contractions only; layerwise reads
+ * it: 40 + 4. */
 static void
 test_linear_layer_and_arithmetic(void)
 {
-    static const uint64_t together[CONVENTIONS] = {48, 44, 40, 20, 44};
+    static const uint64_t together[CONVENTIONS] = {48, 44, 40, 20, 44, 24};
     ft_cost linear = cost_of(20, 4, 4), elementwise = cost_of(0, 0, 0);
     elementwise.by_kind[FT_ARITH] = ft_u128_of(4);
     for (int op_class = 0; op_class < FT_CLASS_STATED; op_class++) {
@@ -84,6 +87,7 @@ test_each_kind(void)
         {"matmul", {2000, 2000, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0}},
         {"macs", {1000, 1000, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0}},
         {"layerwise", {2000, 2000, 0, 0, 0, 0}, {0, 0, 0, 1000, 0, 0}},
+        {"flops_profiler", {1000, 1000, 1000, 0, 0, 0}, {0, 0, 0, 0, 0, 0}},
     };
     for (int i = 0; i < CONVENTIONS; i++) {
         for (int kind = 0; kind < FT_KIND_COUNT; kind++) {

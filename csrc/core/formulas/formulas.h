@@ -53,6 +53,8 @@ extern const ft_formula ft_attention_layer, ft_attention_softmax;
 extern const ft_formula ft_norm_table, ft_softmax_table, ft_avg_pool_table,
     ft_adaptive_avg_pool_table, ft_resample_table, ft_max_pool_free, ft_activation_free,
     ft_embedding_free, ft_data_free;
+/* flops_profiler.c */
+extern const ft_formula ft_flops_profiler_table;
 
 static inline ft_u128
 ft_number(const ft_operand *operand)

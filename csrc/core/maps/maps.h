@@ -21,7 +21,8 @@
     X(aten_optimizers)   \
     X(aten_data)         \
     X(prims)             \
-    X(collectives)
+    X(collectives)       \
+    X(flops_profiler)
 
 #define FT_MAP_DECLARE(name)                 \
     extern const ft_map_row ft_map_##name[]; \
