@@ -110,7 +110,8 @@ def operations_page() -> str:
         "",
         "A name stands for all overloads of the operation, for the same in place (`add_`) and on",
         "lists (`_foreach_add`). Views count nothing, composite operations what they are made of,",
-        "results of integers and booleans 0.",
+        "results of integers and booleans 0. What has `flops_profiler/` before it counts so under",
+        "that convention.",
     ]
     for rule in flops_tracker.formulas():
         if operations := operations_of(rule.name):
