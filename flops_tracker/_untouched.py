@@ -75,6 +75,15 @@ def modules_as_before(model: Any) -> Iterator[None]:
 
 
 @contextmanager
+def in_eval_mode(model: Any) -> Iterator[None]:
+    """Put all modules into eval mode, and everything about them back."""
+    with modules_as_before(model):
+        for module in model.modules():
+            module.training = False
+        yield
+
+
+@contextmanager
 def random_as_before() -> Iterator[None]:
     """Put back the generators of torch, CUDA (where in use), NumPy (where imported) and random."""
     import torch

@@ -13,7 +13,7 @@ from .._core import FlopCounter
 from .._count import Call, Ready
 from .._frameworks import need
 from .._profile import ignore_entries
-from .._untouched import modules_as_before, random_as_before, root_of
+from .._untouched import in_eval_mode, random_as_before, root_of
 from .._watch import Watch
 
 _COLUMNS = (
@@ -81,7 +81,7 @@ class TorchFLOPsByFX:
         self.graph_model: Any = _Untraced(self)
         from .._counting import unseen_by_counters  # with torch, which must not be imported before
 
-        with unseen_by_counters(), random_as_before(), _in_eval_mode(self._model):
+        with unseen_by_counters(), random_as_before(), in_eval_mode(self._model):
             try:
                 self.graph_model = torch.fx.symbolic_trace(self._model)
                 graph = self.graph_model.graph
@@ -294,20 +294,12 @@ def _text(cell: Any) -> str:
 
 
 @contextmanager
-def _in_eval_mode(model: Any) -> Any:
-    with modules_as_before(model):
-        for module in model.modules():
-            module.training = False
-        yield
-
-
-@contextmanager
 def _ready(model: Any, args: Any, kwargs: Any) -> Any:
     """Copies of a model in eval mode, without gradients."""
     import torch
 
     call = Call(model, model, tuple(args), dict(kwargs), False, None, None)
-    with call.ready("real") as ready, _in_eval_mode(model), torch.no_grad():
+    with call.ready("real") as ready, in_eval_mode(model), torch.no_grad():
         ready.step()  # once before what is measured
         yield ready
 
