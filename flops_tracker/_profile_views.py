@@ -111,7 +111,7 @@ def tree(profile: Any, depth: int | None, top: int | None) -> str:
         if path in records:
             parts = _costs_of(profile, records[path], whole)
         elif profile._ignored_by("", path) is None:
-            parts = [_params_of(profile, path), "not called"]
+            parts = [*_params_of(profile, path), "not called"]
         else:
             continue
         if path in profile._facts and profile._facts[path].extra_repr:
@@ -125,13 +125,16 @@ def tree(profile: Any, depth: int | None, top: int | None) -> str:
     return _views.Text("\n".join([*text, "", summary(profile)]))
 
 
-def _params_of(profile: Any, path: str) -> str:
-    params = profile._facts[path].params if path in profile._facts else 0
-    return f"{_views.number_of(params, 'param')}, {_views.share(params, profile.params)}"
+def _params_of(profile: Any, path: str) -> list[str]:
+    """Parameters and their share; nothing of a module that a function was found to call."""
+    if path not in profile._facts:
+        return []
+    params = profile._facts[path].params
+    return [f"{_views.number_of(params, 'param')}, {_views.share(params, profile.params)}"]
 
 
 def _costs_of(profile: Any, record: Any, whole: float | None) -> list[str]:
-    parts = [_params_of(profile, record.module)] if record.module else []
+    parts = _params_of(profile, record.module)
     parts.append(f"{_amount(profile, record.flops)}, {_views.share(record.flops, profile.total)}")
     if record.time is not None:
         percent = f", {100 * record.time / whole:.1f} %" if whole else ""

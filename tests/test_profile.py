@@ -2,13 +2,15 @@
 
 import csv
 import json
+import re
 
 import pytest
 import torch
 from model_snapshot import changes, snapshot
 from torch import nn
 
-from flops_tracker import FlopCount, FlopCounter, Profile, profile, register_rule
+from flops_tracker import FlopCount, FlopCounter, Profile, _measure, count, profile, register_rule
+from flops_tracker._measure import spread_of
 
 # Linear(5,4), ReLU, Linear(4,3) on 8 rows, under `matmul`: forward 2·8·20 = 320 and 2·8·12 = 192.
 # Backward: the same to the weights, and 192 to the first layer's output.
@@ -124,14 +126,196 @@ def test_a_trace_for_chrome(tmp_path):
     trace = json.loads((tmp_path / "trace.json").read_text())
     slices = [event for event in trace["traceEvents"] if event["ph"] == "X"]
     assert len(slices) == result.operations
-    assert [s["args"] for s in slices if s["name"] == "aten.addmm.default"] == [
+    products = [s for s in slices if s["name"] == "aten.addmm.default"]
+    rates = [s["args"].pop("flops_per_second") for s in products]
+    assert rates == [
+        pytest.approx(1e6 * flops / s["dur"])
+        for flops, s in zip((FIRST, SECOND), products, strict=True)
+    ]
+    assert [s["args"] for s in products] == [
         {"module": "Sequential.0", "class": "matmul", "flops": FIRST},
         {"module": "Sequential.2", "class": "matmul", "flops": SECOND},
     ]
     assert slices[0]["ts"] == 0 and all(s["dur"] > 0 for s in slices)
+    starts = [s["ts"] for s in slices]
+    assert starts == sorted(starts) and {s["cat"] for s in slices} == {"forward"}
+    assert trace["otherData"] == {"convention": "matmul", "total_flops": FORWARD}
     assert sum(event["ph"] == "C" for event in trace["traceEvents"]) == result.operations
     with pytest.raises(ValueError, match="time=True"):
         quick(mlp(), torch.randn(8, 5), time=False).to_trace(tmp_path / "none.json")
+
+
+def test_a_trace_has_a_track_for_each_phase(tmp_path):
+    result = quick(mlp(), torch.randn(8, 5), backward=True)
+    result.to_trace(tmp_path / "trace.json")
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    tracks = {e["tid"]: e["args"]["name"] for e in events if e["name"] == "thread_name"}
+    slices = [e for e in events if e["ph"] == "X"]
+    assert all(tracks[s["tid"]] == s["cat"] for s in slices)
+    flops = {track: sum(s["args"]["flops"] for s in slices if s["cat"] == track) for track in TRACKS}
+    assert flops == {"forward": FORWARD, "backward": BACKWARD, "recompute": 0, "optimizer": 0}
+
+
+TRACKS = ("forward", "backward", "recompute", "optimizer")
+
+
+# ---- the model as a tree ----
+
+
+class Nested(nn.Module):
+    """A body that is called, with 24 parameters and 12; and a spare of 6 that is not."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = mlp()
+        self.spare = nn.Linear(2, 2)
+
+    def forward(self, x):
+        return self.body(x)
+
+
+def test_each_module_with_what_it_costs():
+    result = profile(Nested(), torch.randn(8, 5), convention="matmul", time=False)
+    # 24 and 15 of 45 parameters are 53.3 % and 33.3 %; 320 and 192 of 512 FLOPs 62.5 % and 37.5 %.
+    assert result.tree().splitlines()[:10] == [
+        "Nested(",
+        "  45 params, 100.0 % · 512 FLOP, 100.0 %",
+        "  (body): Sequential(",
+        "    39 params, 86.7 % · 512 FLOP, 100.0 %",
+        "    (0): Linear(24 params, 53.3 % · 320 FLOP, 62.5 % · "
+        "in_features=5, out_features=4, bias=True)",
+        "    (1): ReLU(0 params, 0.0 % · 0 FLOP, 0.0 %)",
+        "    (2): Linear(15 params, 33.3 % · 192 FLOP, 37.5 % · "
+        "in_features=4, out_features=3, bias=True)",
+        "  )",
+        "  (spare): Linear(6 params, 13.3 % · not called · "
+        "in_features=2, out_features=2, bias=True)",
+        ")",
+    ]
+    assert result.tree().endswith(str(result))
+    assert result.tree(depth=1).splitlines()[2] == (
+        "  (body): Sequential(39 params, 86.7 % · 512 FLOP, 100.0 %)"
+    )
+    assert result.tree(depth=0).splitlines()[0] == "Nested(45 params, 100.0 % · 512 FLOP, 100.0 %)"
+    under_macs = result.under("macs").tree(top=1).splitlines()
+    assert "256 MAC, 100.0 %" in under_macs[1]
+    assert "most flops at depth 2: Linear 256 MAC" in under_macs
+
+
+def test_a_tree_with_times_and_phases():
+    result = quick(mlp(), torch.randn(8, 5), backward=True, memory=True)
+    line = result.tree().splitlines()[4]
+    assert line.startswith("  (2): Linear(15 params, 38.5 % · 576 FLOP, 47.4 % · ")  # of 1216
+    assert re.search(r" · [\d.]+ ms, [\d.]+ % · [\d.]+ .?FLOP/s · forward 192 FLOP in ", line)
+    assert re.search(r" ms, backward 384 FLOP in [\d.]+ ms · \+96 bytes · in_features=4", line)
+    assert result.tree().splitlines()[6].startswith("(outside of modules) 0 FLOP, 0.0 % · ")
+
+
+def test_forward_and_backward_are_apart():
+    result = quick(mlp(), torch.randn(8, 5), backward=True)
+    assert [(r.module, r.params, r.forward, r.backward) for r in result.modules] == [
+        ("Sequential", 39, FORWARD, BACKWARD),
+        ("Sequential.0", 24, FIRST, FIRST),
+        ("Sequential.1", 0, 0, 0),
+        ("Sequential.2", 15, SECOND, 2 * SECOND),
+        ("", 0, 0, 0),
+    ]
+    for record in result.modules:
+        assert record.time == pytest.approx(record.forward_time + record.backward_time)
+        assert record.flops_per_second == record.flops / record.time
+    assert quick(mlp(), torch.randn(8, 5)).modules[0].backward_time == 0
+
+
+def test_what_is_ignored_is_not_in_the_tree():
+    result = quick(mlp(), torch.randn(8, 5), ignore=["0"], time=False)
+    lines = result.tree().splitlines()
+    assert lines[1] == "  39 params, 100.0 % · 192 FLOP, 37.5 %"
+    assert lines[2].startswith("  (1): ReLU(") and lines[3].startswith("  (2): Linear(15")
+
+
+def test_a_tree_of_a_function_with_modules():
+    first, second = nn.Linear(5, 4), nn.Linear(4, 3)
+    result = quick(lambda x: second(first(x)) @ torch.ones(3, 1), torch.ones(8, 5), time=False)
+    lines = result.tree().splitlines()
+    # 8·3 products outside; what no model was given for has no parameters to show.
+    assert lines[:3] == [
+        "Linear(320 FLOP, 57.1 %)",
+        "Linear(192 FLOP, 34.3 %)",
+        "(outside of modules) 48 FLOP, 8.6 %",
+    ]
+
+
+def test_the_largest_classes_of_modules():
+    result = quick(Nested(), torch.randn(8, 5), memory=True)
+    top = result.top_modules()
+    assert top["flops"] == {"Linear": 512, "ReLU": 0}
+    assert top["params"] == {"Linear": 39, "ReLU": 0}
+    assert set(top) == {"flops", "params", "time", "memory"}
+    assert list(result.top_modules(1, 0)["flops"]) == ["Nested"]
+    assert result.top_modules(depth=1)["flops"] == {"Sequential": 512}
+    assert set(quick(mlp(), torch.randn(8, 5), time=False).top_modules()) == {"flops", "params"}
+    with pytest.raises(ValueError, match="depth must be -1 to 2, the innermost modules, not 3"):
+        result.top_modules(depth=3)
+    with pytest.raises(ValueError, match="top must be 1 or more, not 0"):
+        result.top_modules(0)
+
+
+def test_memory_of_a_module_is_what_its_forward_keeps():
+    # 8·4·4 bytes each of the first layer and of ReLU, which backward needs, and 8·3·4 of the last.
+    result = quick(mlp(), torch.randn(8, 5), backward=True, memory=True, time=False)
+    deltas = {record.module: record.memory_delta for record in result.modules}
+    assert deltas["Sequential.1"] == 128 and deltas["Sequential.2"] == 96
+
+
+def test_depth_and_top_are_those_of_its_views():
+    result = quick(Nested(), torch.randn(8, 5), time=False, depth=1, top=2)
+    assert "(0): Linear" not in result.tree() and "(0): Linear" in result.tree(depth=2)
+    assert "most flops at depth 1: Sequential 512 FLOP" in result.tree()
+    assert "Nested.body.0" not in result.table() and "Nested.body.0" in result.table(depth=9)
+
+
+# ---- times ----
+
+
+def test_times_say_their_spread():
+    result = quick(mlp(), torch.randn(8, 5))
+    assert result.spread.steps == 2 and result.spread.lower <= result.spread.upper
+    assert result.time == pytest.approx(result.spread.median)  # of two, both are the middle
+    assert all(record.spread.steps == 2 for record in result.modules)
+    assert "ms a step (median " in str(result) and ", 2 steps) · " in str(result)
+    assert result.to_dict()["spread"]["steps"] == 2
+    single = profile(mlp(), torch.randn(8, 5), warm_up=0, steps=1)
+    assert single.spread == (single.time, single.time, single.time, 1)
+    assert "median" not in str(single)
+    assert quick(mlp(), torch.randn(8, 5), time=False).spread is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "spread"),
+    [
+        ([3.0], (3, 3, 3, 1)),
+        ([1.0, 3.0], (2, 1.5, 2.5, 2)),
+        ([5.0, 1.0, 2.0, 4.0, 3.0], (3, 2, 4, 5)),
+    ],
+)
+def test_median_and_quartiles(seconds, spread):
+    assert spread_of(seconds) == spread
+
+
+def test_counting_takes_no_time(monkeypatch):
+    def forbidden():
+        raise AssertionError("a clock was read")
+
+    monkeypatch.setattr(_measure.clock, "perf_counter", forbidden)
+    model, x = mlp(), torch.randn(8, 5)
+    counts = count(model, x, convention="matmul")
+    assert counts.total == FORWARD and counts._calls is None
+    with FlopCounter(model) as counter:
+        model(x)
+    assert counter.counts._calls is None and counter._call_count == 0
+    assert profile(model, x, time=False).spread is None
+    with pytest.raises(AssertionError, match="a clock was read"):
+        profile(model, x)
 
 
 def test_views(tmp_path):
@@ -234,6 +418,9 @@ def test_a_loss_of_ones_own():
         ({"kwargs": [1]}, TypeError, r"kwargs must be a dict, not \[1\]"),
         ({"loss_fn": "ce", "backward": True}, TypeError, "loss_fn must be callable, not 'ce'"),
         ({"loss_fn": sum}, TypeError, "backward=True"),
+        ({"depth": -1}, ValueError, "depth must be 0 or more, not -1"),
+        ({"depth": "all"}, TypeError, "depth must be an int, not 'all'"),
+        ({"top": 0}, ValueError, "top must be 1 or more, not 0"),
     ],
 )
 def test_options_that_make_no_sense(options, error, message):
