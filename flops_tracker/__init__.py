@@ -40,14 +40,15 @@ if TYPE_CHECKING:
     from ._decorator import track_flops
     from ._explain import explain
     from ._op_estimator import TorchOpEstimator
-    from ._profile import Profile, profile
+    from ._profile import profile
+    from ._profile_result import Profile
     from ._rates import EpochRates, Rates
 
 _LAZY = {
     "EpochRates": "_rates",
     "FlopCount": "_counts",
     "ModuleCount": "_counts",
-    "Profile": "_profile",
+    "Profile": "_profile_result",
     "Rates": "_rates",
     "TorchOpEstimator": "_op_estimator",
     "count": "_count",

@@ -83,7 +83,7 @@ def recorded_run(counter: Any, ready: Ready, time: bool, memory: bool) -> Run:
 
 
 def timed_calls(counts: Any, watch: Watch | None) -> list[tuple[Any, ...]]:
-    """Calls with start and seconds in the last places: of the GPU's clock where that was watched."""
+    """Calls with start and seconds in the last places: of the GPU's clock where it was watched."""
     on_gpu = {} if watch is None else watch.cuda_times()
     calls: list[tuple[Any, ...]] = counts._calls
     return [(*call[:5], *on_gpu.get(at, call[5:])) for at, call in enumerate(calls)]

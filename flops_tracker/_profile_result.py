@@ -24,7 +24,7 @@ class OperationRecord(NamedTuple):
 
 
 class ModuleRecord(NamedTuple):
-    """A module with all inside it: bytes in use before its forward's first operation, after its last.
+    """A module with all inside it: bytes in use before its forward and after it.
 
     ``flops`` and ``time`` (seconds, a mean over the steps) are of all phases, ``spread`` says how
     the time differs; ``backward`` has what is recomputed for it.
@@ -153,9 +153,7 @@ class Profile(FlopCount):
             op, module, phase, op_class, flops, _, _ = calls[at]
             measured = (self._time_of([at]), *self._memory_of([at]))
             records.append(
-                OperationRecord(
-                    module, op, phase, op_class, flops, self._share(flops), *measured
-                )
+                OperationRecord(module, op, phase, op_class, flops, self._share(flops), *measured)
             )
         return records
 

@@ -137,8 +137,10 @@ def _costs_of(profile: Any, record: Any, whole: float | None) -> list[str]:
     parts = _params_of(profile, record.module)
     parts.append(f"{_amount(profile, record.flops)}, {_views.share(record.flops, profile.total)}")
     if record.time is not None:
+        spread = record.spread
+        around = f" ({1000 * spread.lower:.3f} to {1000 * spread.upper:.3f})"
         percent = f", {100 * record.time / whole:.1f} %" if whole else ""
-        parts.append(_milliseconds(record.time) + percent)
+        parts.append(_milliseconds(record.time) + around * (spread.steps > 1) + percent)
     if record.flops_per_second:
         parts.append(f"{_amount(profile, int(record.flops_per_second))}/s")
     if record.backward:

@@ -405,7 +405,7 @@ def test_a_model_is_profiled_on_copies_in_eval_mode():
     assert profiled == (NET + 2 * 15, 34 + 10, 3)
     assert seen == [False] * 5
     assert changes(before, snapshot(model)) == []
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied|must match|5"):
+    with pytest.raises(RuntimeError, match="6 elements not 5"):
         get_model_profile(model, (3, 6), **QUIET)
     assert changes(before, snapshot(model)) == []
 
@@ -470,5 +470,5 @@ def test_the_dtype_is_that_of_the_parameters():
 def test_arguments_that_make_no_sense(arguments, options, error, message):
     with pytest.raises(error, match=message):
         get_model_profile(Net(), *arguments, **{**QUIET, **options})
-    with pytest.raises(TypeError, match="torch.nn.Module, not str"):
+    with pytest.raises(TypeError, match="Module, not str"):
         get_model_profile("net", (3, 5))

@@ -1,6 +1,7 @@
 """Every example runs, and prints the totals worked out here."""
 
 import csv
+import json
 import signal
 import subprocess
 import sys
@@ -64,6 +65,21 @@ def test_count_operations(tmp_path):
     assert parameters == 7_087_872
     assert f"optimizer {14 * parameters + 12:,}" in printed
     assert "mac 464,781,312" in printed  # 197·768·3072
+
+
+def test_profile_model(tmp_path):
+    # Per image 28*28*6*25, 10*10*16*150 and 120*400 multiply-accumulates with 28*28*6, 10*10*16 and
+    # 120 biases; Linear 120*84 and 84*10; pools of 28*28*6 and 10*10*16. MACs of flops-profiler:
+    per_image = 117_600 + 240_000 + 48_000 + 4_704 + 1_600 + 120 + 10_920 + 4_704 + 1_600
+    assert 8 * per_image == 3_433_984
+    printed = run_example("profile_model.py", tmp_path, "--batch", "8", "--trace", "trace.json")
+    assert "3.43 MMACs, 61.71 k parameters, a mean over 5 passes" in printed
+    assert "  (classifier): Sequential(" in printed and "in_features=84" in printed
+    assert "most params at depth 2: Conv2d 50,692, Linear 11,014, Tanh 0" in printed
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    # Forward products of 8 images: 2*8*10_920, and a bias for each of 8*(84 + 10) outputs.
+    linear = [e["args"]["flops"] for e in events if e["name"] == "aten.addmm.default"]
+    assert sum(linear) == 2 * 8 * 10_920 + 8 * 94
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")

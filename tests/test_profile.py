@@ -152,7 +152,9 @@ def test_a_trace_has_a_track_for_each_phase(tmp_path):
     tracks = {e["tid"]: e["args"]["name"] for e in events if e["name"] == "thread_name"}
     slices = [e for e in events if e["ph"] == "X"]
     assert all(tracks[s["tid"]] == s["cat"] for s in slices)
-    flops = {track: sum(s["args"]["flops"] for s in slices if s["cat"] == track) for track in TRACKS}
+    flops = dict.fromkeys(TRACKS, 0)
+    for each in slices:
+        flops[each["cat"]] += each["args"]["flops"]
     assert flops == {"forward": FORWARD, "backward": BACKWARD, "recompute": 0, "optimizer": 0}
 
 
@@ -206,7 +208,10 @@ def test_a_tree_with_times_and_phases():
     result = quick(mlp(), torch.randn(8, 5), backward=True, memory=True)
     line = result.tree().splitlines()[4]
     assert line.startswith("  (2): Linear(15 params, 38.5 % · 576 FLOP, 47.4 % · ")  # of 1216
-    assert re.search(r" · [\d.]+ ms, [\d.]+ % · [\d.]+ .?FLOP/s · forward 192 FLOP in ", line)
+    assert re.search(
+        r" · [\d.]+ ms \([\d.]+ to [\d.]+\), [\d.]+ % · [\d.]+ .?FLOP/s · forward 192 FLOP in ",
+        line,
+    )
     assert re.search(r" ms, backward 384 FLOP in [\d.]+ ms · \+96 bytes · in_features=4", line)
     assert result.tree().splitlines()[6].startswith("(outside of modules) 0 FLOP, 0.0 % · ")
 

@@ -225,9 +225,11 @@ static void
 test_overflow_everywhere(void)
 {
     static const int64_t dims[] = {BIG, BIG, BIG, BIG};
-    static const char *const per_output[] = {
-        "linear",        "bilinear",       "conv",           "conv_transpose_output", "norm_table",
-        "flops_profiler_table", "softmax_table", "avg_pool_table", "resample_table", "recurrent_layers"};
+    static const char *const per_output[] = {"linear",         "bilinear",
+                                             "conv",           "conv_transpose_output",
+                                             "norm_table",     "flops_profiler_table",
+                                             "softmax_table",  "avg_pool_table",
+                                             "resample_table", "recurrent_layers"};
     for (size_t i = 0; i < FT_COUNT_OF(per_output); i++) {
         CHECK_STATUS(replaced(formula_of(per_output[i]), 0, shape_operand(dims, 4)), FT_OVERFLOW);
     }

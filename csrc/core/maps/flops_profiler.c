@@ -3,16 +3,22 @@
 /* SPDX-License-Identifier: MIT */
 #include "aten_rows.h"
 
-#define STATED(op, tensor, times)                                               \
-    {                                                                           \
-        "flops_profiler/aten." op, &ft_flops_profiler_table, 0, {tensor, IS(times)} \
+#define STATED(op, tensor, times)                               \
+    {                                                           \
+        "flops_profiler/aten." op, &ft_flops_profiler_table, 0, \
+        {                                                       \
+            tensor, IS(times)                                   \
+        }                                                       \
     }
 #define OF_INPUT(op) STATED(op, TENSOR("self"), 1)
 #define BATCH_NORM(op) STATED(op, TENSOR("input"), 2)
 /* A linear layer: its products without the bias. */
-#define LINEAR(op)                                             \
-    {                                                          \
-        "flops_profiler/aten." op, &ft_matmul, 0, {OUT, TENSOR("mat1")} \
+#define LINEAR(op)                                \
+    {                                             \
+        "flops_profiler/aten." op, &ft_matmul, 0, \
+        {                                         \
+            OUT, TENSOR("mat1")                   \
+        }                                         \
     }
 
 const ft_map_row ft_map_flops_profiler[] = {

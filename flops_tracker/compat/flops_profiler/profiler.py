@@ -15,8 +15,8 @@ from ..._count import Call
 from ..._counts import FlopCount
 from ..._frameworks import need
 from ..._measure import timed_calls
-from ..._profile import ModuleFacts, facts_of, modules_by_path
-from ..._profile_result import calls_inside, paths_to
+from ..._profile import facts_of, modules_by_path
+from ..._profile_result import ModuleFacts, calls_inside, paths_to
 from ..._profile_views import Node, largest_classes, model_tree
 from ..._untouched import in_eval_mode, random_as_before, root_of
 from ..._watch import Watch
@@ -59,6 +59,12 @@ class FlopsProfiler:
     no part. A time is the sum of the times of a module's operations. The results stay after
     ``end_profile``, until the next ``start_profile``. TypeError for what is no module.
     """
+
+    _steps: int
+    _alike: bool  # all passes so far, which then are as the last
+    _last: dict[str, int]
+    _sums: dict[str, int]
+    _seconds: dict[str, float]
 
     def __init__(self, model: Any) -> None:
         torch = need("torch", "torch")
@@ -152,9 +158,7 @@ class FlopsProfiler:
     def reset_profile(self) -> None:
         """Forget the passes so far."""
         self._steps, self._alike = 0, True
-        self._last: dict[str, int] = {}
-        self._sums: dict[str, int] = {}
-        self._seconds: dict[str, float] = {}
+        self._last, self._sums, self._seconds = {}, {}, {}
 
     # ---- results ----
 
@@ -197,7 +201,7 @@ class FlopsProfiler:
         return _core._add_counts([self._facts[p].params for p in paths if p in self._facts])
 
     def print_model_profile(self) -> None:
-        """Print the model, with parameters, MACs, time and FLOP/s of each module in its brackets."""
+        """Print the model, with parameters, MACs, time and rate of each module in its brackets."""
         root = self._root
         if self._steps == 0:
             print("no forward pass was profiled")
