@@ -62,6 +62,8 @@ def profile(
     entries = ignore_entries("ignore", ignore)
     root = root_of(model) if isinstance(model, torch.nn.Module) else None
     counter = FlopCounter(root, convention=convention)
+    if peak_flops is not None and convention == "flops_profiler":
+        raise ValueError("mfu is of FLOPs under 'matmul', so peak_flops needs another convention")
     call = Call(root, model, args, dict(kwargs or {}), backward, loss_fn, None)
 
     from ._counting import unseen_by_counters

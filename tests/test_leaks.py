@@ -313,6 +313,8 @@ uses = {
     "attention": block(lambda: nn.functional.scaled_dot_product_attention(*[x[None, None]] * 3)),
     "under": lambda: one.under("matmul"),
     "a wrong convention": lambda: refused(ValueError, one.under, "flops"),
+    "rules of its own": block(step, convention="flops_profiler"),
+    "other rules": lambda: refused(ValueError, one.under, "flops_profiler"),
     "pickle": lambda: pickle.loads(pickle.dumps(one.counts)).by_op(),
     "a wrong pickle": lambda: refused(TypeError, FlopCount._from_state, wrong_state),
     "several together": lambda: FlopCount._from_states([one.counts._state()] * 3).by_module(),
@@ -433,6 +435,8 @@ print(trained.total_flops, len(trained.step_logs), by_hand.total_flops, len(by_h
 
 MODES = """
 import torch
+from flops_tracker import profile
+from flops_tracker.compat.flops_profiler import FlopsProfiler
 from flops_tracker.compat.fvcore import FlopCountAnalysis
 from flops_tracker.compat.torch import FlopCounterMode
 
@@ -463,12 +467,26 @@ def analysis():
     flops = FlopCountAnalysis(model, torch.ones(1, 2)).set_op_handle("aten::relu", None)
     assert flops.by_operator() == {"linear": 4}
 
+def profiler():
+    made = FlopsProfiler(model)
+    made.start_profile()
+    model(torch.ones(1, 2))
+    refused(RuntimeError, model, torch.ones(1, 3))
+    made.end_profile()
+    assert made.get_total_flops() == 6
+
+def tree():
+    result = profile(model, torch.ones(1, 2), warm_up=0, steps=2, memory=True)
+    assert "6 params" in result.tree(top=2) and len(result.modules) == 3
+
 uses = {
     "mode": mode,
     "failing formula": lambda: refused(ZeroDivisionError, fails),
     "sums": sums,
     "failing name": lambda: refused(ZeroDivisionError, counts._module_op_sums, no_name),
     "analysis": analysis,
+    "profiler": profiler,
+    "tree": tree,
 }
 check(uses, 40)
 """

@@ -416,6 +416,7 @@ def test_a_loss_of_ones_own():
         ({"warm_up": 1.5}, TypeError, "warm_up must be an int, not 1.5"),
         ({"peak_flops": 0}, ValueError, "above 0, not 0"),
         ({"peak_flops": "1T"}, TypeError, "peak_flops must be a number of FLOP/s.*not '1T'"),
+        ({"peak_flops": 1, "convention": "flops_profiler"}, ValueError, "needs another convention"),
         ({"peak_flops": True}, TypeError, "peak_flops must be a number"),
         ({"ignore": [3]}, TypeError, "ignore takes names.*not 3"),
         ({"ignore": 5}, TypeError, "ignore takes names.*not 5"),
