@@ -1,4 +1,4 @@
-"""Makes the tests import the installed package and helper modules: those beside them, bench's."""
+"""Makes the tests import the installed package and helper modules: those beside them, bench's, examples'."""
 
 import random
 import sys
@@ -10,7 +10,7 @@ TESTS = Path(__file__).resolve().parent
 
 # `python -m pytest` puts the working folder first, where the package lies without its C core.
 sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != TESTS.parent]
-sys.path += [str(TESTS), str(TESTS.parent / "bench")]
+sys.path += [str(TESTS), *(str(TESTS.parent / name) for name in ("bench", "examples"))]
 
 
 @pytest.fixture(autouse=True)

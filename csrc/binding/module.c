@@ -33,6 +33,8 @@ static PyMethodDef module_methods[] = {
      "'arith'. For a class of modules it is fn(module, args, output), the module's forward as a\n"
      "whole; its backward is counted as it runs. A second rule for the same operation is a ValueError without override=True."},
     {"_join_limbs", pyft_join_limbs, METH_VARARGS, NULL},
+    {"_ruled", pyft_ruled, METH_NOARGS, NULL},
+    {"_update_flops", pyft_update_flops, METH_VARARGS, NULL},
     {"_explain_call", pyft_explain_call, METH_VARARGS, NULL},
     {"_add_counts", pyft_sum_counts, METH_O, NULL},
     {"_subtract_counts", pyft_subtract_counts, METH_VARARGS, NULL},

@@ -68,6 +68,7 @@ PyObject *pyft_ruled_class(const pyft_ops *ops, PyObject *module);
 int pyft_ops_visit(pyft_ops *ops, visitproc visit, void *arg);
 /* user_rules.c */
 PyObject *pyft_register_rule(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *pyft_ruled(PyObject *module, PyObject *unused);
 PyObject *pyft_explain_call(PyObject *module, PyObject *args);
 
 /* ---- torch's functions and types, looked up once (torch.c) ---- */

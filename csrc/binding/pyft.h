@@ -277,6 +277,7 @@ int pyft_add_registry(PyObject *module, pyft_state *state);
 PyObject *pyft_rules(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *pyft_conventions(PyObject *module, PyObject *unused);
 PyObject *pyft_formulas(PyObject *module, PyObject *unused);
+PyObject *pyft_update_flops(PyObject *module, PyObject *args);
 /* NULL with an exception that lists them where there is no such convention. */
 const ft_convention *pyft_convention_named(const char *name);
 

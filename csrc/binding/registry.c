@@ -2,6 +2,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "pyft.h"
 
+#include "maps/maps.h"
+
 static PyStructSequence_Field rule_fields[] = {
     {"name", "the framework's name of the layer"},
     {"formula", "the name of the formula"},
@@ -216,6 +218,32 @@ pyft_conventions(PyObject *module, PyObject *unused)
         }
     }
     return list;
+}
+
+/* _update_flops(optimizer, parameters): a step by the table of compat.flops_counter. */
+PyObject *
+pyft_update_flops(PyObject *module, PyObject *args)
+{
+    (void)module;
+    const char *name;
+    PyObject *parameters;
+    ft_operand operands[2] = {{.present = true, .is_number = true},
+                              {.present = true, .is_number = true}};
+    if (!PyArg_ParseTuple(args, "sO", &name, &parameters) ||
+        pyft_to_u64(parameters, "parameters", &operands[0].number) < 0) {
+        return NULL;
+    }
+    const ft_map_row *row = ft_flops_counter_row("optimizer", name);
+    if (row == NULL) {
+        PyErr_Format(PyExc_ValueError, "no row for the optimizer '%s'", name);
+        return NULL;
+    }
+    ft_cost cost;
+    operands[1].number = (uint64_t)row->sources[1].index;
+    ft_status status = ft_formula_evaluate(row->formula, operands, &cost);
+    return status != FT_OK ? pyft_raise(status, "a step of the optimizer")
+                           : pyft_from_u128(ft_cost_read(&cost, row->formula->op_class,
+                                                         ft_convention_find("layerwise")));
 }
 
 int

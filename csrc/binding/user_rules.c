@@ -103,6 +103,15 @@ pyft_register_rule(PyObject *module, PyObject *args, PyObject *kwargs)
     return set < 0 ? NULL : Py_NewRef(Py_None);
 }
 
+/* What register_rule was given rules for: classes of modules, and dotted names of operations. */
+PyObject *
+pyft_ruled(PyObject *module, PyObject *unused)
+{
+    (void)unused;
+    pyft_state *state = PyModule_GetState(module);
+    return pyft_counting_of(state) == NULL ? NULL : PyDict_Keys(state->counting->ops.user_rules);
+}
+
 /* ---- explain ---- */
 
 static PyObject *

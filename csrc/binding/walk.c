@@ -168,6 +168,13 @@ walk_check(PyObject *object, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+static PyObject *
+walk_layers(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    return pyft_walk_layers(object);
+}
+
 /* ---- the type ---- */
 
 /* Everything but the layers is in place from here on, so that no method can meet a NULL. */
@@ -187,14 +194,14 @@ walk_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 static int
 walk_init(PyObject *object, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"model", "rules", "classes", "cnn_only", NULL};
+    static char *names[] = {"model", "rules", "classes", "cnn_only", "table", NULL};
     walk *self = (walk *)object;
-    PyObject *model, *rules;
+    PyObject *model, *rules, *table = NULL;
     int cnn_only;
     pyft_state *state = pyft_state_of(Py_TYPE(object));
     if (state == NULL || self->user_rules != NULL ||
-        !PyArg_ParseTupleAndKeywords(args, kwargs, "OO!Ip:LayerWalk", names, &model, &PyDict_Type,
-                                     &rules, &self->classes, &cnn_only)) {
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "OO!Ip|U:LayerWalk", names, &model, &PyDict_Type,
+                                     &rules, &self->classes, &cnn_only, &table)) {
         if (!PyErr_Occurred()) {
             PyErr_SetString(PyExc_RuntimeError, "LayerWalk.__init__ was called twice");
         }
@@ -202,6 +209,10 @@ walk_init(PyObject *object, PyObject *args, PyObject *kwargs)
     }
     self->cnn_only = cnn_only != 0;
     self->user_rules = Py_NewRef(rules);
+    if (table != NULL && PyUnicode_AsUTF8(table) == NULL) {
+        return -1;
+    }
+    self->table = Py_XNewRef(table);
     PyObject *root = PyUnicode_FromString("");
     int result = root == NULL ? -1 : pyft_walk_add_module(self, state, model, root, -1);
     Py_XDECREF(root);
@@ -230,6 +241,7 @@ walk_clear(PyObject *object)
 {
     walk *self = (walk *)object;
     Py_CLEAR(self->user_rules);
+    Py_CLEAR(self->table);
     Py_CLEAR(self->handles);
     Py_CLEAR(self->failure);
     Py_CLEAR(self->handled_before);
@@ -263,6 +275,7 @@ static PyMethodDef walk_methods[] = {
     {"detach", walk_detach, METH_NOARGS, "Removes them."},
     {"begin_pass", walk_begin_pass, METH_O, "Starts counting a pass from zero."},
     {"check", walk_check, METH_NOARGS, "Raises what a user's rule raised during the pass."},
+    {"layers", walk_layers, METH_NOARGS, "What each layer did in the first pass, as Layers."},
     {"_before", PYFT_METHOD(walk_before), METH_FASTCALL, "Forward pre-hook of units."},
     {"_after", PYFT_METHOD(walk_after), METH_FASTCALL, "Forward hook of all layers."},
     {NULL, NULL, 0, NULL},

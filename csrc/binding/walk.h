@@ -30,6 +30,7 @@ typedef struct {
     PyObject *failure;    /* an exception raised by a user's rule inside a hook */
     unsigned classes;     /* bit set of the classes that count */
     bool cnn_only;
+    PyObject *table; /* of compat.flops_counter; NULL: the rules of the registry */
     int pass;
     PyObject *handled_before; /* the exception that was being handled when the pass began, if any */
     layer *running_unit; /* the outermost unit whose forward is running; inside it nothing counts */

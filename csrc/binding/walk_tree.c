@@ -139,6 +139,20 @@ inspect_forward(PyObject *mro, bool *defined, bool *foreign)
     return 0;
 }
 
+/* Of the registry, or the row of the walk's own table, which *row then holds. */
+static const ft_map_row *const *
+find_rows(const walk *self, const pyft_state *state, const char *name, const ft_map_row **row,
+          size_t *found)
+{
+    const char *table = self->table == NULL ? NULL : PyUnicode_AsUTF8(self->table);
+    if (table == NULL) {
+        return ft_registry_find(&state->registry, name, found);
+    }
+    *row = ft_flops_counter_row(table, name);
+    *found = *row != NULL;
+    return row;
+}
+
 /* The first class of the MRO that has a rule decides; a user's rule goes before ours. */
 static int
 find_rule(walk *self, const pyft_state *state, layer *target)
@@ -163,7 +177,7 @@ find_rule(walk *self, const pyft_state *state, layer *target)
             return -1;
         }
         size_t found;
-        const ft_map_row *const *rows = ft_registry_find(&state->registry, text, &found);
+        const ft_map_row *row, *const *rows = find_rows(self, state, text, &row, &found);
         bool left_out = self->cnn_only && found > 0 && !(rows[0]->flags & FT_ROW_CNN) &&
                         ft_class_is_contraction(rows[0]->formula->op_class);
         for (size_t j = 0; j < found && j < FT_MAX_ROWS && !left_out; j++) {

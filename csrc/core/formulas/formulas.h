@@ -55,6 +55,8 @@ extern const ft_formula ft_norm_table, ft_softmax_table, ft_avg_pool_table,
     ft_embedding_free, ft_data_free;
 /* flops_profiler.c */
 extern const ft_formula ft_flops_profiler_table;
+/* flops_counter.c */
+extern const ft_formula ft_linear_backward_table, ft_embedding_table, ft_update_table;
 
 static inline ft_u128
 ft_number(const ft_operand *operand)

@@ -33,4 +33,8 @@ FT_MAP_LIST(FT_MAP_DECLARE)
 /* Whether the layers of the map torch_nn have parameters of this name. */
 bool ft_map_torch_nn_parameter(const char *name);
 
+/* The table of compat.flops_counter, which is not in the registry: what a class of layers costs
+ * `forward` or `backward`, and a step of the `optimizer` of that name. NULL where it has no row. */
+const ft_map_row *ft_flops_counter_row(const char *table, const char *name);
+
 #endif
