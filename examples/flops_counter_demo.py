@@ -74,7 +74,7 @@ def show_scaling() -> None:
         counters = [FLOPsCounter(m, BATCH, length) for m in (model, TransformerLM())]
         totals = [counter.count_total_flops().total for counter in counters]
         layers = [of_layers(counter) for counter in counters]
-        growth = [f"{n / b:.2f}×" for n, b in zip(layers, before, strict=True)] if before else ["", ""]
+        growth = [f"{n / b:.2f}×" for n, b in zip(layers, before or layers, strict=True)]
         before = layers
         print(
             f"{length:6} {totals[0] / 1e9:11.1f} {published:10.1f} {layers[0] / 1e9:13.2f} "
@@ -91,8 +91,8 @@ def train(steps: int = 60) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     ft = FlopsTracker(model)
     losses = []
-    for _ in ft.steps(range(steps)):
-        wanted = torch.randint(words, (64, 1)).expand(64, 16)
+    for word in ft.steps(torch.randint(words, (steps, 64, 1))):
+        wanted = word.expand(64, 16)
         missing = torch.rand(64, 16) < 0.2
         scores = model(wanted.where(~missing, gap))
         targets = wanted.where(missing, -100)  # which cross_entropy ignores
@@ -105,6 +105,7 @@ def train(steps: int = 60) -> None:
 
 
 def main() -> None:
+    torch.set_num_threads(1)  # for matrices as small as these more of them are slower
     show_baseline()
     show_comparison()
     show_scaling()

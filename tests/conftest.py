@@ -1,4 +1,4 @@
-"""Makes the tests import the installed package and helper modules: those beside them, bench's, examples'."""
+"""Makes the tests import the installed package and helper modules: tests', bench's, examples'."""
 
 import random
 import sys

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -156,3 +157,28 @@ def test_wrong_arguments_are_no_traceback(arguments, problem, tmp_path):
     assert result.returncode == 2
     assert problem in result.stderr and "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_flops_counter_demo(tmp_path):
+    # Derived in test_flops_counter.py; the layers alone, 4·(139,386,880 + 277,291,008) and AdamW's
+    # 15 for each of 4·66,880 parameters, are 1.67 GFLOPs. A Transformer's, per token 2·(4·64² +
+    # 2·64·128) of products, 2·2·N·64 of attention and 2·5·64 of norms forward, grow by more.
+    printed = run_example("flops_counter_demo.py", tmp_path)
+    assert "table: 48.9 GFLOP" in printed
+    assert "AdamW 62,187,600 FLOPs a step, SGD 8,291,680: 7.5 times" in printed
+    rows = [line.split() for line in printed.splitlines() if line.startswith("  ")]
+    scaling = [row for row in rows if row[0] in ("128", "256", "512", "1024", "2048")]
+    published = ["48.9", "97.8", "202.0", "410.2", "826.6"]
+    linear = ["48.9", "97.8", "195.5", "390.9", "781.8"]
+    assert [row[1] for row in scaling] == linear
+    assert [row[2] for row in scaling] == published
+    for row in scaling:
+        tokens, length = 32 * int(row[0]), int(row[0])
+        products = 2 * (4 * 64**2 + 2 * 64 * 128) + 4 * length * 64
+        layer = tokens * (3 * products + 2 * 2 * 5 * 64) + 15 * (4 * 64**2 + 2 * 64 * 128 + 832)
+        assert row[5] == f"{4 * layer / 1e9:.2f}"
+    assert [row[4] for row in scaling[1:]] == ["2.00×"] * 4
+    assert [row[6] for row in scaling[1:]] == ["2.66×", "3.00×", "3.33×", "3.60×"]
+    assert (tmp_path / "flops_count.json").exists()
+    first, last = re.search(r"loss ([\d.]+) -> ([\d.]+)", printed).groups()
+    assert float(last) < float(first) / 1.5

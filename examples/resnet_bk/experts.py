@@ -6,7 +6,13 @@ from torch import Tensor
 
 @torch.library.custom_op("resnet_bk::experts", mutates_args=())
 def experts(
-    x: Tensor, gate: Tensor, up: Tensor, up_bias: Tensor, down: Tensor, down_bias: Tensor, top_k: int
+    x: Tensor,
+    gate: Tensor,
+    up: Tensor,
+    up_bias: Tensor,
+    down: Tensor,
+    down_bias: Tensor,
+    top_k: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Tokens (T, D) to tokens: the top_k experts of each, weighed by the gate's softmax.
 
@@ -28,7 +34,13 @@ def experts(
 
 @experts.register_fake
 def _(
-    x: Tensor, gate: Tensor, up: Tensor, up_bias: Tensor, down: Tensor, down_bias: Tensor, top_k: int
+    x: Tensor,
+    gate: Tensor,
+    up: Tensor,
+    up_bias: Tensor,
+    down: Tensor,
+    down_bias: Tensor,
+    top_k: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     tokens = len(x)
     return (

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from .. import _core, _dry_run, _example, _options, _views
 from .._count import Call, run_counted
@@ -16,7 +16,7 @@ from .._untouched import root_of
 PHASES = ("forward", "backward", "optimizer")
 _OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD"}  # of the table: their names in torch.optim
 _ITSELF = "(model itself)"  # what belongs to no part of it
-_ALL_CLASSES = 2**32 - 1  # of operations; the walk takes a bit set
+_ALL = 2**32 - 1  # classes of operations, as a bit set
 
 
 class FLOPsCount(NamedTuple):
@@ -31,13 +31,13 @@ class FLOPsCount(NamedTuple):
 class _Phase(NamedTuple):
     """One phase by the table: FLOPs by part of the model, and of what they are made.
 
-    ``ruled`` and ``products`` are FLOPs that count beside the table's layers, by rules of the
-    user's own (by operation) and as contractions (by class of module); ``left_out`` is the rest.
+    ``by_rule`` and ``as_run`` count beside the table's layers: operations with a rule of the user's
+    own, and contractions, these by class of module. ``left_out`` is what does not count.
     """
 
     parts: dict[str, int]
-    ruled: dict[str, int]
-    products: dict[str, int]
+    by_rule: dict[str, int]
+    as_run: dict[str, int]
     left_out: dict[str, int]
     operations: FlopCount
 
@@ -128,10 +128,40 @@ class FLOPsCounter:
                 breakdown[part] = flops._asdict()
         return breakdown
 
-    def _measure(self, phase: str) -> _Phase:
+    def _measure(self, phase: Literal["forward", "backward"]) -> _Phase:
         ruled = _core._ruled()
-        units = {target: _nothing for target in ruled if isinstance(target, type)}
-        walk = _core.LayerWalk(self._root, units, _ALL_CLASSES, False, phase)
+        in_table = self._of_layers(phase, [rule for rule in ruled if isinstance(rule, type)])
+        names = {rule.__name__ if isinstance(rule, type) else rule for rule in ruled}
+        operations = self._operations(phase == "backward")
+        classes = {module[0]: module[1] for module in operations._modules}
+        parts: dict[str, list[int]] = {}
+        for path, flops in in_table.items():
+            parts.setdefault(self._part_of(path), []).append(flops)
+        groups: dict[str, dict[str, list[int]]] = {"by_rule": {}, "as_run": {}, "left_out": {}}
+        products = operations.under("matmul").rows
+        for row, product in zip(operations.rows, products, strict=True):
+            path = row.module.partition(".")[2]
+            if row.phase != phase or path in in_table:
+                continue
+            if row.op in names or row.op.rpartition(".")[0] in names:
+                group, title, flops = "by_rule", row.op.removesuffix(".default"), row.flops
+            elif product.flops:
+                title = classes[row.module] or "outside of modules"
+                group, flops = "as_run", product.flops
+            elif row.module:  # what is outside of modules is the sum that stands for a loss
+                group, title, flops = "left_out", classes[row.module], row.flops
+            else:
+                continue
+            groups[group].setdefault(title, []).append(flops)
+            if group != "left_out":
+                parts.setdefault(self._part_of(path), []).append(flops)
+        sums = {name: _sums(found) for name, found in groups.items()}
+        self._phases[phase] = _Phase(_sums(parts), **sums, operations=operations)
+        return self._phases[phase]
+
+    def _of_layers(self, phase: Literal["forward", "backward"], units: list[Any]) -> dict[str, int]:
+        """FLOPs of the layers that have a row in the table, by path, in the model's order."""
+        walk = _core.LayerWalk(self._root, dict.fromkeys(units, _nothing), _ALL, False, phase)
         try:
             _dry_run.trace(walk, self._root, self._example, None, None, False)
         except Warning:
@@ -139,37 +169,14 @@ class FLOPsCounter:
         except Exception as error:
             self._explain(error)
             raise
-        in_table = {
+        return {
             layer.path: layer.flops
             for layer in walk.layers()
-            if layer.rule not in ("", "user") and layer.status != "uncalled" and not layer.note
+            if layer.calls and layer.rule not in ("", "user") and not layer.note
         }
-        parts: dict[str, list[int]] = {}
-        for path, flops in in_table.items():
-            parts.setdefault(self._part_of(path), []).append(flops)
-        operations = self._operations(phase == "backward")
-        names = {target.__name__ if isinstance(target, type) else target for target in ruled}
-        classes = {module[0]: module[1] for module in operations._modules}
-        groups: tuple[dict[str, list[int]], ...] = ({}, {}, {})
-        products = operations.under("matmul").rows
-        for row, product in zip(operations.rows, products, strict=True):
-            path = row.module.partition(".")[2]
-            if row.phase != phase or not row.module or path in in_table:
-                continue
-            if row.op in names or row.op.rpartition(".")[0] in names:
-                group, title, flops = groups[0], row.op.removesuffix(".default"), row.flops
-            elif product.flops:
-                group, title, flops = groups[1], classes[row.module], product.flops
-            else:
-                group, title, flops = groups[2], classes[row.module], row.flops
-            group.setdefault(title, []).append(flops)
-            if group is not groups[2]:
-                parts.setdefault(self._part_of(path), []).append(flops)
-        self._phases[phase] = _Phase(_sums(parts), *map(_sums, groups), operations)
-        return self._phases[phase]
 
     def _operations(self, backward: bool, optimizer: Any = None) -> FlopCount:
-        """What every operation of the same call comes to."""
+        """Count every operation of the same call."""
         example = _example.make(_example.parse(self._example), self._root, None)
         args, kwargs = _example.arguments(example)
         counter = _core.FlopCounter(self._root)
@@ -254,17 +261,17 @@ class FLOPsCounter:
             for part, of in self.get_breakdown().items()
         ]
         print(_views.text_table(titles, rows, titles[1:]) + "\n")
-        titles = ("FLOPs", "by the table", "by every operation", "table / operations")
+        beside = ("FLOPs", "by the table", "by every operation", "table / operations")
         rows = []
         for phase, by_table in flops._asdict().items():
             ratio = f"{_ratio(by_table, operations[phase]):.3f}"
             rows.append([phase, f"{by_table:,}", f"{operations[phase]:,}", ratio])
-        print(_views.text_table(titles, rows, titles[1:]) + "\n")
+        print(_views.text_table(beside, rows, beside[1:]) + "\n")
         backward = self._phases["backward"].operations
         print(f"table: {_core.format_flops(flops.total)} · operations: {backward.trust_line}")
         for title, group in (
-            ("counted by register_rule", "ruled"),
-            ("counted as they run, 2 per multiply-accumulate", "products"),
+            ("counted by register_rule", "by_rule"),
+            ("counted as they run, 2 per multiply-accumulate", "as_run"),
             ("not in the table", "left_out"),
         ):
             found = self._group(group)
@@ -288,8 +295,8 @@ class FLOPsCounter:
             "optimizer": name,
             "flops": flops._asdict(),
             "breakdown": self.get_breakdown(),
-            "counted_by_register_rule": self._group("ruled"),
-            "counted_as_they_run": self._group("products"),
+            "counted_by_register_rule": self._group("by_rule"),
+            "counted_as_they_run": self._group("as_run"),
             "not_in_the_table": self._group("left_out"),
             "operations": {
                 "flops": self._of_operations(name),
