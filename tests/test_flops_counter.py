@@ -2,8 +2,10 @@
 
 import json
 import math
+import re
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -373,6 +375,24 @@ def test_the_file_has_it_all(tmp_path, baseline):
     counter.count_optimizer_flops("sgd")
     counter.save_to_json(str(path))
     assert json.loads(path.read_text())["flops"]["optimizer"] == 2 * PARAMETERS
+
+
+def test_the_page_prints_what_it_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).resolve().parent.parent / "docs" / "FLOPS_COUNTER.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names, printed = {}, []
+    for number, block in enumerate(blocks):
+        exec(compile(block, f"FLOPS_COUNTER.md, block {number}", "exec"), names)
+        printed.append(capsys.readouterr().out)
+    summary, operations, comparison, scaling, images = printed
+    assert summary == re.search(r"It prints:\n\n```\n(.*?)```", page, re.DOTALL).group(1)
+    assert operations.startswith("48,917,964,880 FLOPs, 33.3% of them forward")
+    assert comparison.splitlines()[-1] == "total: 3.85×"
+    assert scaling.splitlines() == [
+        f"N={n} GFLOPs" for n in ("128: 48.9", "256: 97.8", "512: 195.5")
+    ]
+    assert images == f"{32 * 62 * 62 * 8 * 2 * 27}\n"  # 27 products for each of 62·62·8 outputs
 
 
 # ---- what can be wrong ----

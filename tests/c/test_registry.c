@@ -2,6 +2,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "ft_test.h"
 #include "ft_test_doubles.h"
+#include "maps/maps.h"
 
 #define LINEAR "torch.nn.modules.linear.Linear"
 #define MULTIHEAD "torch.nn.modules.activation.MultiheadAttention"
@@ -117,6 +118,26 @@ test_sorted(void)
 }
 
 static void
+test_flops_counter(void)
+{
+    static const char *const layers[] = {LINEAR, "torch.nn.modules.normalization.LayerNorm",
+                                         "torch.nn.modules.sparse.Embedding"};
+    static const char *const forward[] = {"linear", "norm_table", "embedding_table"};
+    static const char *const backward[] = {"linear_backward_table", "norm_table",
+                                           "embedding_table"};
+    for (size_t i = 0; i < FT_COUNT_OF(layers); i++) {
+        CHECK_TEXT(ft_flops_counter_row("forward", layers[i])->formula->name, forward[i]);
+        CHECK_TEXT(ft_flops_counter_row("backward", layers[i])->formula->name, backward[i]);
+        CHECK(ft_flops_counter_row("optimizer", layers[i]) == NULL);
+    }
+    CHECK_U64(ft_flops_counter_row("optimizer", "adamw")->sources[1].index, 15);
+    CHECK_U64(ft_flops_counter_row("optimizer", "sgd")->sources[1].index, 2);
+    CHECK(ft_flops_counter_row("optimizer", "adam") == NULL);
+    CHECK(ft_flops_counter_row("forward", MULTIHEAD) == NULL);
+    CHECK(ft_flops_counter_row("", LINEAR) == NULL);
+}
+
+static void
 test_memory(void)
 {
     test_heap heap = {.fail_at = 1};
@@ -151,4 +172,4 @@ close_registry(void)
 }
 
 TEST_MAIN(open_registry, test_linear, test_two_rows_of_one_name, test_cnn_rows, test_unknown_names,
-          test_every_row_is_found, test_sorted, test_memory, close_registry)
+          test_every_row_is_found, test_sorted, test_flops_counter, test_memory, close_registry)
