@@ -418,6 +418,9 @@ def test_bad_arguments():
         FLOPsCounter(Tiny, 2, 3)
     with pytest.raises(TypeError, match="input_fn must be callable"):
         FLOPsCounter(Tiny(), 2, 3, input_fn=torch.zeros(2, 3))
+    with pytest.raises(ValueError, match="input_example has 'ids'") as caught:
+        FLOPsCounter(Tiny(), 2, 3, input_fn=lambda b, n: "ids")
+    assert caught.value.__notes__ == ["input_example is what input_fn returned"]
     with pytest.raises(ValueError, match="depth must be 1 or more, not 0"):
         FLOPsCounter(Tiny(), 2, 3, depth=0)
     counter = FLOPsCounter(Tiny(), 2, 3)

@@ -50,8 +50,8 @@ def plain_experts(x, gate, up, up_bias, down, down_bias, top_k):
     """All experts on all tokens, of which those not chosen weigh nothing."""
     probabilities = (x @ gate.T).softmax(-1)
     chosen = F.one_hot(probabilities.topk(top_k).indices, len(gate)).sum(1)
-    hidden = (torch.einsum("td,ehd->teh", x, up) + up_bias).relu()
-    made = torch.einsum("teh,edh->ted", hidden, down) + down_bias
+    hidden = (torch.einsum("td,khd->tkh", x, up) + up_bias).relu()
+    made = torch.einsum("tkh,kdh->tkd", hidden, down) + down_bias
     return ((probabilities * chosen)[..., None] * made).sum(1)
 
 

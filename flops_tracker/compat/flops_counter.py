@@ -73,7 +73,11 @@ class FLOPsCounter:
         example: Any = ((self.batch_size, self.seq_len), torch.int64)
         if input_fn is not None:
             example = input_fn(self.batch_size, self.seq_len)
-        _example.check_arguments(model, example, None)
+        try:
+            _example.check_arguments(model, example, None)
+        except ValueError as error:
+            error.add_note("input_example is what input_fn returned")
+            raise
         self.model = model
         self._root = root_of(model)
         self._example = example
@@ -95,8 +99,7 @@ class FLOPsCounter:
 
     def count_optimizer_flops(self, optimizer_name: str = "adamw") -> FLOPsCount:
         """Count a step of ``"adamw"`` or ``"sgd"`` on the parameters that require a gradient."""
-        name = optimizer_name.lower() if isinstance(optimizer_name, str) else optimizer_name
-        name = _options.choice("optimizer_name", name, _OPTIMIZERS)
+        name = _optimizer_name(optimizer_name)
         parameters: dict[str, int] = {}
         for path, parameter in self._trained():
             part = self._part_of(path.rpartition(".")[0])
@@ -107,10 +110,11 @@ class FLOPsCounter:
 
     def count_total_flops(self, optimizer_name: str = "adamw") -> FLOPsCount:
         """Count a training step: forward, backward and the optimizer's step."""
-        optimizer = self.count_optimizer_flops(optimizer_name).optimizer
-        backward = self.count_backward_flops().backward
+        name = _optimizer_name(optimizer_name)
+        self._check_trained()
         forward = self.count_forward_flops().forward
-        return _counted(forward, backward, optimizer)
+        backward = self.count_backward_flops().backward
+        return _counted(forward, backward, self.count_optimizer_flops(name).optimizer)
 
     def get_breakdown(self) -> dict[str, dict[str, int]]:
         """FLOPs by part of the model, in its order; of the phases that were counted, else 0.
@@ -217,12 +221,13 @@ class FLOPsCounter:
 
     def _counted_whole(self) -> tuple[str, FLOPsCount]:
         """Count what has not been counted yet; the optimizer's name, and the whole step."""
-        if self._optimizer is None:
-            self.count_optimizer_flops()
-        if "backward" not in self._phases:
-            self.count_backward_flops()
+        self._check_trained()
         if "forward" not in self._phases:
             self.count_forward_flops()
+        if "backward" not in self._phases:
+            self.count_backward_flops()
+        if self._optimizer is None:
+            self.count_optimizer_flops()
         name, flops = self._optimizer or ("", {})
         parts = {phase: self._phases[phase].parts for phase in self._phases}
         return name, self._count(**parts, optimizer=flops)
@@ -321,9 +326,9 @@ def compare_models(
     model2: Any,
     batch_size: int,
     seq_len: int,
-    *,
     model1_name: str = "Model 1",
     model2_name: str = "Model 2",
+    *,
     optimizer_name: str = "adamw",
     input_fn: Callable[[int, int], Any] | None = None,
 ) -> dict[str, Any]:
@@ -339,6 +344,11 @@ def compare_models(
     first, second = result["model1"], result["model2"]
     result["speedup"] = {p: _ratio(first[p], second[p]) for p in (*PHASES, "total")}
     return result
+
+
+def _optimizer_name(value: Any) -> str:
+    name = value.lower() if isinstance(value, str) else value
+    return _options.choice("optimizer_name", name, _OPTIMIZERS)
 
 
 def _counted(forward: int, backward: int, optimizer: int) -> FLOPsCount:
