@@ -60,6 +60,8 @@ _LAZY = {
 
 def __getattr__(name: str) -> Any:
     """Import what needs more than the core when it is first used."""
+    if name == "plot":
+        return importlib.import_module(".plot", __name__)
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)

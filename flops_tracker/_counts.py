@@ -1,9 +1,10 @@
 """FlopCount: what was counted, to read, print and export; all sums come from the core."""
 
+from collections.abc import Mapping
 from os import PathLike
 from typing import Any, NamedTuple
 
-from . import _core, _options, _ranks, _views
+from . import _core, _options, _ranks, _saved, _views
 
 
 class ModuleCount(NamedTuple):
@@ -150,6 +151,16 @@ class FlopCount(_core.OperationCounts):
     def to_json(self, path: str | PathLike[str] | None = None) -> str:
         """Give the same as JSON, and write it where a path is given."""
         return _views.to_json(self, path)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "FlopCount":
+        """Give the counts of what ``to_dict`` gave; ValueError for anything else."""
+        return _saved.from_dict(data)
+
+    @classmethod
+    def from_json(cls, path: str | PathLike[str]) -> "FlopCount":
+        """Read the file that ``to_json`` wrote, a profile's too; ValueError for any other."""
+        return _saved.from_json(path)
 
     def to_csv(self, path: str | PathLike[str]) -> None:
         """Write one line per operation, module, phase and dtype."""

@@ -78,12 +78,17 @@ class _Device(NamedTuple):
 
     def peak(self, dtype: str, op_class: str) -> float | None:
         """FLOP/s at most of contractions of that class in that dtype."""
-        if not isinstance(self.peaks, dict):
-            return self.peaks
-        name = _REAL.get(dtype, dtype)
-        if name == "float32" and "tf32" in self.peaks and _computes_in_tf32(op_class):
-            name = "tf32"
-        return self.peaks.get(name)
+        return peak_for(self.peaks, dtype, op_class)
+
+
+def peak_for(peaks: Peak | None, dtype: str, op_class: str) -> float | None:
+    """FLOP/s at most, of these, of contractions of that class in that dtype."""
+    if not isinstance(peaks, dict):
+        return peaks
+    name = _REAL.get(dtype, dtype)
+    if name == "float32" and "tf32" in peaks and _computes_in_tf32(op_class):
+        name = "tf32"
+    return peaks.get(name)
 
 
 def _computes_in_tf32(op_class: str) -> bool:

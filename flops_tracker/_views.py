@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
 
-from . import _core, _options
+from . import _core, _options, _saved
 from ._frameworks import need
 
 _MODULE_TITLES = ("module", "class", "calls", "own FLOPs", "with inside", "share")
@@ -155,6 +155,7 @@ def tree(counts: Any, depth: int | None) -> str:
 def to_dict(counts: Any) -> dict[str, Any]:
     """Plain data: numbers, names and rows, as JSON takes them."""
     return {
+        "schema": _saved.COUNT,
         "convention": counts.convention,
         "causal": counts.causal,
         "total": counts.total,
@@ -162,17 +163,17 @@ def to_dict(counts: Any) -> dict[str, Any]:
         "params": counts.params,
         "bytes": counts.bytes,
         "operations": counts.operations,
+        "unknown_operations": counts.unknown_operations,
         "coverage": counts.coverage,
         "on": counts.on,
         "ranks": counts.ranks,
         "uncounted": counts.uncounted,
+        "upper_bounds": counts.upper_bounds,
         "uncalled": counts.uncalled,
         "by_op": counts.by_op(),
+        "by_class": counts.by_class(),
         "by_dtype": counts.by_dtype(),
-        "by_module": {
-            name: {**m._asdict(), "aliases": list(m.aliases)}
-            for name, m in counts.by_module().items()
-        },
+        "by_module": _saved.module_dicts(counts),
         "rows": [_row_dict(row) for row in counts.rows],
     }
 

@@ -1,0 +1,71 @@
+"""Rows of a FlopCount added up by module, operation, class, phase or dtype; any result's counts."""
+
+from collections.abc import Callable, Iterable
+from os import PathLike
+from typing import Any
+
+from . import _core
+from ._counts import FlopCount
+
+AXES = ("module", "op", "class", "phase", "dtype")
+_FIELDS = {"class": "op_class"}
+OUTSIDE = "(outside of modules)"
+
+
+def counts_of(result: Any) -> FlopCount:
+    """Give the FlopCount of any result; TypeError for what has none.
+
+    Of a FlopCounter, a FlopsTracker and whatever else has ``counts``, those; of the path of a file,
+    what ``to_json`` wrote into it.
+    """
+    if isinstance(result, FlopCount):
+        return result
+    if isinstance(result, str | PathLike):
+        return FlopCount.from_json(result)
+    counts = getattr(getattr(result, "counter", result), "counts", None)
+    if isinstance(counts, FlopCount):
+        return counts
+    hint = "; it has not run yet" if counts is None and hasattr(result, "counts") else ""
+    raise TypeError(
+        "a result is a FlopCount, a Profile, a FlopCounter, a FlopsTracker(model) or the path of "
+        f"a JSON file of to_json, not {result!r}{hint}"
+    )
+
+
+def key_of(by: str, depth: int | None = None) -> Callable[[Any], str]:
+    """What a row is grouped by: a module's path has ``depth`` levels below the root at most."""
+    if by != "module":
+        field = _FIELDS.get(by, by)
+        return lambda row: str(getattr(row, field))
+    levels = None if depth is None else depth + 1
+    return lambda row: ".".join(row.module.split(".")[:levels])
+
+
+def flops_of(row: Any) -> int:
+    """FLOPs of a row, under the convention of its counts."""
+    return int(row.flops)
+
+
+def bytes_of(row: Any) -> int:
+    """Bytes read and written by a row."""
+    return int(row.cost["bytes"])
+
+
+def sums(
+    rows: Iterable[Any], key: Callable[[Any], Any], value: Callable[[Any], int] = flops_of
+) -> dict[Any, int]:
+    """Add up the rows of each key; the core adds."""
+    parts: dict[Any, list[int]] = {}
+    for row in rows:
+        parts.setdefault(key(row), []).append(value(row))
+    return {name: _core._add_counts(numbers) for name, numbers in parts.items()}
+
+
+def first_split(counts: FlopCount) -> int:
+    """The least depth at which FLOPs are in more than one module; the last one where none is."""
+    worked = [row for row in counts.rows if row.flops and row.module]
+    deepest = max((row.module.count(".") for row in worked), default=0)
+    for depth in range(deepest):
+        if len({key_of("module", depth)(row) for row in worked}) > 1:
+            return depth
+    return deepest
