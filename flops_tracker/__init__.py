@@ -35,6 +35,7 @@ from ._core import (
 from ._listing import conventions, formulas, rules
 
 if TYPE_CHECKING:
+    from ._comparison import Compared, Comparison, compare
     from ._count import count
     from ._counts import FlopCount, ModuleCount
     from ._decorator import track_flops
@@ -45,12 +46,15 @@ if TYPE_CHECKING:
     from ._rates import EpochRates, Rates
 
 _LAZY = {
+    "Compared": "_comparison",
+    "Comparison": "_comparison",
     "EpochRates": "_rates",
     "FlopCount": "_counts",
     "ModuleCount": "_counts",
     "Profile": "_profile_result",
     "Rates": "_rates",
     "TorchOpEstimator": "_op_estimator",
+    "compare": "_comparison",
     "count": "_count",
     "explain": "_explain",
     "profile": "_profile",
@@ -74,6 +78,8 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "Compared",
+    "Comparison",
     "Convention",
     "EpochLog",
     "EpochRates",
@@ -94,6 +100,7 @@ __all__ = [
     "UncountedWarning",
     "UnknownOperationError",
     "__version__",
+    "compare",
     "conventions",
     "count",
     "explain",

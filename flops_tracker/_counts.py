@@ -162,6 +162,16 @@ class FlopCount(_core.OperationCounts):
         """Read the file that ``to_json`` wrote, a profile's too; ValueError for any other."""
         return _saved.from_json(path)
 
+    def to_markdown(
+        self,
+        path: str | PathLike[str] | None = None,
+        *,
+        depth: int | None = None,
+        top: int | None = None,
+    ) -> str:
+        """Give what ``table`` has as tables in Markdown, and write it where a path is given."""
+        return _views.to_markdown(self, path, depth, top)
+
     def to_csv(self, path: str | PathLike[str]) -> None:
         """Write one line per operation, module, phase and dtype."""
         _views.to_csv(self, path)

@@ -1,13 +1,16 @@
-"""A FlopCount into a file whose name says in which form: JSON, CSV or HTML."""
+"""Results into files: whole or not at all, and in the form that the file's name says."""
 
 import os
+import shutil
+import threading
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from . import _ranks
 
-_FORMS = {".json": "to_json", ".csv": "to_csv", ".html": "to_html"}
+_FORMS = {".json": "to_json", ".csv": "to_csv", ".html": "to_html", ".md": "to_markdown"}
+_NAMES = ".json, .csv, .html or .md"
 
 
 def check(output: str | PathLike[str]) -> Path:
@@ -20,7 +23,7 @@ def check(output: str | PathLike[str]) -> Path:
     except TypeError:
         raise TypeError(f"output must be the path of a file, not {output!r}") from None
     if path.suffix.lower() not in _FORMS:
-        raise ValueError(f"output must end in .json, .csv or .html, unlike {str(path)!r}")
+        raise ValueError(f"output must end in {_NAMES}, unlike {str(path)!r}")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {str(path.parent)!r} for {path.name!r}")
     if path.is_dir():
@@ -32,6 +35,31 @@ def check(output: str | PathLike[str]) -> Path:
     return (path.with_stem(f"{path.stem}.rank{rank}") if rank else path).absolute()
 
 
-def write(counts: Any, path: Path) -> None:
+def write(result: Any, path: Path) -> None:
     """Write what was counted; a file of that name is replaced."""
-    getattr(counts, _FORMS[path.suffix.lower()])(path)
+    getattr(result, _FORMS[path.suffix.lower()])(path)
+
+
+def write_text(path: str | PathLike[str], text: str) -> None:
+    """Put the text in the place of a file, which is the old one until the new one is whole."""
+    target = Path(os.path.realpath(Path(path)))  # of a link, what it leads to
+    if target.exists() and not target.is_file():  # a pipe or a device
+        target.write_text(text, encoding="utf-8", newline="")
+        return
+    part = target.with_name(f".{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        with open(part, "x", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            shutil.copymode(target, part)
+        os.replace(part, target)
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        if isinstance(error, PermissionError) and os.access(target, os.W_OK):
+            target.write_text(text, encoding="utf-8", newline="")  # the folder takes no new file
+            return
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None
+        raise

@@ -5,10 +5,9 @@ import html
 import io
 import json
 from collections.abc import Container, Iterable
-from pathlib import Path
 from typing import Any
 
-from . import _core, _options, _saved
+from . import _core, _options, _output, _saved
 from ._frameworks import need
 
 _MODULE_TITLES = ("module", "class", "calls", "own FLOPs", "with inside", "share")
@@ -187,17 +186,22 @@ def to_json(counts: Any, path: Any) -> str:
     """The same as text; also into a file where a path is given."""
     text = json.dumps(to_dict(counts), indent=2)
     if path is not None:
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        _output.write_text(path, text + "\n")
     return text
 
 
 def to_csv(counts: Any, path: Any) -> None:
     """One line per operation, module, phase and dtype."""
-    rows = [_row_dict(row) for row in counts.rows]
-    with Path(path).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=_columns(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    _output.write_text(path, csv_text(_columns(), [_row_dict(row) for row in counts.rows]))
+
+
+def csv_text(columns: list[str], rows: Iterable[dict[str, Any]]) -> str:
+    """Lines of comma-separated values; what is None is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _columns() -> list[str]:
@@ -209,6 +213,21 @@ def to_pandas(counts: Any) -> Any:
     """A data frame of the rows; counts beyond 64 bits stay exact as Python integers."""
     pandas = need("pandas", "pandas")
     return pandas.DataFrame([_row_dict(row) for row in counts.rows], columns=_columns())
+
+
+def to_markdown(counts: Any, path: Any, depth: Any, top: Any) -> str:
+    """The tables of modules and operations, and the summary; also into a file."""
+    from . import _tables
+
+    depth, top = _limits(depth, top)
+    tables = [
+        _tables.Table(_MODULE_TITLES, module_rows(counts, depth, top), 2),
+        _tables.Table(_OP_TITLES, op_rows(counts, top), 2),
+    ]
+    text = _tables.markdowns(tables[not counts.by_module() :], summary(counts))
+    if path is not None:
+        _output.write_text(path, text)
+    return text
 
 
 # ---- HTML ----
@@ -254,5 +273,5 @@ def to_html(counts: Any, path: Any) -> str:
         f"<body><h1>FLOPs</h1>{html_fragment(counts, None)}</body></html>\n"
     )
     if path is not None:
-        Path(path).write_text(page, encoding="utf-8")
+        _output.write_text(path, page)
     return page

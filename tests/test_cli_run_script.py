@@ -171,7 +171,10 @@ def test_a_script_that_closes_stderr(tmp_path):
         (["--lr", "3", "plain.py"], "Options of the script go after it"),
         (["--convention", "mac", "plain.py"], "'mac' is not one of 'standard', 'exact'"),
         (["--top", "-1", "plain.py"], "-1 is not in the range x>=0"),
-        (["-o", "flops.txt", "plain.py"], "must end in .json, .csv or .html, unlike 'flops.txt'"),
+        (
+            ["-o", "flops.txt", "plain.py"],
+            "must end in .json, .csv, .html or .md, unlike 'flops.txt'",
+        ),
         (["-o", "no/flops.json", "plain.py"], "there is no folder 'no' for 'flops.json'"),
         (["-q", "plain.py"], "--quiet shows nothing: say where to write with --output"),
         ([], "Missing argument 'SCRIPT'"),

@@ -342,7 +342,7 @@ def test_a_child_process_prints_and_writes_nothing(tmp_path, capfd):
         ({"strict": "yes"}, TypeError, "strict must be True or False, not 'yes'"),
         ({"causal": "half"}, ValueError, "causal must be 'full' or 'exact', not 'half'"),
         ({"print_level": "epoch"}, ValueError, "'none', 'total' or 'table', not 'epoch'"),
-        ({"output": "flops.txt"}, ValueError, "must end in .json, .csv or .html"),
+        ({"output": "flops.txt"}, ValueError, "must end in .json, .csv, .html or .md"),
         ({"output": 3}, TypeError, "output must be the path of a file, not 3"),
         ({"output": "/no/such/flops.json"}, FileNotFoundError, "no folder '/no/such'"),
     ],

@@ -214,6 +214,26 @@ pyft_subtract_counts(PyObject *module, PyObject *args)
     return pyft_from_u128(ft_u128_subtract(from, count));
 }
 
+/* _count_difference(count, other): count - other, below 0 where it is less. */
+PyObject *
+pyft_count_difference(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *first, *second;
+    ft_u128 from, count;
+    if (!PyArg_ParseTuple(args, "OO:_count_difference", &first, &second) ||
+        pyft_to_u128(first, "count", &from) < 0 || pyft_to_u128(second, "count", &count) < 0) {
+        return NULL;
+    }
+    if (ft_u128_compare(from, count) >= 0) {
+        return pyft_from_u128(ft_u128_subtract(from, count));
+    }
+    PyObject *less = pyft_from_u128(ft_u128_subtract(count, from));
+    PyObject *difference = less == NULL ? NULL : PyNumber_Negative(less);
+    Py_XDECREF(less);
+    return difference;
+}
+
 PyObject *
 pyft_grouped_text(ft_u128 count)
 {

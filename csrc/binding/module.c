@@ -38,6 +38,7 @@ static PyMethodDef module_methods[] = {
     {"_explain_call", pyft_explain_call, METH_VARARGS, NULL},
     {"_add_counts", pyft_sum_counts, METH_O, NULL},
     {"_subtract_counts", pyft_subtract_counts, METH_VARARGS, NULL},
+    {"_count_difference", pyft_count_difference, METH_VARARGS, NULL},
     {"format_flops", format_flops, METH_O,
      "format_flops($module, count, /)\n--\n\n8178368512 as '8.18 GFLOP'."},
     {"_rate", pyft_rate, METH_VARARGS, NULL},

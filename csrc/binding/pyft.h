@@ -49,6 +49,7 @@ int pyft_to_u64(PyObject *object, const char *what, uint64_t *number);
 /* Functions of the module: counts added up, and one taken from another. */
 PyObject *pyft_sum_counts(PyObject *module, PyObject *counts);
 PyObject *pyft_subtract_counts(PyObject *module, PyObject *args);
+PyObject *pyft_count_difference(PyObject *module, PyObject *args);
 /* An option that is on or off, for the format O&: a bool, NumPy's too, or 0 or 1. */
 typedef struct {
     const char *name;

@@ -70,7 +70,7 @@ def _checked_output(_: Any, __: Any, value: Path | None) -> Path | None:
     type=click.Path(path_type=Path),
     callback=_checked_output,
     metavar="FILE",
-    help="Write all counts to FILE (.json, .csv or .html), and replace it.",
+    help="Write all counts to FILE (.json, .csv, .html or .md), and replace it.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No report; for use with --output.")
 @click.argument("script")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _views
 from .._core import FlopCounter
@@ -15,6 +15,9 @@ from .._frameworks import need
 from .._profile import ignore_entries
 from .._untouched import in_eval_mode, random_as_before, root_of
 from .._watch import Watch
+
+if TYPE_CHECKING:
+    from .._counts import FlopCount
 
 _COLUMNS = (
     "node_name",
@@ -55,8 +58,11 @@ class TorchFLOPsByFX:
     ``"memory_allocated"`` (the default) or ``"max_memory_allocated"``: of CUDA's allocator, or of
     the live tensors on a CPU. FLOPs are exact ones: a dot product of length n is 2n - 1.
 
-    The model runs in eval mode without gradients, on copies, and stays as it is.
+    The model runs in eval mode without gradients, on copies, and stays as it is. ``counts`` is the
+    FlopCount of the last run, ignored operations among it.
     """
+
+    counts: "FlopCount | None" = None
 
     def __init__(
         self,
@@ -147,6 +153,7 @@ class TorchFLOPsByFX:
                 )
             )
         self._finish(counts, rows, watch)
+        self.counts = counts
         return rows, counts.total
 
     def _run_nodes(self, args: Any, kwargs: Any) -> tuple[list[_Row], int]:

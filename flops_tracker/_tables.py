@@ -1,0 +1,78 @@
+"""A table of names and numbers in its forms: plain text, Markdown, HTML."""
+
+import html
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from . import _views
+
+
+class Table(NamedTuple):
+    """Titles, rows of cells, and how many columns from the left are names: the others are numbers.
+
+    A ``heading`` stands above it where there are several.
+    """
+
+    titles: tuple[str, ...]
+    rows: list[list[str]]
+    names: int = 1
+    heading: str = ""
+
+    def text(self) -> str:
+        """Columns of plain text."""
+        return _views.text_table(self.titles, self.rows, self.titles[self.names :])
+
+    def markdown(self) -> str:
+        """As GitHub reads it; names in the first column are code."""
+        lines = [[_words(title) for title in self.titles]]
+        lines.append(["---" if n < self.names else "---:" for n in range(len(self.titles))])
+        for first, *rest in self.rows:
+            lines.append([_code(first), *map(_words, rest)])
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        return f"**{_words(self.heading)}**\n\n{table}" if self.heading else table
+
+    def html(self) -> str:
+        """A table element."""
+
+        def line(tag: str, cells: Iterable[str]) -> str:
+            align = ' style="text-align: {}"'.format
+            return "".join(
+                f"<{tag}{align('left' if n < self.names else 'right')}>{html.escape(cell)}</{tag}>"
+                for n, cell in enumerate(cells)
+            )
+
+        heading = f"<caption>{html.escape(self.heading)}</caption>" if self.heading else ""
+        rows = "".join(f"<tr>{line('td', row)}</tr>" for row in self.rows)
+        head = f"<thead><tr>{line('th', self.titles)}</tr></thead>"
+        return f"<table>{heading}{head}<tbody>{rows}</tbody></table>"
+
+
+_MARKS = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_[]<>|#~"})
+
+
+def _words(text: str) -> str:
+    return text.translate(_MARKS)
+
+
+def _code(text: str) -> str:
+    """Text as code: no mark in it counts but the bar of the table, and its own."""
+    bare = text.replace("|", "\\|")
+    return f"`{bare}`" if text.strip() and "`" not in text else _words(text)
+
+
+def texts(tables: Iterable[Table], summary: str) -> str:
+    """Tables under each other and the summary below, as text that notebooks show line by line."""
+    parts = [f"{table.heading}\n{table.text()}".lstrip("\n") for table in tables]
+    return _views.Text("\n\n".join([*parts, summary]))
+
+
+def markdowns(tables: Iterable[Table], summary: str) -> str:
+    """The same as Markdown; lines of the summary stay lines."""
+    lines = "  \n".join(map(_words, summary.splitlines()))
+    return "\n\n".join([*(table.markdown() for table in tables), lines]) + "\n"
+
+
+def htmls(tables: Iterable[Table], summary: str) -> str:
+    """The same as HTML."""
+    lines = [f"<p>{html.escape(line)}</p>" for line in summary.splitlines()]
+    return f"<div>{''.join([*(table.html() for table in tables), *lines])}</div>"
