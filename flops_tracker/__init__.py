@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ._profile import profile
     from ._profile_result import Profile
     from ._rates import EpochRates, Rates
+    from ._scaling import Scaling, scaling
 
 _LAZY = {
     "Compared": "_comparison",
@@ -53,11 +54,13 @@ _LAZY = {
     "ModuleCount": "_counts",
     "Profile": "_profile_result",
     "Rates": "_rates",
+    "Scaling": "_scaling",
     "TorchOpEstimator": "_op_estimator",
     "compare": "_comparison",
     "count": "_count",
     "explain": "_explain",
     "profile": "_profile",
+    "scaling": "_scaling",
     "track_flops": "_decorator",
 }
 
@@ -92,6 +95,7 @@ __all__ = [
     "Profile",
     "Rates",
     "Rule",
+    "Scaling",
     "SklearnSGDEstimator",
     "StepLog",
     "TorchAutoEstimator",
@@ -109,5 +113,6 @@ __all__ = [
     "profile",
     "register_rule",
     "rules",
+    "scaling",
     "track_flops",
 ]

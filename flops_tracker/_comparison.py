@@ -328,7 +328,7 @@ def _times(ratio: float | None) -> str:
     return f"{ratio:.2f} ×" if 0.1 <= ratio < 1000 else f"{ratio:.3g} ×"
 
 
-def _sentence(name: str, first: str, flops: int, ratio: float | None, difference: int) -> str:
+def _sentence(name: str, first: str, flops: Any, ratio: float | None, difference: int) -> str:
     if difference == 0:
         return f"{name} does the same FLOPs as {first}"
     if ratio is None:

@@ -1,6 +1,7 @@
 """A table of names and numbers in its forms: plain text, Markdown, HTML."""
 
 import html
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ class Table(NamedTuple):
         lines = [[_words(title) for title in self.titles]]
         lines.append(["---" if n < self.names else "---:" for n in range(len(self.titles))])
         for first, *rest in self.rows:
-            lines.append([_code(first), *map(_words, rest)])
+            lines.append([(_code if self.names else _words)(first), *map(_words, rest)])
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         return f"**{_words(self.heading)}**\n\n{table}" if self.heading else table
 
@@ -47,11 +48,11 @@ class Table(NamedTuple):
         return f"<table>{heading}{head}<tbody>{rows}</tbody></table>"
 
 
-_MARKS = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_[]<>|#~"})
+_MARKS = re.compile(r"[\\`*\[\]<>|#~]|(?<![^\W_])_|_(?![^\W_])")  # an underscore in a word is none
 
 
 def _words(text: str) -> str:
-    return text.translate(_MARKS)
+    return _MARKS.sub(r"\\\g<0>", text)
 
 
 def _code(text: str) -> str:

@@ -18,6 +18,7 @@ from ._frameworks import need
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _GREY, _DARK = "#999999", "#444444"
+_BESIDE: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
 _REST = "\0"  # no module's name, nor any other
 _PHASES = dict(zip(("forward", "backward", "recompute", "optimizer"), COLOURS, strict=False))
 
@@ -209,26 +210,38 @@ def _part(name: str, by: str) -> str:
 
 
 def scaling(result: Any, axis: str | None = None, *, ax: Any = None) -> Any:
-    """Draw counts against one axis of a Scaling, both logarithmic; returns the Axes.
+    """Draw the counts of a Scaling against one of its axes, both logarithmic; returns the Axes.
 
-    A line for each combination of the other axes; ``axis`` is the first where none is named. The
-    legend has the fitted exponent, and grey lines show what growth by N and by N² would be.
+    A line for each combination of the other axes; ``axis`` is the first where none is named. Grey
+    lines from the first point show what growth in proportion, and with the square, would be.
     """
+    from ._scaling import Scaling
+
+    if not isinstance(result, Scaling):
+        raise TypeError(f"plot.scaling draws what scaling(...) gives, not {result!r}")
     lines = result._lines(axis)
-    ax = _axes(ax)
-    label = lines.axis
-    for number, (name, xs, flops) in enumerate(lines.curves):
-        ax.plot(xs, flops, label=name, linewidth=1.4, markersize=5, **_style(number))
-    xs, flops = lines.curves[0][1], lines.curves[0][2]
-    for power, dashes in ((1, (1, 2)), (2, (4, 2))):
+    curves = [curve for curve in lines.curves if all(curve[2])]
+    if not curves:
+        raise ValueError("no FLOPs were counted: there is nothing to draw on logarithmic axes")
+    exponent = result.fit(axis).exponent
+    fitted = "FLOPs" if exponent is None else f"fitted exponent {exponent:.2f}"
+    ax = _axes(ax, width=5.0 if len(curves) == 1 else 6.2)
+    for number, (name, xs, flops) in enumerate(curves):
+        label = name or fitted
+        ax.plot(xs, flops, label=label, linewidth=1.4, markersize=5, **_style(number))
+    _, xs, flops = curves[0]
+    for power, name, dashes in ((1, lines.axis, (1, 2)), (2, f"{lines.axis}²", (4, 2))):
         guide = [flops[0] * (x / xs[0]) ** power for x in xs]
-        name = f"{label}$^{power}$" if power > 1 else label
         ax.plot(xs, guide, color=_GREY, linewidth=1, dashes=dashes, label=f"∝ {name}", zorder=0)
-    ax.set(xscale="log", yscale="log", xlabel=label, ylabel=f"FLOPs ({result.convention})")
-    ax.set_xticks(xs, [f"{x:g}" for x in xs])
-    ax.minorticks_off()
+    ax.set(xscale="log", yscale="log", xlabel=lines.axis, ylabel=f"FLOPs ({result.convention})")
+    ticks = xs[:: -(-len(xs) // 8)]
+    ax.set_xticks(ticks, [f"{x:g}" for x in ticks])
+    ax.xaxis.minorticks_off()
     ax.grid(alpha=0.25)
-    ax.legend(frameon=False, fontsize="small")
+    legend: dict[str, Any] = {"frameon": False, "fontsize": "small"}
+    if len(curves) > 1:
+        legend |= {**_BESIDE, "title": fitted, "title_fontsize": "small"}
+    ax.legend(**legend)
     return ax
 
 
@@ -283,7 +296,7 @@ def roofline(
     )
     _prefixes(ax.yaxis)
     ax.grid(alpha=0.25)
-    ax.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
+    ax.legend(frameon=False, fontsize="small", **_BESIDE)
     return ax
 
 
