@@ -43,7 +43,7 @@ def from_dict(data: Any) -> "FlopCount":
         counts.params, counts.on, counts.ranks = data["params"], data["on"], data["ranks"]
         stated = data["total"]
     except KeyError as error:
-        raise ValueError(f"this is no FlopCount: it has no field {error}") from None
+        raise ValueError(f"this is no FlopCount: {error} is missing") from None
     except (TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"this is no FlopCount: {error}") from None
     if counts.total != stated:
