@@ -342,4 +342,6 @@ def _cells(part: Compared) -> list[str]:
     for flops, ratio in list(zip(part.flops, part.ratios, strict=True))[1:]:
         only_in_one = "gone" if flops is None else "new" if part.flops[0] is None else ""
         cells.append(only_in_one or _times(ratio))
-    return [*cells, f"{part.differences[1]:+,}"] if len(part.flops) == 2 else cells
+    if len(part.flops) == 2:
+        cells.append(f"{part.differences[1]:+,}" if part.differences[1] else "0")
+    return cells

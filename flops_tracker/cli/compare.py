@@ -1,0 +1,92 @@
+"""`flops-tracker compare`: two models or saved counts beside each other."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import _output
+from ._targets import Problem, count_target, counting_options
+from .count import checked_output
+
+
+@click.command(context_settings={"max_content_width": 100})
+@click.argument("targets", nargs=-1, metavar="A B...")
+@counting_options
+@click.option(
+    "--depth", type=click.IntRange(0), metavar="N", help="Modules down to N levels below the model."
+)
+@click.option(
+    "--top",
+    type=click.IntRange(0),
+    metavar="N",
+    default=10,
+    show_default=True,
+    help="The N largest differences of modules.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print exact numbers as JSON, and no tables.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    callback=checked_output,
+    metavar="FILE",
+    help="Write the comparison to FILE (.json, .csv or .md), and replace it.",
+)
+def command(
+    targets: tuple[str, ...],
+    depth: int | None,
+    top: int,
+    as_json: bool,
+    output: Path | None,
+    **counting: Any,
+) -> None:
+    """Show where two models, or two saved counts, differ in FLOPs.
+
+    A and B are JSON files that `flops-tracker count --json` or to_json wrote, or TARGETs as for
+    `flops-tracker count`, which are counted with the options below. There may be more than two:
+    ratios are to the first.
+
+    \b
+    Examples:
+      flops-tracker compare before.json after.json
+      flops-tracker compare nets:small nets:large --input 1,3,224,224 --backward
+      flops-tracker compare before.json nets:large --input 1,3,224,224 --json
+
+    Exit codes: 0, compared; 2, what was given can't be.
+    """  # noqa: D301 - where lines stay lines
+    from .._comparison import compare
+
+    if len(targets) < 2:
+        raise click.UsageError(f"compare takes two targets or more, not {len(targets)}")
+    if output is not None and output.suffix.lower() == ".html":
+        raise click.BadParameter("a comparison has no page: .json, .csv or .md", param_hint="-o")
+    counts = [_counts(target, counting) for target in targets]
+    comparison = compare(*counts, names=_names(targets))
+    click.echo(comparison.to_json() if as_json else comparison.table(depth, top))
+    if output is not None:
+        try:
+            _output.write(comparison, output)
+        except OSError as error:
+            raise Problem(f"{output} was not written: {error.strerror}") from None
+
+
+def _counts(target: str, counting: dict[str, Any]) -> Any:
+    from .._counts import FlopCount
+
+    if not target.endswith(".json"):
+        return count_target(target, **counting)
+    try:
+        return FlopCount.from_json(target)
+    except OSError as error:
+        raise Problem(f"{target}: {error.strerror}") from None
+    except ValueError as error:
+        raise Problem(str(error)) from None
+
+
+def _names(targets: tuple[str, ...]) -> list[str]:
+    """As short as they can be told apart: the factory, the file's name, or all of it."""
+    short = [Path(t).stem if t.endswith(".json") else t.rpartition(":")[2] for t in targets]
+    if len(set(short)) == len(short):
+        return short
+    return [f"{number}: {target}" for number, target in enumerate(targets, 1)]
