@@ -60,7 +60,7 @@ def track_flops(
     ``@track_flops`` or ``@track_flops(convention="matmul", print_level="none")``. What the function
     returns and raises stays as it is. ``convention``, ``strict`` and ``causal`` are those of
     FlopCounter. ``print_level`` is "total" (a line after each call), "table" or "none"; ``output``
-    is a file (.json, .csv, .html) that is written after each call.
+    is a file (.json, .csv, .html, .md) that is written after each call.
     """
     if unknown:
         _options.refuse_unknown("track_flops", next(iter(unknown)), _option_names())

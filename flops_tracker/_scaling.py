@@ -221,11 +221,11 @@ class Scaling:
             _output.write_text(path, text)
         return text
 
-    def plot(self, axis: str | None = None, *, ax: Any = None) -> Any:
+    def plot(self, axis: str | None = None, *, label: str | None = None, ax: Any = None) -> Any:
         """Draw the counts along an axis, both logarithmic (needs matplotlib); returns the Axes."""
         from . import plot
 
-        return plot.scaling(self, axis, ax=ax)
+        return plot.scaling(self, axis, label=label, ax=ax)
 
     def _shown(self) -> list[_tables.Table]:
         exponents = [f"{axis} exponent" for axis in self.axes]

@@ -209,11 +209,14 @@ def _part(name: str, by: str) -> str:
 # ---- scaling ----
 
 
-def scaling(result: Any, axis: str | None = None, *, ax: Any = None) -> Any:
+def scaling(
+    result: Any, axis: str | None = None, *, label: str | None = None, ax: Any = None
+) -> Any:
     """Draw the counts of a Scaling against one of its axes, both logarithmic; returns the Axes.
 
     A line for each combination of the other axes; ``axis`` is the first where none is named. Grey
-    lines from the first point show what growth in proportion, and with the square, would be.
+    lines from the first point show what growth in proportion, and with the square, would be. To
+    compare several, draw the next into the same ``ax``, each with a ``label``.
     """
     from ._scaling import Scaling
 
@@ -225,14 +228,17 @@ def scaling(result: Any, axis: str | None = None, *, ax: Any = None) -> Any:
         raise ValueError("no FLOPs were counted: there is nothing to draw on logarithmic axes")
     exponent = result.fit(axis).exponent
     fitted = "FLOPs" if exponent is None else f"fitted exponent {exponent:.2f}"
+    if label is not None:
+        fitted = f"{label}, {fitted}"
     ax = _axes(ax, width=5.0 if len(curves) == 1 else 6.2)
-    for number, (name, xs, flops) in enumerate(curves):
-        label = name or fitted
-        ax.plot(xs, flops, label=label, linewidth=1.4, markersize=5, **_style(number))
+    drawn = [line for line in ax.get_lines() if line.get_color() != _GREY]
+    for number, (name, xs, flops) in enumerate(curves, len(drawn)):
+        ax.plot(xs, flops, label=name or fitted, linewidth=1.4, markersize=5, **_style(number))
     _, xs, flops = curves[0]
     for power, name, dashes in ((1, lines.axis, (1, 2)), (2, f"{lines.axis}²", (4, 2))):
-        guide = [flops[0] * (x / xs[0]) ** power for x in xs]
-        ax.plot(xs, guide, color=_GREY, linewidth=1, dashes=dashes, label=f"∝ {name}", zorder=0)
+        if not drawn:
+            guide = [flops[0] * (x / xs[0]) ** power for x in xs]
+            ax.plot(xs, guide, color=_GREY, linewidth=1, dashes=dashes, label=f"∝ {name}", zorder=0)
     ax.set(xscale="log", yscale="log", xlabel=lines.axis, ylabel=f"FLOPs ({result.convention})")
     ticks = xs[:: -(-len(xs) // 8)]
     ax.set_xticks(ticks, [f"{x:g}" for x in ticks])

@@ -244,7 +244,7 @@ def test_limits_that_are_none(limit, words):
     [
         (["ft_nets"], "'ft_nets' must be MODULE:FACTORY or FILE.py:FACTORY"),
         (["ft_nets:"], "must be MODULE:FACTORY"),
-        (["ft_nets:Smal"], "ft_nets has no 'Smal'; did you mean 'Small'?"),
+        (["ft_nets:Smaal"], "ft_nets has no 'Smaal'; did you mean 'Small'?"),
         (["ft_nets:xyz"], "ft_nets has no 'xyz'; it has Small, Tokens, Reader"),
         (["ft_net:Small"], "there is no module 'ft_net'; did you mean 'ft_nets'?"),
         (["qqqqqq:Small"], "there is no module 'qqqqqq' on the path, nor in "),
@@ -310,7 +310,7 @@ def test_comparison_as_data(tmp_path):
         (["one.json"], "two targets or more, not 1"),
         (["no.json", "ft_nets:model"], "no.json: No such file or directory"),
         (["text.json", "text.json"], "'text.json': Expecting value"),
-        (["ft_nets:Smal", "ft_nets:model", "--input", "2,4"], "did you mean 'Small'?"),
+        (["ft_nets:Smaal", "ft_nets:model", "--input", "2,4"], "did you mean 'Small'?"),
         (["ft_nets:Small", "ft_nets:model", "-o", "c.html"], "a comparison has no page"),
     ],
 )

@@ -120,6 +120,19 @@ def test_iso_flop(tmp_path):
     assert (tmp_path / "iso_flop.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
+def test_compare_architectures(tmp_path):
+    # Contractions at N = 1024 and width 64: four projections 8·N·64², and two products with 64 x 64
+    # matrices, 4·N·64², or with scores, 4·N²·64.
+    linear, softmax = 12 * 1024 * 64**2, 8 * 1024 * 64**2 + 4 * 1024**2 * 64
+    printed = run_example("compare_architectures.py", tmp_path)
+    assert softmax == 6 * linear
+    assert f"softmax is 6.00 × linear: +{softmax - linear:,} FLOPs" in printed
+    assert "FLOPs grow as N^1.00, residual 0.000" in printed
+    # From 64 to 128: 2·(2 + 2)/(2 + 1) with N²·64 in units of N·64²; from 2048 to 4096 2·66/34.
+    assert "locally from 1.42 to 1.96" in printed  # log2 of 8/3 and of 3.882
+    assert (tmp_path / "compare_architectures.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 def test_resume(tmp_path):
     # Per row 2*(64*128 + 128*10) = 18,944 of contractions forward, as much for the gradients of

@@ -224,8 +224,8 @@ def test_losses_that_do_not_fit(run, losses, error, words, ax):
 
 
 def test_wrong_arguments(counts):
-    with pytest.raises(ValueError, match=r"by must be 'module', 'op', .*, not 'modul'"):
-        plot.breakdown(counts, "modul")
+    with pytest.raises(ValueError, match=r"by must be 'module', 'op', .*, not 'modules'"):
+        plot.breakdown(counts, "modules")
     with pytest.raises(ValueError, match="top must be 1 or more, not 0"):
         plot.breakdown(counts, top=0)
     with pytest.raises(TypeError, match="ax must be an Axes of matplotlib, not 3"):

@@ -163,6 +163,9 @@ def test_picture(attention):
     assert lines["∝ n"][-1] == [256, pytest.approx(4 * flops[0])]
     assert lines["∝ n²"][-1] == [256, pytest.approx(16 * flops[0])]
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    attention.plot(label="again", ax=ax)
+    assert [line.get_label() for line in ax.get_lines()][3:] == ["again, fitted exponent 1.66"]
+    assert len({line.get_color() for line in ax.get_lines()}) == 3
     with pytest.raises(TypeError, match=r"draws what scaling\(...\) gives, not 3"):
         plot.scaling(3)
 
