@@ -11,8 +11,6 @@ from . import _core, _groups, _options, _output, _saved, _tables, _views
 from ._counts import FlopCount
 from ._frameworks import need
 
-_ITSELF = "(the model itself)"
-
 
 class Compared(NamedTuple):
     """One part of all results: its FLOPs in each, their ratios and differences to the first.
@@ -126,7 +124,7 @@ class Comparison:
         """
         depth = _options.whole_or_none("depth", depth)
         key = _groups.key_of("module", depth)
-        path = _relative(self.counts)
+        path = _groups.below_root(self.counts)
         kinds: dict[str, dict[str, None]] = {}
         for count in self.counts:
             for name, module in count.by_module(depth).items():
@@ -292,24 +290,6 @@ def _compared(name: str, kind: str, flops: list[int | None]) -> Compared:
         tuple(None if not first or count is None else count / first for count in flops),
         tuple(_core._count_difference(count or 0, first or 0) for count in flops),
     )
-
-
-def _relative(counts: Iterable[FlopCount]) -> Callable[[str], str]:
-    """What makes paths of several models comparable: those below the one root that each has."""
-    roots = [[row[0] for row in count._modules[1:] if row[2] == 0] for count in counts]
-    if any(len(names) > 1 for names in roots):
-        return lambda path: path or _groups.OUTSIDE
-    known = {name for names in roots for name in names}
-
-    def path_below(path: str) -> str:
-        for root in known:
-            if path == root:
-                return _ITSELF
-            if path.startswith(f"{root}."):
-                return path[len(root) + 1 :]
-        return path or _groups.OUTSIDE
-
-    return path_below
 
 
 def _plain(part: Compared) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from ._counts import FlopCount
 
 AXES = ("module", "op", "class", "phase", "dtype")
 _FIELDS = {"class": "op_class"}
-OUTSIDE = "(outside of modules)"
+OUTSIDE, ITSELF = "(outside of modules)", "(the model itself)"
 
 
 def counts_of(result: Any) -> FlopCount:
@@ -39,6 +39,25 @@ def key_of(by: str, depth: int | None = None) -> Callable[[Any], str]:
         return lambda row: str(getattr(row, field))
     levels = None if depth is None else depth + 1
     return lambda row: ".".join(row.module.split(".")[:levels])
+
+
+def below_root(results: Iterable[FlopCount]) -> Callable[[str], str]:
+    """What makes paths of modules short, and those of several models comparable.
+
+    They begin below the one root that each result has; where one has several, they stay.
+    """
+    roots = [[row[0] for row in counts._modules[1:] if row[2] == 0] for counts in results]
+    known = [] if any(len(names) > 1 for names in roots) else [n for names in roots for n in names]
+
+    def path_below(path: str) -> str:
+        for root in known:
+            if path == root:
+                return ITSELF
+            if path.startswith(f"{root}."):
+                return path[len(root) + 1 :]
+        return path or OUTSIDE
+
+    return path_below
 
 
 def flops_of(row: Any) -> int:

@@ -5,19 +5,23 @@ be told apart by the colour-blind; lines and points also by their markers.
 """
 
 import csv
-import math
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from . import _core, _groups, _options, _ranks
+from . import _core, _groups, _options, _ranks, _roofline, _views
 from ._frameworks import need
 
 # The palette of Okabe and Ito, https://jfly.uni-koeln.de/color/; its yellow is too light for lines.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _GREY, _DARK = "#999999", "#444444"
+_LEAST = 0.001  # of the total, for a bar of its own
+_ABOVE: dict[str, Any] = {
+    **{"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0, "frameon": False},
+    **{"fontsize": "small", "handlelength": 1.2, "columnspacing": 1.2},
+}
 _BESIDE: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
 _REST = "\0"  # no module's name, nor any other
 _PHASES = dict(zip(("forward", "backward", "recompute", "optimizer"), COLOURS, strict=False))
@@ -109,8 +113,8 @@ def _curve(run: Any, losses: Any) -> tuple[list[float], list[float]]:
             hasattr(record, "flops_total_cum") for record in records
         ):
             raise TypeError(
-                "a run is a FlopsTracker, its epoch_logs or step_logs, or a CSV file of these, not "
-                f"{reprlib.repr(run)}"
+                "a run is a FlopsTracker, its epoch_logs or step_logs, or a CSV file of these "
+                f"(several are a dict by label), not {reprlib.repr(run)}"
             )
         logs = {"records": records}
     lengths = " and ".join(f"{len(records)} {kind}" for kind, records in logs.items())
@@ -161,7 +165,8 @@ def breakdown(
 
     ``count`` is any result: a FlopCount, a Profile, a FlopCounter, a FlopsTracker. Bars add up to
     its total: modules ``depth`` levels below the root have all that is inside of them (without it,
-    the first level that has several); what is left beside the ``top`` largest is one bar.
+    the first level that has several). What is left beside the ``top`` largest, and what is below
+    0.1 %, is one bar.
     """
     _options.choice("by", by, _groups.AXES)
     depth, top = _options.whole_or_none("depth", depth), _options.whole("top", top, 1)
@@ -171,14 +176,15 @@ def breakdown(
     key = _groups.key_of(by, depth)
     rows = [row for row in counts.rows if row.flops]
     totals = sorted(_groups.sums(rows, key).items(), key=lambda item: -item[1])
-    bars = [name for name, _ in totals[:top]]
-    names = [_part(name, by) for name in bars]
+    bars = [name for name, flops in totals[:top] if flops >= _LEAST * counts.total]
+    label_of = _labels(counts, by)
+    names = [label_of(name) for name in bars]
     shown = set(bars)
-    if len(totals) > top:
+    if len(totals) > len(bars):
+        names.append(_views.number_of(len(totals) - len(bars), "other"))
         bars.append(_REST)
-        names.append(f"{len(totals) - top} others")
     cells = _groups.sums(rows, lambda row: (key(row) if key(row) in shown else _REST, row.phase))
-    ax = _axes(ax, height=0.9 + 0.3 * max(len(bars), 2))
+    ax = _axes(ax, width=5.6, height=1.2 + 0.3 * max(len(bars), 2))
     used = [phase for phase in _PHASES if any(row.phase == phase for row in rows)]
     ends = [0.0] * len(bars)
     for phase in used:
@@ -195,15 +201,23 @@ def breakdown(
     ax.set_xlabel(f"FLOPs ({counts.convention})" + (f", {counts.ranks}" if counts.ranks else ""))
     _few_ticks(ax)
     if len(used) > 1 and by != "phase":
-        ax.legend(frameon=False, loc="lower right")
+        ax.legend(ncols=len(used), **_ABOVE)
     return ax
 
 
-def _part(name: str, by: str) -> str:
-    """What a bar or point is called: operations without their library and default overload."""
-    if by == "module":
-        return name or _groups.OUTSIDE
-    return name.removeprefix("aten.").removesuffix(".default") if by == "op" else name
+def _labels(counts: Any, by: str) -> Callable[[str], str]:
+    """What bars and points are called: modules by their paths below the model, 3 by 3 Conv2d."""
+    if by == "op":
+        return lambda name: name.removeprefix("aten.").removesuffix(".default")
+    if by != "module":
+        return str
+    path_of, modules = _groups.below_root([counts]), counts.by_module()
+
+    def label(name: str) -> str:
+        path = path_of(name)
+        return f"{path} {modules[name].module_class}" if path.isdecimal() else path
+
+    return label
 
 
 # ---- scaling ----
@@ -279,19 +293,20 @@ def roofline(
     _options.choice("by", by, ("op", "module", "class"))
     depth, top = _options.whole_or_none("depth", depth), _options.whole("top", top, 1)
     counts = _groups.counts_of(result)
-    peaks = _peaks(counts, peak_flops)
-    memory = _bandwidth(bandwidth)
-    points = _points(counts, _groups.key_of(by, depth), peaks, memory)
+    peaks = _roofline.peaks_of(counts, peak_flops)
+    memory = _roofline.bandwidth_of(bandwidth)
+    points = _roofline.points(counts, _groups.key_of(by, depth), peaks, memory)
     if not points:
         raise ValueError("nothing that was counted has FLOPs and moves bytes")
     ax = _axes(ax, width=6.4, height=3.6)
     _draw_roofs(ax, peaks, memory, [x for _, x, _ in points])
+    label_of = _labels(counts, by)
     for number, (name, x, y) in enumerate(points[:top]):
-        ax.plot([x], [y], linestyle="", markersize=7, label=_part(name, by), **_style(number))
+        ax.plot([x], [y], linestyle="", markersize=7, label=label_of(name), **_style(number))
     others = points[top:]
     if others:
         xs, ys = [p[1] for p in others], [p[2] for p in others]
-        label = f"{len(others)} others"
+        label = _views.number_of(len(others), "other")
         ax.plot(xs, ys, linestyle="", marker=".", color=_GREY, label=label, zorder=1)
     timed = getattr(counts, "_times", None) is not None
     ax.set(
@@ -306,83 +321,10 @@ def roofline(
     return ax
 
 
-def _peaks(counts: Any, given: Any) -> dict[str, float]:
-    from ._rates import check_peak
-
-    given = getattr(counts, "peak_flops", None) if given is None else given
-    if given is None:
-        raise ValueError(
-            "a roofline needs the device's peak: peak_flops=, in FLOP/s or as '312 TFLOP/s' "
-            "(`flops-tracker peak` measures it, `flops-tracker peak --list` has data sheets')"
-        )
-    peaks = check_peak(given)
-    return peaks if isinstance(peaks, dict) else {"": peaks}
-
-
-_BYTES = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
-
-
-def _bandwidth(given: Any) -> float:
-    """Bytes per second, from a number or a text."""
-    problem = "bandwidth must be bytes/s above 0, as 2.04e12 or '2.04 TB/s'"
-    if given is None:
-        raise ValueError(f"a roofline needs the memory's bandwidth: {problem}, of the data sheet")
-    value, unit = given, "B/s"
-    if isinstance(given, str):
-        number = given.rstrip("BKMGTPk/s ")
-        value, unit = number, given[len(number) :].strip() or "B/s"
-    if isinstance(value, bool) or not unit.endswith("B/s") or unit[:-3] not in _BYTES:
-        raise ValueError(f"{problem}, not {given!r}")
-    try:
-        rate = float(value) * _BYTES[unit[:-3]]
-    except (TypeError, ValueError):
-        raise ValueError(f"{problem}, not {given!r}") from None
-    if not 0 < rate < math.inf:
-        raise ValueError(f"{problem}, not {given!r}")
-    return rate
-
-
-class _Call(NamedTuple):
-    op: str
-    module: str
-    op_class: str
-
-
-def _points(
-    counts: Any, key: Any, peaks: dict[str, float], memory: float
-) -> list[tuple[str, float, float]]:
-    """Name, FLOPs per byte and FLOP/s of each part, that of most FLOPs first."""
-    from ._rates import peak_for
-
-    flops = _groups.sums(counts.rows, key)
-    moved = _groups.sums(counts.rows, key, _groups.bytes_of)
-    roofs: dict[str, float] = {}  # of the dtypes that a part computes in, the highest
-    for row in counts.rows:
-        roof = peak_for(peaks.get("", peaks), row.dtype, row.op_class) or max(peaks.values())
-        if row.flops:
-            roofs[key(row)] = max(roof, roofs.get(key(row), 0.0))
-    seconds: dict[str, float] = {}
-    if getattr(counts, "_times", None) is not None:
-        for (op, module, _, op_class, *_), time in zip(counts._calls, counts._times, strict=True):
-            name = key(_Call(op, module, op_class))
-            seconds[name] = seconds.get(name, 0.0) + time
-    points = []
-    for name, count in sorted(flops.items(), key=lambda item: -item[1]):
-        if not count or not moved[name]:
-            continue
-        intensity = count / moved[name]
-        rate = _core._rate(count, seconds.get(name, 0.0)) if seconds else None
-        if not seconds:
-            rate = min(roofs[name], intensity * memory)
-        if rate:
-            points.append((name, intensity, rate))
-    return points
-
-
 def _draw_roofs(ax: Any, peaks: Mapping[str, float], memory: float, xs: Sequence[float]) -> None:
     """The slope of the memory, up to the highest roof, and a line for each roof."""
     ridges = [peak / memory for peak in peaks.values()]
-    left, right = min(*xs, *ridges) / 3, max(*xs, *ridges) * 15  # with room for the names
+    left, right = min(*xs, *ridges) / 3, max(*xs, *ridges) * 40  # with room for the names
     top = max(ridges)
     ax.plot([left, top], [left * memory, top * memory], color=_DARK, linewidth=1.4, zorder=0)
     for name, peak in peaks.items():
@@ -390,17 +332,12 @@ def _draw_roofs(ax: Any, peaks: Mapping[str, float], memory: float, xs: Sequence
         ax.plot([ridge, right], [peak, peak], color=_DARK, linewidth=1.4, zorder=0)
         text = f"{_core.format_flops(round(peak))}/s" + (f", {name}" if name else "")
         _note(ax, text, (right, peak), (0, 3), ha="right")
-    _note(ax, f"{_si_bytes(memory)}/s", (left, left * memory), (6, 0), va="center")
+    _note(ax, f"{_roofline.bytes_text(memory)}/s", (left, left * memory), (6, 0), va="center")
 
 
 def _note(ax: Any, text: str, at: tuple[float, float], shift: tuple[int, int], **how: Any) -> None:
     """A small text some points beside a place."""
     ax.annotate(text, at, shift, textcoords="offset points", fontsize="small", **how)
-
-
-def _si_bytes(count: float) -> str:
-    prefix = next((p for p, size in reversed(_BYTES.items()) if count >= size), "")
-    return f"{count / _BYTES[prefix]:.3g} {prefix}B"
 
 
 __all__ = ["breakdown", "loss", "roofline", "scaling"]
