@@ -2,10 +2,9 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import _core, _options, _views
+from . import _core, _options, _output, _views
 
 # ---- the model as it prints itself; the profiler of compat.flops_profiler prints it so too ----
 
@@ -278,4 +277,4 @@ def write_trace(profile: Any, path: Any) -> None:
             events.append({**memory, "args": {"bytes": profile._bytes[at][1]}})
     about = {"convention": profile.convention, "total_flops": profile.total}
     text = json.dumps({"traceEvents": events, "displayTimeUnit": "ms", "otherData": about})
-    Path(path).write_text(text + "\n", encoding="utf-8")
+    _output.write_text(path, text + "\n")

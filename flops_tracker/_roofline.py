@@ -39,6 +39,11 @@ def bandwidth_of(given: Any) -> float:
     return rate
 
 
+def is_timed(counts: Any) -> bool:
+    """Whether these counts are a profile's with times."""
+    return getattr(counts, "time", None) is not None
+
+
 class _Call(NamedTuple):
     op: str
     module: str
@@ -56,18 +61,18 @@ def points(
         roof = peak_for(peaks.get("", peaks), row.dtype, row.op_class) or max(peaks.values())
         if row.flops:
             roofs[key(row)] = max(roof, roofs.get(key(row), 0.0))
-    seconds: dict[str, float] = {}
-    if getattr(counts, "_times", None) is not None:
-        for (op, module, _, op_class, *_), time in zip(counts._calls, counts._times, strict=True):
-            name = key(_Call(op, module, op_class))
-            seconds[name] = seconds.get(name, 0.0) + time
+    calls: dict[str, list[int]] = {}  # numbers of those that a profile timed
+    if is_timed(counts):
+        for at, (op, module, _, op_class, *_) in enumerate(counts._calls):
+            calls.setdefault(key(_Call(op, module, op_class)), []).append(at)
     found = []
     for name, count in sorted(flops.items(), key=lambda item: -item[1]):
         if not count or not moved[name]:
             continue
         intensity = count / moved[name]
-        reached = _core._rate(count, seconds.get(name, 0.0))
-        rate = reached if seconds else min(roofs[name], intensity * memory)
+        rate: float | None = min(roofs[name], intensity * memory)
+        if calls:
+            rate = _core._rate(count, counts._time_of(calls.get(name, [])))
         if rate:
             found.append((name, intensity, rate))
     return found

@@ -308,12 +308,11 @@ def roofline(
         xs, ys = [p[1] for p in others], [p[2] for p in others]
         label = _views.number_of(len(others), "other")
         ax.plot(xs, ys, linestyle="", marker=".", color=_GREY, label=label, zorder=1)
-    timed = getattr(counts, "_times", None) is not None
     ax.set(
         xscale="log",
         yscale="log",
         xlabel=f"arithmetic intensity (FLOPs per byte, {counts.convention})",
-        ylabel="FLOP/s" if timed else "FLOP/s, at most",
+        ylabel="FLOP/s" if _roofline.is_timed(counts) else "FLOP/s, at most",
     )
     _prefixes(ax.yaxis)
     ax.grid(alpha=0.25)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from flops_tracker import FlopCount
+from flops_tracker import FlopCount, FlopCounter
 from flops_tracker.cli import main
 
 NETS = '''
@@ -312,10 +312,14 @@ def test_comparison_as_data(tmp_path):
         (["text.json", "text.json"], "'text.json': Expecting value"),
         (["ft_nets:Smaal", "ft_nets:model", "--input", "2,4"], "did you mean 'Small'?"),
         (["ft_nets:Small", "ft_nets:model", "-o", "c.html"], "a comparison has no page"),
+        (["other.json", "ft_nets:with_inputs"], "can't be read under 'flops_profiler'"),
     ],
 )
 def test_what_can_not_be_compared(arguments, words, tmp_path):
     (tmp_path / "text.json").write_text("text")
+    with FlopCounter(convention="flops_profiler") as counter:
+        torch.ones(3).neg()
+    counter.to_json(tmp_path / "other.json")
     assert words in problem("compare", *arguments)
 
 

@@ -129,6 +129,13 @@ def test_conventions_are_those_of_the_first():
     assert "b was counted under standard, and is read under matmul here" in str(c)
 
 
+def test_conventions_with_other_rules_are_refused(tmp_path):
+    other = counts_of(8, convention="flops_profiler")
+    with pytest.raises(ValueError, match="can't be read under 'standard', which has other rules"):
+        compare(counts_of(8), other)
+    assert compare(other, other).total.ratios == (1.0, 1.0)
+
+
 def test_causal_attention_that_is_counted_otherwise_is_said():
     c = compare(counts_of(8), counts_of(8, causal="exact"), names=["a", "b"])
     assert "b: causal attention as its mask leaves it; in full elsewhere" in str(c)

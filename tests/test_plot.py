@@ -140,7 +140,7 @@ def test_a_profile_stands_where_it_was_measured(ax):
     [[intensity, rate]] = curves(ax)["(the model itself)"]
     # 2·8·20·30 + 8·30; read 8·20 + 20·30 + 30, written 8·30, of 4 bytes
     assert intensity == pytest.approx(9840 / (4 * 1030))
-    assert rate == pytest.approx(9840 / sum(p._times))
+    assert rate == pytest.approx(p.modules[0].flops_per_second)
     assert ax.get_ylabel() == "FLOP/s"
 
 

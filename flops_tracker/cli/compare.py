@@ -62,7 +62,10 @@ def command(
     if output is not None and output.suffix.lower() == ".html":
         raise click.BadParameter("a comparison has no page: .json, .csv or .md", param_hint="-o")
     counts = [_counts(target, counting) for target in targets]
-    comparison = compare(*counts, names=_names(targets))
+    try:
+        comparison = compare(*counts, names=_names(targets))
+    except ValueError as error:  # conventions that can't be read under each other
+        raise Problem(str(error)) from None
     click.echo(comparison.to_json() if as_json else comparison.table(depth, top))
     if output is not None:
         try:

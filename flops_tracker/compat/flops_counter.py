@@ -4,10 +4,9 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from os import PathLike
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from .. import _core, _dry_run, _example, _options, _views
+from .. import _core, _dry_run, _example, _options, _output, _views
 from .._count import Call, run_counted
 from .._counts import FlopCount
 from .._frameworks import need
@@ -310,7 +309,7 @@ class FLOPsCounter:
                 "uncounted": backward.uncounted,
             },
         }
-        Path(path).write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+        _output.write_text(path, json.dumps(data, indent=2) + "\n")
 
     def _group(self, name: str) -> dict[str, int]:
         """FLOPs that are not by the table's layers, of forward and backward, largest first."""
