@@ -2,15 +2,17 @@
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from flops_tracker import FlopCount, FlopCounter, FlopsTracker, count, profile
+from flops_tracker import FlopCount, FlopCounter, FlopsTracker, compare, count, profile, scaling
 from flops_tracker._output import write_text
 
 
@@ -130,6 +132,35 @@ def test_counts_beyond_64_bits(counts, tmp_path):
     assert again.total == counts.total + 2 * more
     frame = again.to_pandas() if __import__("importlib").util.find_spec("pandas") else None
     assert frame is None or frame["mac"].sum() == sum(r["mac"] for r in data["rows"])
+
+
+# ---- the document ----
+
+
+def keys(data, depth):
+    """Names of fields, and of those in the fields that are given; what is named by users is not."""
+    found = set(data)
+    for field in depth:
+        inner = data[field]
+        values = inner if isinstance(inner, list) else inner.values()
+        found |= {key for value in values for key in value}
+    return found
+
+
+def test_every_field_is_documented(counts):
+    text = (Path(__file__).parent.parent / "docs" / "export.md").read_text()
+    sections = text.split("\n### ")[1:]
+    count_schema, compare_schema, scaling_schema = (
+        set(re.findall(r"`(\w+)`", section)) for section in sections
+    )
+    p = profile(nn.Linear(4, 3), torch.ones(2, 4), steps=1, warm_up=0).to_dict()
+    assert keys(p, ()) | keys(counts.to_dict(), ("by_module", "rows")) <= count_schema | {"schema"}
+    comparison = compare(counts, counts).to_dict()
+    assert keys(comparison, ("by_phase",)) | set(comparison["total"]) <= compare_schema | {"schema"}
+    grid = scaling(lambda n: (torch.neg, torch.ones(n)), n=[1, 2]).to_dict()
+    assert keys(grid, ("points", "fits")) <= scaling_schema | {"schema"}
+    for data, section in zip((counts.to_dict(), comparison, grid), sections, strict=True):
+        assert section.startswith(data["schema"])
 
 
 # ---- Markdown ----
