@@ -184,7 +184,7 @@ def _row_dict(row: Any) -> dict[str, Any]:
 
 def to_json(counts: Any, path: Any) -> str:
     """The same as text; also into a file where a path is given."""
-    text = json.dumps(to_dict(counts), indent=2)
+    text = json.dumps(counts.to_dict(), indent=2)  # a profile has more in it
     if path is not None:
         _output.write_text(path, text + "\n")
     return text

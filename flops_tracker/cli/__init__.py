@@ -11,6 +11,7 @@ from .. import __version__
 _COMMANDS = {  # the module of that name has it as `command`
     "count": "Count the FLOPs of a model.",
     "compare": "Show where two models differ in FLOPs.",
+    "profile": "Time a model's modules beside their FLOPs.",
     "run": "Count the FLOPs of a training script.",
     "rules": "List what operations and layers count.",
     "ledger": "Sum a project's training compute over its runs.",

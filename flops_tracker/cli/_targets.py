@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -52,9 +52,16 @@ class Input(click.ParamType[Any]):
         return found["name"], tuple(map(int, sizes)), found["dtype"]
 
 
-def counting_options(command: _F) -> _F:
-    """Add the options of what to count, for commands that take factories."""
-    options = [
+def _with_options(command: _F, *options: Callable[[_F], _F]) -> _F:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def model_options(command: _F) -> _F:
+    """Add the options of what is run, for commands that take factories."""
+    return _with_options(
+        command,
         click.option(
             "--input",
             "inputs",
@@ -64,12 +71,7 @@ def counting_options(command: _F) -> _F:
             help="An input of the model, such as 1,3,224,224 or 1,128:int64; in their order, or "
             "by name.",
         ),
-        click.option("--backward", is_flag=True, help="Count the backward pass as well."),
-        click.option(
-            "--optimizer",
-            metavar="NAME",
-            help="And a step of that optimizer of torch.optim, such as adamw; with --backward.",
-        ),
+        click.option("--backward", is_flag=True, help="The backward pass as well."),
         click.option("--eval", "in_eval", is_flag=True, help="Call model.eval() before."),
         click.option(
             "--convention",
@@ -77,6 +79,19 @@ def counting_options(command: _F) -> _F:
             default="standard",
             show_default=True,
             help="How counts are read.",
+        ),
+    )
+
+
+def counting_options(command: _F) -> _F:
+    """Add the options of what to count."""
+    return _with_options(
+        command,
+        model_options,
+        click.option(
+            "--optimizer",
+            metavar="NAME",
+            help="And a step of that optimizer of torch.optim, such as adamw; with --backward.",
         ),
         click.option(
             "--causal",
@@ -93,21 +108,27 @@ def counting_options(command: _F) -> _F:
             help="The tensors to run on; fake and meta ones compute nothing.",
         ),
         click.option("--strict", is_flag=True, help="An operation without a rule is an error."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    )
 
 
-def count_target(target: str, inputs: Sequence[Any], in_eval: bool, **options: Any) -> "FlopCount":
-    """Count what a factory gives, on fake copies; what it prints goes to stderr."""
+class Loaded(NamedTuple):
+    """A model, and the arguments to call it with."""
+
+    model: Any
+    args: list[Any]
+    kwargs: dict[str, Any]
+
+
+@contextlib.contextmanager
+def loaded(target: str, inputs: Sequence[Any], in_eval: bool, doing: str) -> Iterator[Loaded]:
+    """Give what a factory makes, to be run inside of the block.
+
+    What it prints goes to stderr, and what it raises is told in a few lines.
+    """
     try:
         torch = need("torch", "torch")
     except ModuleNotFoundError as error:
         raise Problem(str(error)) from None
-    from .._count import count
-    from .._optimizers import optimizer_for
-
     with contextlib.redirect_stdout(sys.stderr), _warnings_as_lines():
         factory = _attribute(target)
         with _told(f"{target}() raised"):
@@ -118,22 +139,29 @@ def count_target(target: str, inputs: Sequence[Any], in_eval: bool, **options: A
             kwargs = {item[0]: _tensor(item, torch) for item in inputs if item[0] is not None}
         if in_eval:
             model.eval()
-        backward = options.pop("backward")
-        optimizer = options.pop("optimizer")
-        if optimizer is not None and not backward:
-            raise click.UsageError(f"--optimizer {optimizer} needs gradients: add --backward")
-        with _told("--optimizer:", plain=True):
-            made_optimizer = optimizer_for(model, optimizer)
         hint = "" if inputs or args or kwargs else "; give its inputs, as --input 1,3,224,224"
-        with _told(f"counting {type(model).__name__} raised", hint):
-            return count(
-                model,
-                *args,
-                kwargs=kwargs,
-                backward=backward,
-                optimizer=made_optimizer,
-                **options,
-            )
+        with _told(f"{doing} {type(model).__name__} raised", hint):
+            yield Loaded(model, args, kwargs)
+
+
+def count_target(
+    target: str,
+    inputs: Sequence[Any],
+    in_eval: bool,
+    backward: bool,
+    optimizer: str | None,
+    **options: Any,
+) -> "FlopCount":
+    """Count what a factory gives, on fake copies."""
+    if optimizer is not None and not backward:
+        raise click.UsageError(f"--optimizer {optimizer} needs gradients: add --backward")
+    with loaded(target, inputs, in_eval, "counting") as (model, args, kwargs):
+        from .._count import count
+        from .._optimizers import optimizer_for
+
+        with _told("--optimizer:", plain=True):
+            own = optimizer_for(model, optimizer)
+        return count(model, *args, kwargs=kwargs, backward=backward, optimizer=own, **options)
 
 
 # ---- the factory ----
