@@ -1,6 +1,5 @@
 """compare(): results beside each other, and which phases and modules make the difference."""
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
@@ -243,10 +242,7 @@ class Comparison:
 
     def to_json(self, path: str | PathLike[str] | None = None) -> str:
         """Give the same as JSON, and write it where a path is given."""
-        text = json.dumps(self.to_dict(), indent=2)
-        if path is not None:
-            _output.write_text(path, text + "\n")
-        return text
+        return _views.to_json(self, path)
 
     def to_csv(self, path: str | PathLike[str]) -> None:
         """Write one line for each part: phases, modules, classes and operations."""

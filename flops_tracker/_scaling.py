@@ -2,7 +2,6 @@
 
 import inspect
 import itertools
-import json
 import math
 import statistics
 from collections.abc import Callable, Iterable
@@ -318,10 +317,7 @@ class Scaling:
 
     def to_json(self, path: str | PathLike[str] | None = None) -> str:
         """Give the same as JSON, and write it where a path is given."""
-        text = json.dumps(self.to_dict(), indent=2)
-        if path is not None:
-            _output.write_text(path, text + "\n")
-        return text
+        return _views.to_json(self, path)
 
     def to_csv(self, path: str | PathLike[str]) -> None:
         """Write one line for each point: values, FLOPs, those by phase, local exponents."""

@@ -182,9 +182,9 @@ def _row_dict(row: Any) -> dict[str, Any]:
     return {**{name: getattr(row, name) for name in names}, **row.cost}
 
 
-def to_json(counts: Any, path: Any) -> str:
-    """The same as text; also into a file where a path is given."""
-    text = json.dumps(counts.to_dict(), indent=2)  # a profile has more in it
+def to_json(result: Any, path: Any) -> str:
+    """What any result's to_dict gives as text; also into a file where a path is given."""
+    text = json.dumps(result.to_dict(), indent=2)
     if path is not None:
         _output.write_text(path, text + "\n")
     return text

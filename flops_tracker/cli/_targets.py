@@ -8,21 +8,21 @@ import sys
 import traceback
 import types
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from .. import _options
 from .._core import UnknownOperationError
 from .._frameworks import need
+from . import _shared_options
+from ._shared_options import F, with_options
 
 if TYPE_CHECKING:
     from .._counts import FlopCount
 
-_F = TypeVar("_F", bound=Callable[..., Any])
 _DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "bool", "complex64")
 _OWN = str(Path(__file__).resolve().parent.parent)
 
@@ -52,15 +52,9 @@ class Input(click.ParamType[Any]):
         return found["name"], tuple(map(int, sizes)), found["dtype"]
 
 
-def _with_options(command: _F, *options: Callable[[_F], _F]) -> _F:
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def model_options(command: _F) -> _F:
+def model_options(command: F) -> F:
     """Add the options of what is run, for commands that take factories."""
-    return _with_options(
+    return with_options(
         command,
         click.option(
             "--input",
@@ -73,19 +67,13 @@ def model_options(command: _F) -> _F:
         ),
         click.option("--backward", is_flag=True, help="The backward pass as well."),
         click.option("--eval", "in_eval", is_flag=True, help="Call model.eval() before."),
-        click.option(
-            "--convention",
-            type=click.Choice(_options.operation_conventions()),
-            default="standard",
-            show_default=True,
-            help="How counts are read.",
-        ),
+        _shared_options.convention,
     )
 
 
-def counting_options(command: _F) -> _F:
+def counting_options(command: F) -> F:
     """Add the options of what to count."""
-    return _with_options(
+    return with_options(
         command,
         model_options,
         click.option(
@@ -93,13 +81,7 @@ def counting_options(command: _F) -> _F:
             metavar="NAME",
             help="And a step of that optimizer of torch.optim, such as adamw; with --backward.",
         ),
-        click.option(
-            "--causal",
-            type=click.Choice(["full", "exact"]),
-            default="full",
-            show_default=True,
-            help="exact: causal attention counts the pairs that its mask leaves.",
-        ),
+        _shared_options.causal,
         click.option(
             "--on",
             type=click.Choice(["fake", "meta", "real"]),

@@ -6,33 +6,17 @@ from typing import Any
 import click
 
 from .. import _output
+from . import _shared_options
 from ._targets import Problem, count_target, counting_options
-from .count import checked_output
 
 
 @click.command(context_settings={"max_content_width": 100})
 @click.argument("targets", nargs=-1, metavar="A B...")
 @counting_options
-@click.option(
-    "--depth", type=click.IntRange(0), metavar="N", help="Modules down to N levels below the model."
-)
-@click.option(
-    "--top",
-    type=click.IntRange(0),
-    metavar="N",
-    default=10,
-    show_default=True,
-    help="The N largest differences of modules.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print exact numbers as JSON, and no tables.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    callback=checked_output,
-    metavar="FILE",
-    help="Write the comparison to FILE (.json, .csv or .md), and replace it.",
-)
+@_shared_options.depth
+@_shared_options.top("The N largest differences of modules.")
+@_shared_options.as_json
+@_shared_options.output("the comparison", ".json, .csv or .md")
 def command(
     targets: tuple[str, ...],
     depth: int | None,

@@ -8,6 +8,7 @@ import click
 
 from .. import _output
 from .._core import _count_difference, _to_amount
+from . import _shared_options
 from ._targets import Problem, count_target, counting_options
 
 if TYPE_CHECKING:
@@ -26,14 +27,6 @@ def _amount(_: Any, __: Any, text: str | None) -> int | None:
         raise click.BadParameter(str(error).partition(": ")[2] or str(error)) from None
 
 
-def checked_output(_: Any, __: Any, value: Path | None) -> Path | None:
-    """Refuse a file that can't be written, before anything runs."""
-    try:
-        return None if value is None else _output.check(value)
-    except (OSError, ValueError) as error:
-        raise click.BadParameter(str(error)) from None
-
-
 @click.command(context_settings={"max_content_width": 100})
 @click.argument("target")
 @counting_options
@@ -44,26 +37,10 @@ def checked_output(_: Any, __: Any, value: Path | None) -> Path | None:
     metavar="FLOPS",
     help="Exit with 1 if it is more than this, such as 8.2G, '8.2 GFLOP' or 8.2e9.",
 )
-@click.option(
-    "--depth", type=click.IntRange(0), metavar="N", help="Modules down to N levels below the model."
-)
-@click.option(
-    "--top",
-    type=click.IntRange(0),
-    metavar="N",
-    default=10,
-    show_default=True,
-    help="Modules and operations in the tables: the N largest.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print exact numbers as JSON, and no tables.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    callback=checked_output,
-    metavar="FILE",
-    help="Write all counts to FILE (.json, .csv, .html or .md), and replace it.",
-)
+@_shared_options.depth
+@_shared_options.top("Modules and operations in the tables: the N largest.")
+@_shared_options.as_json
+@_shared_options.output("all counts")
 def command(
     target: str,
     limit: int | None,

@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from .. import _output
+from . import _shared_options
 from ._targets import Problem, loaded, model_options
-from .count import checked_output
 
 
 @click.command(context_settings={"max_content_width": 100})
@@ -40,30 +40,18 @@ from .count import checked_output
     metavar="FLOP/S",
     help="This machine's peak, for the share of it that is reached (see `flops-tracker peak`).",
 )
-@click.option(
-    "--depth", type=click.IntRange(0), metavar="N", help="Modules down to N levels below the model."
+@_shared_options.depth
+@_shared_options.top(
+    "The N largest classes of modules, by default 3; by op, the N largest calls.", default=None
 )
-@click.option(
-    "--top",
-    type=click.IntRange(1),
-    metavar="N",
-    help="The N largest classes of modules, by default 3; by op, the N largest calls.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print exact numbers as JSON, and no tree.")
+@_shared_options.as_json
 @click.option(
     "--trace",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Write the last run as a Chrome trace, for chrome://tracing and Perfetto.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    callback=checked_output,
-    metavar="FILE",
-    help="Write all of it to FILE (.json, .csv, .html or .md), and replace it.",
-)
+@_shared_options.output("all of it")
 def command(
     target: str,
     inputs: tuple[Any, ...],

@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from .. import _options, _output, _script
+from .. import _script
+from . import _shared_options
 
 
 class _Run(click.Command):
@@ -22,13 +23,6 @@ class _Run(click.Command):
             raise click.UsageError(problem, context) from None
 
 
-def _checked_output(_: Any, __: Any, value: Path | None) -> Path | None:
-    try:
-        return None if value is None else _output.check(value)
-    except (OSError, ValueError) as error:
-        raise click.BadParameter(str(error)) from None
-
-
 @click.command(
     cls=_Run,
     # All that follows the script is the script's.
@@ -36,42 +30,14 @@ def _checked_output(_: Any, __: Any, value: Path | None) -> Path | None:
     options_metavar="[OPTIONS]",
 )
 @click.option("-m", "as_module", is_flag=True, help="SCRIPT is a module, as in `python -m`.")
-@click.option(
-    "--convention",
-    type=click.Choice(_options.operation_conventions()),
-    default="standard",
-    show_default=True,
-    help="How counts are read.",
-)
-@click.option(
-    "--causal",
-    type=click.Choice(["full", "exact"]),
-    default="full",
-    show_default=True,
-    help="exact: causal attention counts the pairs that its mask leaves.",
-)
+@_shared_options.convention
+@_shared_options.causal
 @click.option(
     "--strict", is_flag=True, help="An operation without a rule raises an error in the script."
 )
-@click.option(
-    "--top",
-    type=click.IntRange(0),
-    metavar="N",
-    default=10,
-    show_default=True,
-    help="Modules and operations in the report: the N largest.",
-)
-@click.option(
-    "--depth", type=click.IntRange(0), metavar="N", help="Modules down to N levels below the model."
-)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    callback=_checked_output,
-    metavar="FILE",
-    help="Write all counts to FILE (.json, .csv, .html or .md), and replace it.",
-)
+@_shared_options.top("Modules and operations in the report: the N largest.")
+@_shared_options.depth
+@_shared_options.output("all counts")
 @click.option("-q", "--quiet", is_flag=True, help="No report; for use with --output.")
 @click.argument("script")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="[ARGS]...")
