@@ -96,8 +96,8 @@ has_closure(PyObject *args, PyObject *kwargs)
     return closure != NULL && closure != Py_None;
 }
 
-/* Gradients may be gone at the end of a step, and what was done to them with them. Where there were
- * none at its start, versions say that: those of gradients that go on are compared at the end. */
+/* Gradients may be gone at the end of a step, and what was done to them with them: their versions
+ * say it where an optimizer steps, if there were none at the start of the step. */
 static void
 note_gradients(pyft_loops *self)
 {

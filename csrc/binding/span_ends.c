@@ -112,7 +112,9 @@ pyft_loops_sign(pyft_loops *self, const pyft_span *span, ft_step_sign *sign)
     sign->advance = span->last - span->sequence - span->excluded;
     pyft_snapshot_change(&self->before[span - self->spans], &self->now, sign);
     sign->rest = pyft_mixed(span->events, sign->rest);
-    sign->fine = pyft_mixed(span->stepped, sign->fine);
+    if (!self->now.has_gradients) { /* else they tell of themselves */
+        sign->fine = pyft_mixed(span->stepped, sign->fine);
+    }
     return 0;
 }
 
