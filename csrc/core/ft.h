@@ -5,6 +5,7 @@
 
 #include "ft_amount.h"
 #include "ft_base.h"
+#include "ft_closed.h"
 #include "ft_cost.h"
 #include "ft_csv.h"
 #include "ft_epochs.h"

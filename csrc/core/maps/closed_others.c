@@ -1,0 +1,188 @@
+/* Which numbers stand for the operands of formulas that are no products of matrices: elementwise
+ * work, norms, losses, optimizers, pooling, linear algebra. */
+/* SPDX-License-Identifier: MIT */
+#include "closed.h"
+
+/* Families of formulas that take the same. */
+#define ELEMENTWISE(name, formula, example, about)                     \
+    FT_FORM(name, formula, "*elements *arith=0 *compare=0 *special=0", \
+            "elements arith compare special - - - - - -", example, about)
+#define MATRIX(name, formula, example, about) \
+    FT_FORM(name, formula, "n *batch=1", "(batch n n)", example, about)
+#define SOLVE(name, formula, example, about) \
+    FT_FORM(name, formula, "n *sides=1 *batch=1", "(batch n sides) (batch n n)", example, about)
+#define NORM_ORDER " ?two=1 ?one=0 ?zero=0 ?infinite=0 ?unrooted=0"
+#define NORM_OPERANDS " two one zero infinite unrooted"
+#define UPDATE "elements maximize unscale weight_decay weight_decay"
+#define SIZES_2D "planes in_height in_width out_height out_width"
+#define PLANES_2D "(planes in_height in_width) (planes out_height out_width)"
+#define PER_STEP ": arith, compare and special functions of each"
+
+const ft_closed_form ft_closed_others[] = {
+    /* elementwise */
+    ELEMENTWISE("pointwise", ft_pointwise, "12 2 0 0", "so much per element"),
+    ELEMENTWISE("activation", ft_activation, "10 1 0 1", "an activation, per element"),
+    ELEMENTWISE("norm", ft_norm, "16 7 0 0", "a norm: 5 arith per element, 1 for weight and bias"),
+    ELEMENTWISE("softmax", ft_softmax, "10 3 1 1", "3 arith, 1 compare and 1 special per element"),
+    ELEMENTWISE("resample", ft_resample, "8 7 0 0", "bilinear is 7 arith per output element"),
+    ELEMENTWISE("update", ft_update, "5 2 0 0", "plain SGD is 2 arith per parameter"),
+    ELEMENTWISE("scatter", ft_scatter, "6 2 0 0", "per source element"),
+    FT_FORM("relu_or_gelu", ft_relu_or_gelu, "*elements ?gelu=0", "(elements) gelu", "6 1",
+            "ReLU, or GELU by erf"),
+    FT_FORM("rms_norm", ft_rms_norm, "*rows *width ?weight=1", "(rows width) (width) weight",
+            "2 5 1", "RMSNorm over the last dimension"),
+    FT_FORM("norm_backward", ft_norm_backward,
+            "*elements ?input_gradient=1 ?weight_gradient=1 ?bias_gradient=1 ?statistics=1 "
+            "?mean=1 ?weight=1 ?shared=0",
+            "(elements) (input_gradient weight_gradient bias_gradient) statistics mean weight "
+            "shared",
+            "16 1 1 1 1 1 1 0",
+            "gradients of a norm; shared: those of weight and bias are sums that it makes anyway"),
+    /* optimizers */
+    FT_FORM("sgd", ft_sgd_update, "*params ?momentum=0 ?nesterov=0 ?weight_decay=0",
+            "params - - weight_decay weight_decay momentum momentum - nesterov -", "5 1 0 0",
+            "a step of SGD after the first one"),
+    FT_FORM("sgd_update", ft_sgd_update,
+            "*elements ?momentum=0 ?dampening=0 ?nesterov=0 ?weight_decay=0 ?maximize=0 "
+            "?unscale=0 ?first_step=0",
+            UPDATE " momentum momentum dampening nesterov first_step", "5 1 0 1 1 0 0 1",
+            "SGD, with all options"),
+    FT_FORM("adam", ft_adam_update, "*params ?weight_decay=0 ?amsgrad=0",
+            "params - - weight_decay weight_decay 1 amsgrad -", "5 0 0", "a step of Adam"),
+    FT_FORM("adamw", ft_adam_update, "*params ?weight_decay=1 ?amsgrad=0",
+            "params - - weight_decay weight_decay 1 amsgrad 1", "5 1 1", "a step of AdamW"),
+    FT_FORM("adam_update", ft_adam_update,
+            "*elements ?weight_decay=0 ?decoupled=0 ?amsgrad=0 ?beta2=1 ?maximize=0 ?unscale=0",
+            UPDATE " beta2 amsgrad decoupled", "5 1 1 1 1 0 0",
+            "Adam and AdamW (decoupled), with all options"),
+    FT_FORM("adagrad_update", ft_adagrad_update, "*elements ?weight_decay=0 ?maximize=0 ?unscale=0",
+            UPDATE, "5 0 0 0", "a step of Adagrad"),
+    /* reductions */
+    FT_FORM("reduction", ft_reduction,
+            "inputs outputs=1 fold_arith=1 fold_compare=0 arith=0 compare=0 special=0 "
+            "end_arith=0 end_special=0",
+            "inputs outputs fold_arith fold_compare arith compare special end_arith end_special",
+            "12 3 1 0 0 0 0 1 0", "a sum by default; a mean has end_arith 1"),
+    FT_FORM("vector_norm", ft_vector_norm, "inputs outputs=1" NORM_ORDER,
+            "inputs outputs" NORM_OPERANDS, "6 1 1 0 0 0 0",
+            "of order 2, 1, 0 or infinite, or of any other where all of these are 0"),
+    FT_FORM("distance", ft_distance, "inputs outputs=1" NORM_ORDER,
+            "(inputs) (inputs) (outputs)" NORM_OPERANDS, "6 1 1 0 0 0 0",
+            "vector_norm of a difference"),
+    FT_FORM("trace", ft_trace, "rows columns=rows", "(rows columns)", "3 5", "of one matrix"),
+    FT_FORM("scan", ft_scan, "rows length *arith=1 *compare=0 *special=0",
+            "(rows length) length arith compare special", "3 4 1 0 0",
+            "cumulative sums, and the like" PER_STEP " step"),
+    FT_FORM("sort", ft_sort, "rows length ?neighbours=0", "(rows length) length neighbours",
+            "3 5 0", "rows of a length; neighbours: equal ones are then looked for"),
+    FT_FORM("binary_search", ft_binary_search, "*elements edges", "(elements) (edges)", "10 5",
+            "elements into bins"),
+    FT_FORM("pair_distance", ft_pair_distance, "*pairs *width ~p=2", "(pairs) (1 width) p", "6 4 2",
+            "p-norm distances of pairs of rows; p -1 is infinity"),
+    FT_FORM("pair_distance_backward", ft_pair_distance_backward, "*pairs *width ~p=2 ?both=0",
+            "(pairs) (1 width) p both", "6 4 2 0", "its gradient, of one side or both"),
+    FT_FORM("euclidean_products", ft_euclidean_products, "*rows1 *rows2 *width",
+            "(rows1 rows2) (1 width)", "30 3 4", "distances of all pairs: the matrix product"),
+    FT_FORM("euclidean_rest", ft_euclidean_rest, "*rows1 *rows2 *width",
+            "(rows1 rows2) (rows1 width) (rows2 width)", "30 3 4",
+            "distances of all pairs: norms and roots"),
+    /* losses */
+    FT_FORM("loss", ft_loss, "*elements *arith=0 *compare=0 *special=0 reduction=1",
+            "(elements) arith compare special reduction - - - - -", "6 2 0 0 1",
+            "so much per element; reduction 0 none, 1 mean, 2 sum"),
+    FT_FORM("margin_loss", ft_margin_loss, "rows classes arith=2 reduction=1 ?power=0 ?weight=0",
+            "(rows classes) arith reduction power weight 1", NULL,
+            "MultiMarginLoss; power: other than 1"),
+    FT_FORM("margin_loss_backward", ft_margin_loss, "rows classes arith=2 ?power=0 ?weight=0",
+            "(rows classes) arith 0 power weight -", NULL, "its gradient"),
+    FT_FORM("ctc_joined", ft_ctc_joined, "*time *batch *classes *labels",
+            "(time batch classes) (labels)", "5 2 3 4",
+            "CTC loss and gradient; labels of the whole batch"),
+    FT_FORM("linear_cross_entropy", ft_linear_cross_entropy,
+            "*batch *in_features *classes ?bias=0 ?input_gradient=0 ?weight_gradient=0",
+            "(batch in_features) (classes in_features) bias input_gradient weight_gradient",
+            "2 3 4 1 1 1", "the products of cross entropy after a Linear, in one"),
+    FT_FORM("linear_cross_entropy_softmax", ft_linear_cross_entropy_softmax,
+            "*batch *in_features *classes ?input_gradient=0 ?weight_gradient=0 ?bias_gradient=0",
+            "(batch in_features) (classes in_features) input_gradient weight_gradient "
+            "bias_gradient",
+            "2 3 4 0 0 0", "its softmax"),
+    /* images */
+    FT_FORM("pool", ft_pool, "*outputs *kernel *arith=0 *compare=1 *end_arith=0",
+            "(outputs) (kernel) 1 arith compare end_arith", "50 9 0 1 0",
+            "a maximum by default; kernel is the product of its sizes"),
+    FT_FORM("adaptive_pool", ft_adaptive_pool, SIZES_2D " arith=1 compare=0 end_arith=0",
+            PLANES_2D " 2 arith compare end_arith", "4 7 7 3 3 1 0 0",
+            "a mean by default, in two dimensions"),
+    FT_FORM("avg_pool_table", ft_avg_pool_table, "*outputs *kernel", "(outputs) (kernel) 1",
+            "1176 4", "average pooling, as the layer table has it"),
+    FT_FORM("adaptive_avg_pool_table", ft_adaptive_avg_pool_table, SIZES_2D, PLANES_2D " 2",
+            "4 7 7 3 3", "the same with given output sizes, in two dimensions"),
+    FT_FORM("norm_table", ft_norm_table, "*elements", "(elements)", "256",
+            "any norm, as the layer table has it"),
+    FT_FORM("softmax_table", ft_softmax_table, "*elements", "(elements)", "40",
+            "a softmax, as the layer table has it"),
+    FT_FORM("resample_table", ft_resample_table, "*elements", "(elements)", "192",
+            "upsampling, as the layer table has it"),
+    FT_FORM("resample_smoothed", ft_resample_smoothed, SIZES_2D " support=2 ?backward=0",
+            PLANES_2D " support backward", "1 8 8 4 4 2 0",
+            "with antialiasing; support 2 linear, 4 cubic, 6 Lanczos"),
+    FT_FORM("grid_sample", ft_grid_sample, "*elements mode=0 rank=2", "(elements) mode rank",
+            "18 0 2", "mode 0 linear, 1 nearest, 2 cubic"),
+    FT_FORM("grid_sample_backward", ft_grid_sample_backward,
+            "*elements mode=0 rank=2 ?input_gradient=1 ?grid_gradient=1",
+            "(elements) mode rank (input_gradient grid_gradient)", "18 0 2 1 1", "its gradients"),
+    /* embeddings */
+    FT_FORM("gathered_rows", ft_gathered_rows, "*indices *width *arith=0 *special=0",
+            "(1 width) (indices) arith special", "6 3 2 1",
+            "rows that are looked up: arith and special functions of each element"),
+    FT_FORM("embedding_backward", ft_embedding_backward, "*indices *width ?by_frequency=0",
+            "(indices width) by_frequency", "10 3 0", "rows of the gradient into the table"),
+    FT_FORM("embedding_bag", ft_embedding_bag, "indices bags width mode=0 ?weighted=0",
+            "(bags width) (indices) mode weighted", "4 2 3 1 0", "mode 0 sum, 1 mean, 2 maximum"),
+    FT_FORM("embedding_bag_backward", ft_embedding_bag_backward,
+            "indices bags width mode=0 ?weighted=0 ?by_frequency=0",
+            "(bags width) (indices) mode weighted by_frequency", "4 2 3 1 0 0", "its gradient"),
+    FT_FORM("embedding_bag_weights_backward", ft_embedding_bag_weights_backward, "*indices *width",
+            "(indices) (1 width)", "4 3", "the gradient of its weights"),
+    /* Fourier transforms */
+    FT_FORM("fft", ft_fft, "*batch length", "(batch length) (1)", "3 8", "complex, along one axis"),
+    FT_FORM("fft2", ft_fft, "*batch height width=height", "(batch height width) (1 2)", NULL,
+            "complex, along two axes"),
+    FT_FORM("fft_real", ft_fft_real, "batch length", "(batch length) (1) (batch length)", NULL,
+            "of real points, or to them, along one axis"),
+    /* linear algebra */
+    MATRIX("cholesky", ft_cholesky, "3 2", "(n, n) = L @ L.T"),
+    MATRIX("cholesky_inverse", ft_cholesky_inverse, "3 1", "the inverse, from L"),
+    SOLVE("cholesky_solve", ft_cholesky_solve, "3 2 1", "`sides` right-hand sides, from L"),
+    MATRIX("ldl", ft_ldl, "3 1", "(n, n) = L @ D @ L.T"),
+    FT_FORM("lu", ft_lu, "m n=m *batch=1", "(batch m n)", "4 2 1", "(m, n) = P @ L @ U"),
+    SOLVE("lu_solve", ft_lu_solve, "3 2 1", "`sides` right-hand sides, from L and U"),
+    SOLVE("solve", ft_solve, "3 1 1", "(n, n) and `sides` right-hand sides"),
+    FT_FORM("triangular_solve", ft_triangular_solve, "n *sides=1 *batch=1 ?unit=0",
+            "(batch n sides) (batch n n) unit", "3 2 1 0", "unit: ones on the diagonal"),
+    MATRIX("inverse", ft_inverse, "3 1", "of (n, n)"),
+    MATRIX("det", ft_det, "3 1", "by lu"),
+    MATRIX("slogdet", ft_slogdet, "3 1", "by lu"),
+    FT_FORM("cross", ft_cross, "*elements", "(elements)", "12", "the cross product of vectors"),
+    FT_FORM("geqrf", ft_geqrf, "m n=m *batch=1", "(batch m n)", "4 3 1", "QR, as reflections"),
+    FT_FORM("householder", ft_householder, "m n reflections=n *batch=1",
+            "(batch m n) (batch reflections)", "4 3 3 1", "n columns of Q, from reflections"),
+    FT_FORM("ormqr", ft_ormqr, "m n reflections ?left=1 *batch=1",
+            "(batch m n) (batch reflections) left", "4 3 3 1 1", "Q @ (m, n), from reflections"),
+    FT_FORM("qr", ft_qr, "m n q_columns *batch=1", "(batch m n) (batch m q_columns)", "4 3 3 1",
+            "Q has min(m, n) columns, m if complete; 0: R alone"),
+    FT_FORM("svd", ft_svd, "m n=m ?vectors=1 ?all_vectors=0 *batch=1",
+            "(batch m n) vectors all_vectors", "4 3 1 0 1", "all_vectors: full_matrices"),
+    FT_FORM("eigh", ft_eigh, "n ?vectors=1 *batch=1", "(batch n n) vectors", "4 1 1", "symmetric"),
+    FT_FORM("eig", ft_eig, "n ?vectors=1 *batch=1", "(batch n n) vectors", "4 1 1",
+            "of any (n, n)"),
+    FT_FORM("lstsq", ft_lstsq, "m n *sides=1 *batch=1", "(batch m n) (batch m sides)", "4 3 2 1",
+            "least squares by QR"),
+    FT_FORM("pinv", ft_pinv, "m n=m ?hermitian=0 *batch=1", "(batch m n) hermitian", "4 3 0 1",
+            "the pseudoinverse"),
+    MATRIX("matrix_exp", ft_matrix_exp, "3 1", "the matrix exponential"),
+    MATRIX("matrix_sqrth", ft_matrix_sqrth, "4 1", "the root of a symmetric matrix"),
+    FT_FORM("polar", ft_polar, "m n=m *batch=1", "(batch m n)", "4 3 1", "polar decomposition"),
+};
+const size_t ft_closed_others_count = FT_COUNT_OF(ft_closed_others);
