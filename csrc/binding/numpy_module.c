@@ -1,14 +1,8 @@
-/* The extension module flops_tracker._numpy: the records of a run as a NumPy array, without a copy.
- */
+/* The extension module flops_tracker._numpy: the records of a run as a NumPy array, without a copy,
+ * and closed forms as ufuncs. */
 /* SPDX-License-Identifier: MIT */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-
-#define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
-#define NPY_TARGET_VERSION NPY_1_25_API_VERSION /* the oldest that pyproject.toml allows */
-#include <numpy/arrayobject.h>
-
-#include "ft.h"
+#define FT_IMPORTS_NUMPY
+#include "numpy_forms.h"
 
 /* An extension of its own, so that importing the package does not import NumPy. */
 
@@ -63,6 +57,10 @@ step_records(PyObject *module, PyObject *block)
 static PyMethodDef methods[] = {
     {"step_records", step_records, METH_O,
      "step_records($module, block, /)\n--\n\nThe records of FlopsTracker._step_block() as an array."},
+    {"closed_forms", pyft_closed_forms, METH_NOARGS,
+     "closed_forms($module, /)\n--\n\nThe closed forms: name, about, formulas, arguments."},
+    {"closed_form", pyft_closed_form, METH_O,
+     "closed_form($module, name, /)\n--\n\nA closed form as a ufunc; a convention's number comes last."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -70,7 +68,11 @@ static int
 module_exec(PyObject *module)
 {
     (void)module;
-    return PyArray_ImportNumPyAPI();
+    if (PyArray_ImportNumPyAPI() < 0) {
+        return -1;
+    }
+    import_umath1(-1);
+    return 0;
 }
 
 static PyModuleDef_Slot slots[] = {
@@ -88,7 +90,7 @@ static PyModuleDef_Slot slots[] = {
 static PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "flops_tracker._numpy",
-    .m_doc = "NumPy views of the core's records.",
+    .m_doc = "NumPy views of the core's records, and closed forms.",
     .m_methods = methods,
     .m_slots = slots,
 };

@@ -81,23 +81,28 @@ ft_status ft_filled_evaluate(ft_filled *filled, const int64_t *arguments,
 
 /* ---- many points at once ---- */
 
-#define FT_MAX_VARYING 6
+#define FT_MAX_VARYING 8
 
-/* The same cost as a sum of products of the arguments that vary, in 64 bits: its coefficients are
- * what the formulas give where each of these is 1 or 2. */
+/* The same cost as a sum of products of columns, in 64 bits: its coefficients are what the formulas
+ * give where each argument that varies is 1 or 2. The caller says which these are and in which
+ * column each of them is: two may share one. */
 typedef struct {
-    int varying, count;
-    int64_t coefficients[1 << FT_MAX_VARYING];
-    uint8_t products[1 << FT_MAX_VARYING]; /* of each: bits of the arguments in it */
+    int varying, columns, count;
+    uint8_t arguments[FT_MAX_VARYING], column_of[FT_MAX_VARYING];
+    uint8_t common[FT_MAX_VARYING]; /* powers of the columns in every product, beside its own */
+    struct {
+        int64_t coefficient;
+        uint8_t powers[FT_MAX_VARYING];
+    } products[1 << FT_MAX_VARYING];
 } ft_polynomial;
 
-/* False where the cost is no such sum, or its coefficients pass 54 bits. `arguments` are all of the
- * form; the values of those that vary are lost. */
-bool ft_polynomial_make(ft_filled *filled, int64_t *arguments, const uint8_t *varying, int count,
-                        const ft_convention *convention, ft_polynomial *polynomial);
+/* False where the cost is no such sum, or its coefficients are too large. `arguments` are all of
+ * the form; the values of those that vary are lost. */
+bool ft_polynomial_make(ft_filled *filled, int64_t *arguments, const ft_convention *convention,
+                        ft_polynomial *polynomial);
 /* Of `length` points; false, with nothing written, where an argument is below 1 or a count might
  * pass 63 bits. */
-bool ft_polynomial_evaluate(const ft_polynomial *polynomial, const int64_t *const *arguments,
+bool ft_polynomial_evaluate(const ft_polynomial *polynomial, const int64_t *const *columns,
                             size_t length, int64_t *flops);
 
 #endif

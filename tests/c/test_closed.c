@@ -164,31 +164,32 @@ check_points(const ft_closed_form *form, const ft_convention *convention)
     enum { POINTS = 40 };
     int64_t arguments[FT_MAX_ARGUMENTS], columns[FT_MAX_VARYING][POINTS], found[POINTS];
     const int64_t *pointers[FT_MAX_VARYING];
-    uint8_t varying[FT_MAX_VARYING];
-    int count = 0;
+    ft_polynomial polynomial = {.varying = 0};
     for (int i = 0; i < plan.argument_count; i++) {
         char sign = plan.arguments[i].sign;
         arguments[i] = sign == '!' ? 0 : (int64_t)(test_random(&state) % (sign == '?' ? 2 : 5));
-        if (sign == '*' && count < FT_MAX_VARYING && test_random(&state) % 2) {
-            pointers[count] = columns[count];
-            varying[count++] = (uint8_t)i;
+        if (sign == '*' && polynomial.varying < FT_MAX_VARYING && test_random(&state) % 2) {
+            bool shares = polynomial.columns > 0 && test_random(&state) % 4 == 0;
+            polynomial.column_of[polynomial.varying] =
+                (uint8_t)(shares ? polynomial.columns - 1 : polynomial.columns++);
+            polynomial.arguments[polynomial.varying++] = (uint8_t)i;
         }
     }
-    for (int j = 0; j < count; j++) {
+    for (int j = 0; j < polynomial.columns; j++) {
+        pointers[j] = columns[j];
         for (int i = 0; i < POINTS; i++) {
             columns[j][i] = (int64_t)(1 + test_random(&state) % 50);
         }
     }
-    ft_polynomial polynomial;
     int64_t copy[FT_MAX_ARGUMENTS];
     memcpy(copy, arguments, sizeof copy);
-    if (!ft_polynomial_make(&filled, copy, varying, count, convention, &polynomial) ||
+    if (!ft_polynomial_make(&filled, copy, convention, &polynomial) ||
         !CHECK(ft_polynomial_evaluate(&polynomial, pointers, POINTS, found))) {
         return;
     }
     for (int i = 0; i < POINTS; i++) {
-        for (int j = 0; j < count; j++) {
-            arguments[varying[j]] = columns[j][i];
+        for (int j = 0; j < polynomial.varying; j++) {
+            arguments[polynomial.arguments[j]] = columns[polynomial.column_of[j]][i];
         }
         ft_u128 flops;
         CHECK_STATUS(ft_filled_evaluate(&filled, arguments, convention, &flops), FT_OK);
@@ -216,11 +217,10 @@ static void
 test_points_that_are_left_to_the_formulas(void)
 {
     const ft_convention *standard = ft_convention_find("standard");
-    ft_polynomial polynomial;
-    uint8_t first[] = {0}, groups[] = {7};
+    ft_polynomial polynomial = {.varying = 1, .columns = 1};
     int64_t linear[] = {9, 3, 4, 0}, flops[2] = {7, 7};
     start(form_named("linear"));
-    CHECK(ft_polynomial_make(&filled, linear, first, 1, standard, &polynomial)); /* 24 n */
+    CHECK(ft_polynomial_make(&filled, linear, standard, &polynomial)); /* 24 n */
     const int64_t good[] = {1, (int64_t)1 << 57}, zero[] = {1, 0}, negative[] = {INT64_MIN, 1};
     const int64_t large[] = {(int64_t)1 << 59, 1};
     CHECK(!ft_polynomial_evaluate(&polynomial, (const int64_t *[]){zero}, 2, flops));
@@ -231,13 +231,15 @@ test_points_that_are_left_to_the_formulas(void)
     CHECK_U64(flops[0], 24);
     CHECK_U64(flops[1], (uint64_t)24 << 57);
     linear[1] = (int64_t)1 << 60; /* coefficients would be too large */
-    CHECK(!ft_polynomial_make(&filled, linear, first, 1, standard, &polynomial));
+    CHECK(!ft_polynomial_make(&filled, linear, standard, &polynomial));
     int64_t conv[] = {1, 4, 4, 5, 5, 3, 3, 2, 0};
     start(form_named("conv2d"));
-    CHECK(!ft_polynomial_make(&filled, conv, groups, 1, standard, &polynomial));
+    polynomial.arguments[0] = 7; /* groups */
+    CHECK(!ft_polynomial_make(&filled, conv, standard, &polynomial));
     int64_t causal[] = {1, 1, 1, 8, 16, 8, 1, 1, 0};
     start(form_named("sdpa"));
-    CHECK(!ft_polynomial_make(&filled, causal, first, 1, standard, &polynomial));
+    polynomial.arguments[0] = 0;
+    CHECK(!ft_polynomial_make(&filled, causal, standard, &polynomial));
 }
 
 TEST_MAIN(test_forms, test_every_formula_has_one, test_bad_text, test_bad_arguments,
