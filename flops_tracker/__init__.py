@@ -32,9 +32,10 @@ from ._core import (
     format_flops,
     register_rule,
 )
-from ._listing import conventions, formulas, rules
+from ._listing import conventions, rules
 
 if TYPE_CHECKING:
+    from . import formulas
     from ._comparison import Compared, Comparison, compare
     from ._count import count
     from ._counts import FlopCount, ModuleCount
@@ -67,8 +68,8 @@ _LAZY = {
 
 def __getattr__(name: str) -> Any:
     """Import what needs more than the core when it is first used."""
-    if name == "plot":
-        return importlib.import_module(".plot", __name__)
+    if name in ("formulas", "plot"):
+        return importlib.import_module(f".{name}", __name__)
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)

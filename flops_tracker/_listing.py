@@ -1,4 +1,4 @@
-"""rules(), formulas() and conventions(): the core's tables, which print one record a line."""
+"""rules(), formulas.listing() and conventions(): the core's tables, printed one record a line."""
 
 from collections.abc import Callable
 from typing import Any
@@ -35,8 +35,8 @@ def rules(pattern: str | None = None) -> Listing:
     )
 
 
-def formulas() -> Listing:
-    """List all formulas, as rules that are named after them."""
+def listing() -> Listing:
+    """List all formulas with equation and class, as rules that are named after them."""
     return Listing(_core.formulas(), lambda rule: f"{rule.name} ({rule.op_class}): {rule.equation}")
 
 

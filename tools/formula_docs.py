@@ -56,7 +56,7 @@ def convention_table() -> list[str]:
 def formula_table() -> list[str]:
     """One row per formula: the layers that follow it, the equation, its class."""
     lines = ["| layers | cost | class |", "|---|---|---|"]
-    for rule in flops_tracker.formulas():
+    for rule in flops_tracker.formulas.listing():
         layers = layers_of(rule.name) or f"`{rule.name}`" * (rule.name in OF_ESTIMATORS)
         if not layers:
             continue  # of operations only
@@ -79,7 +79,7 @@ def formulas_page() -> str:
         "The layerwise estimators read costs under `layerwise` and multiply by `training_factor`.",
         "Norms, softmax and average pooling count only with their switches on.",
     ]
-    for rule in flops_tracker.formulas():
+    for rule in flops_tracker.formulas.listing():
         lines += ["", f"## {rule.name}", "", f"`{rule.equation}`", ""]
         lines += [f"- class: {rule.op_class}", f"- source: {rule.source}"]
         if layers := layers_of(rule.name):
@@ -113,7 +113,7 @@ def operations_page() -> str:
         "results of integers and booleans 0. What has `flops_profiler/` before it counts so under",
         "that convention.",
     ]
-    for rule in flops_tracker.formulas():
+    for rule in flops_tracker.formulas.listing():
         if operations := operations_of(rule.name):
             lines += ["", f"## {rule.name} ({rule.op_class})", "", f"`{rule.equation}`", ""]
             lines += ["| operations | where the formula's parts come from |", "|---|---|"]

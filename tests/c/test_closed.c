@@ -47,6 +47,9 @@ test_forms(void)
         const ft_closed_form *form = ft_closed_form_at(i);
         CHECK(form_named(form->name) == form); /* so no name stands twice */
         start(form);
+        for (int j = 1; j < plan.argument_count; j++) { /* as a Python function's */
+            CHECK(plan.arguments[j].value != NULL || plan.arguments[j - 1].value == NULL);
+        }
         if (form->example == NULL) {
             continue;
         }

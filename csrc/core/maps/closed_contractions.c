@@ -166,7 +166,7 @@ const ft_closed_form ft_closed_contractions[] = {
             "2 10 32 64 4 2 1 1 0", "products and biases alone: 4 gates LSTM, 3 GRU, 1 RNN"),
     RECURRENT("lstm", "", "2", "3 7 4 5 1 0 1 0", "LSTM"),
     RECURRENT("gru", "", "3", NULL, "GRU"),
-    RECURRENT("rnn", " ?tanh=1", "tanh", NULL, "RNN, with tanh or ReLU"),
+    RECURRENT("vanilla_rnn", " ?tanh=1", "tanh", NULL, "RNN, with tanh or ReLU"),
     RECURRENT("recurrent", " mode", "mode", "3 7 4 5 2 1 0 1 0",
               "mode 0 RNN with ReLU, 1 RNN with tanh, 2 LSTM, 3 GRU"),
     FT_FORM("recurrent_backward", ft_recurrent_backward,

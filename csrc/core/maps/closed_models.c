@@ -103,10 +103,10 @@
 const ft_closed_form ft_closed_models[] = {
     MODEL("transformer_forward", DECODER, "products of a decoder's forward pass", FORWARD("")),
     MODEL("transformer_backward", DECODER, "products of its backward pass", BACKWARD("")),
-    MODEL("transformer_recompute", DECODER,
+    MODEL("transformer_recompute", DECODER " ?recompute=1",
           "products of its layers, done again where only their inputs were kept",
-          LAYERS(LINEAR, SCORES, "")),
-    MODEL("transformer_training", "*steps ?recompute=0 " DECODER, "all of them, in `steps` steps",
+          LAYERS(LINEAR, SCORES, "recompute*")),
+    MODEL("transformer_training", "*steps " DECODER " ?recompute=0", "all of them, in `steps` steps",
           FORWARD("steps*"), BACKWARD("steps*"), LAYERS(LINEAR, SCORES, "steps*recompute*")),
     MODEL("transformer_parameters", DECODER_PARAMETERS,
           "its parameters (convention standard); embedding 0: without vocabulary and positions",
@@ -124,5 +124,13 @@ const ft_closed_form ft_closed_models[] = {
     MODEL("rnn_six_nd", "*tokens " RECURRENT_PARAMETERS,
           "6 for each token and parameter (convention standard)",
           ALL_RECURRENT_PARAMETERS("6*tokens*")),
+    MODEL("conv_parameters",
+          "*in_channels *out_channels *kernel_height *kernel_width groups=1 ?bias=1 ?norm=0",
+          "parameters of a Conv2d, and of a batch norm behind it (convention standard)",
+          PARAMETERS("1", "out_channels in_channels/groups kernel_height kernel_width"),
+          PARAMETERS("bias", "out_channels"), PARAMETERS("2*norm", "out_channels")),
+    MODEL("linear_parameters", "*in_features *out_features ?bias=1",
+          "parameters of a Linear (convention standard)",
+          PARAMETERS("1", "out_features in_features"), PARAMETERS("bias", "out_features")),
 };
 const size_t ft_closed_models_count = FT_COUNT_OF(ft_closed_models);
