@@ -123,7 +123,7 @@ class Formula:
         """Why it can't be said, with the values at the first place where that is so."""
         import numpy as np
 
-        if "out" in options:  # which may be in the place of an argument
+        if options.get("out") is not None:  # which may be in the place of an argument
             return FloatingPointError(
                 f"{self.name}: an argument is negative or does not fit the others, or a count "
                 "passes what out can hold"
@@ -158,6 +158,16 @@ class Formula:
         return ValueError(f"{self.name}: these do not fit each other{place}: {text}")
 
 
+def number(value: Any) -> Any:
+    """Python's integers as they are; lists and arrays of integers as int64, which wraps late."""
+    import numpy as np
+
+    if isinstance(value, int):
+        return value
+    array = np.asarray(value)
+    return array.astype(np.int64) if np.can_cast(array.dtype, np.int64) else value
+
+
 def conv_output(
     size: Any, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1
 ) -> Any:
@@ -166,11 +176,16 @@ def conv_output(
     ``(size + 2*padding - dilation*(kernel_size - 1) - 1) // stride + 1``; integers or arrays.
 
     Raises:
-        ValueError: the kernel is larger than the padded input.
+        ValueError: the kernel is larger than the padded input, or ``stride`` below 1.
 
     """
     import numpy as np
 
+    size, kernel_size, stride, padding, dilation = map(
+        number, (size, kernel_size, stride, padding, dilation)
+    )
+    if np.any(np.less(stride, 1)):
+        raise ValueError(f"stride must be 1 or more, not {stride}")
     reach = size + 2 * padding - dilation * (kernel_size - 1) - 1
     if np.any(np.less(reach, 0)):
         raise ValueError(

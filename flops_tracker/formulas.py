@@ -8,7 +8,8 @@ whole models. NumPy is imported when the first of them is used.
 
 from ._closed_forms import Formula, all_formulas, conv_output
 from ._listing import listing
-from ._planners import Conv, Linear, Plan, Pool, Residual, cnn, rnn, transformer
+from ._planner_cnn import Conv, Linear, Pool, Residual, cnn
+from ._planners import Plan, rnn, transformer
 
 __all__ = [
     "Conv",
