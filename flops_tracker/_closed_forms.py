@@ -20,7 +20,8 @@ class Formula:
     arguments by position, and the convention's place in ``conventions()`` as the last one.
 
     ``arguments`` are the names, ``defaults`` the values of those that have one (of another
-    argument where it is a name), ``formulas`` the names in ``formulas.listing()`` behind it.
+    argument where it is a name), ``formulas`` the names in ``formulas.listing()`` that it adds
+    up, and ``about`` says what it is.
 
     Raises:
         ValueError: an argument is negative, or does not fit the others.
@@ -37,7 +38,8 @@ class Formula:
         arguments: tuple[tuple[str, str, str | None], ...],
     ) -> None:
         self.name = self.__name__ = name
-        self.formulas = tuple(dict.fromkeys(formulas))
+        self.about = about
+        self.formulas = formulas
         self.arguments = tuple(argument for argument, _, _ in arguments)
         self.defaults: dict[str, int | str] = {
             argument: default if default in self.arguments else int(default)
@@ -46,7 +48,9 @@ class Formula:
         }
         self._flags = {argument for argument, sign, _ in arguments if sign in ("?", "!")}
         self._limits = {argument for argument, sign, _ in arguments if sign == "~"}
-        self.__doc__ = f"{name}({self._arguments_text()}): {about}.\n\n{Formula.__doc__}"
+        cost = _equations()[formulas[0]] if len(formulas) == 1 else "a sum of formulas"
+        general = inspect.cleandoc(Formula.__doc__ or "")
+        self.__doc__ = f"{name}({self._arguments_text()}): {about}.\n\nCost: {cost}\n\n{general}"
         self.__signature__ = inspect.Signature(
             [self._parameter(argument) for argument in self.arguments]
             + [inspect.Parameter("convention", inspect.Parameter.KEYWORD_ONLY, default="standard")]
@@ -201,6 +205,11 @@ def all_formulas() -> dict[str, Formula]:
     from . import _numpy
 
     return {form[0]: Formula(*form) for form in _numpy.closed_forms()}
+
+
+@cache
+def _equations() -> dict[str, str]:
+    return {formula.name: formula.equation for formula in _core.formulas()}
 
 
 def _formula(name: str) -> Formula:

@@ -91,6 +91,18 @@ def test_the_table_of_peaks_is_the_one_of_the_core():
     assert shown == known
 
 
+def test_closed_forms_print_what_usage_says(capsys):
+    # The first block's figures: 32·512·(2·768 + 1) and so on; 2·112²·64·147 halved; causal pairs
+    # 1024·1025/2 and 8192·8193/2 times 12·4·64; 2·10^9·12,288·50,257. The plan is
+    # that of test_formulas_planners.py, of 480 sequences, in 10^10/(480·1024) = 20,345.05 steps.
+    text = (ROOT / "docs" / "usage.md").read_text().split("## Closed forms")[1].split("\n## ")[0]
+    blocks = re.findall(r"```python\n(.*?)```\n\n```\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 2
+    for code, output in blocks:
+        exec(code, {})
+        assert capsys.readouterr().out == output
+
+
 def test_formula_documents_are_up_to_date():
     run = subprocess.run(
         [sys.executable, ROOT / "tools" / "formula_docs.py", "--check"],

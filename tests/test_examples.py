@@ -133,6 +133,21 @@ def test_compare_architectures(tmp_path):
     assert (tmp_path / "compare_architectures.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
+def test_plan_a_model(tmp_path):
+    # Width 832, 9 layers: each 12·832² weights, 13·832 of biases and norms; embedding, last norm.
+    parameters = 9 * (12 * 832**2 + 13 * 832) + 8192 * 832 + 2 * 832
+    # A token: the layers' weights, 2·1024·832 of scores and values in each, and the output.
+    forward = 2 * 1024 * (9 * (12 * 832**2 + 2 * 1024 * 832) + 8192 * 832)
+    sequences = -(-20 * parameters // 1024)
+    assert 3 * forward * sequences < 10**18
+    printed = run_example("plan_a_model.py", tmp_path)
+    assert f"width 832, 9 layers, {parameters:,} parameters" in printed
+    assert f"{1024 * sequences:,} tokens, {3 * forward * sequences:,} FLOPs" in printed
+    assert f"6ND: {6 * parameters * 1024 * sequences:,}, 0.84 of it" in printed
+    for how in ("a sequence as planned: ", "and as counted:        "):
+        assert f"{how}forward {forward:,}, backward {2 * forward:,}" in printed
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 def test_resume(tmp_path):
     # Per row 2*(64*128 + 128*10) = 18,944 of contractions forward, as much for the gradients of

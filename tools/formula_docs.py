@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 import flops_tracker
+from flops_tracker import formulas
 
 ROOT = Path(__file__).resolve().parent.parent
 OF_ESTIMATORS = {"sgd_linear"}
@@ -56,12 +57,19 @@ def convention_table() -> list[str]:
 def formula_table() -> list[str]:
     """One row per formula: the layers that follow it, the equation, its class."""
     lines = ["| layers | cost | class |", "|---|---|---|"]
-    for rule in flops_tracker.formulas.listing():
+    for rule in formulas.listing():
         layers = layers_of(rule.name) or f"`{rule.name}`" * (rule.name in OF_ESTIMATORS)
         if not layers:
             continue  # of operations only
         lines.append(f"| {layers} | {rule.equation} | {rule.op_class} |")
     return lines
+
+
+def closed_forms_of(formula: str) -> list[str]:
+    """The functions of numbers that are this formula alone."""
+    known = (getattr(formulas, name) for name in dir(formulas))
+    forms = [f for f in known if isinstance(f, formulas.Formula) and f.formulas == (formula,)]
+    return [f"- `{form!r}`: {form.about}" for form in forms]
 
 
 def formulas_page() -> str:
@@ -72,19 +80,21 @@ def formulas_page() -> str:
         "Printed from the rules in `csrc/core` by `make docs`; do not edit by hand.",
         "",
         "A formula returns a cost by kind of work; a convention turns it into FLOPs. Two numbers",
-        "in a cell are the weights in contractions and in all other classes.",
+        "in a cell are the weights in contractions and in all other classes. `formulas.NAME(...)` is",
+        "the same from numbers alone ([closed forms](usage.md#closed-forms)).",
         "",
         *convention_table(),
         "",
         "The layerwise estimators read costs under `layerwise` and multiply by `training_factor`.",
         "Norms, softmax and average pooling count only with their switches on.",
     ]
-    for rule in flops_tracker.formulas.listing():
+    for rule in formulas.listing():
         lines += ["", f"## {rule.name}", "", f"`{rule.equation}`", ""]
         lines += [f"- class: {rule.op_class}", f"- source: {rule.source}"]
         if layers := layers_of(rule.name):
             lines.append(f"- layers: {layers}")
         lines += [f"- example: {example}" for example in rule.examples]
+        lines += closed_forms_of(rule.name)
     return "\n".join(lines) + "\n"
 
 
@@ -113,7 +123,7 @@ def operations_page() -> str:
         "results of integers and booleans 0. What has `flops_profiler/` before it counts so under",
         "that convention.",
     ]
-    for rule in flops_tracker.formulas.listing():
+    for rule in formulas.listing():
         if operations := operations_of(rule.name):
             lines += ["", f"## {rule.name} ({rule.op_class})", "", f"`{rule.equation}`", ""]
             lines += ["| operations | where the formula's parts come from |", "|---|---|"]

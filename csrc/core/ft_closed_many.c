@@ -114,7 +114,8 @@ is_within(const ft_polynomial *p, const uint64_t *bounds)
     ft_u128 sum = FT_U128_ZERO;
     for (int i = 0; i < p->count; i++) {
         int64_t coefficient = p->products[i].coefficient;
-        ft_u128 most = ft_u128_of((uint64_t)(coefficient < 0 ? -coefficient : coefficient));
+        uint64_t size = (uint64_t)(coefficient < 0 ? -coefficient : coefficient);
+        ft_u128 most = ft_u128_of(size | 1); /* of 0 too: what it is times is computed */
         for (int column = 0; column < p->columns; column++) {
             int powers = p->products[i].powers[column] + p->common[column];
             for (int power = 0; power < powers; power++) {
@@ -209,7 +210,7 @@ ft_polynomial_evaluate(const ft_polynomial *polynomial, const int64_t *const *co
     if (!is_within(polynomial, bounds)) {
         return false;
     }
-    /* A constant comes first, if there is one: arguments of later products include those before. */
+    /* A constant comes first, if there is one: products are in the order of their corners. */
     bool constant =
         polynomial->count > 0 && factors_of(polynomial->products[0].powers, columns, factors) == 0;
     for (size_t i = 0; i < length; i++) {

@@ -133,7 +133,7 @@ ft_cost_read(const ft_cost *cost, ft_class op_class, const ft_convention *conven
         int weight = weights[kind];
         ft_u128 *sum = weight < 0 ? &minus : &plus;
         uint64_t times = (uint64_t)(weight < 0 ? -weight : weight);
-        if (times != 0) {
+        if (times != 0 && !ft_u128_is_zero(cost->by_kind[kind])) {
             *sum = ft_u128_add(*sum, ft_u128_multiply(cost->by_kind[kind], ft_u128_of(times)));
         }
     }
