@@ -1,7 +1,7 @@
 """Formulas as functions of numbers: NumPy ufuncs with names, defaults and errors for arguments."""
 
 import inspect
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 from . import _core, _options
@@ -48,7 +48,7 @@ class Formula:
         }
         self._flags = {argument for argument, sign, _ in arguments if sign in ("?", "!")}
         self._limits = {argument for argument, sign, _ in arguments if sign == "~"}
-        cost = _equations()[formulas[0]] if len(formulas) == 1 else "a sum of formulas"
+        cost = _tables.equations[formulas[0]] if len(formulas) == 1 else "a sum of formulas"
         general = inspect.cleandoc(Formula.__doc__ or "")
         self.__doc__ = f"{name}({self._arguments_text()}): {about}.\n\nCost: {cost}\n\n{general}"
         self.__signature__ = inspect.Signature(
@@ -68,7 +68,7 @@ class Formula:
         """Evaluate it; see the class."""
         import numpy as np
 
-        _options.choice("convention", convention, numbers := _convention_numbers())
+        _options.choice("convention", convention, numbers := _tables.conventions)
         options = {name: keywords.pop(name) for name in UFUNC_OPTIONS if name in keywords}
         values = self._bind(arguments, keywords)
         try:
@@ -199,26 +199,34 @@ def conv_output(
     return reach // stride + 1
 
 
-@cache
+class _Tables:
+    """The core's tables, read once."""
+
+    @cached_property
+    def formulas(self) -> dict[str, Formula]:
+        from . import _numpy
+
+        return {form[0]: Formula(*form) for form in _numpy.closed_forms()}
+
+    @cached_property
+    def equations(self) -> dict[str, str]:
+        return {formula.name: formula.equation for formula in _core.formulas()}
+
+    @cached_property
+    def conventions(self) -> dict[str, int]:
+        return {convention.name: i for i, convention in enumerate(_core.conventions())}
+
+
+_tables = _Tables()
+
+
 def all_formulas() -> dict[str, Formula]:
-    """Find every closed form, by name."""
-    from . import _numpy
-
-    return {form[0]: Formula(*form) for form in _numpy.closed_forms()}
-
-
-@cache
-def _equations() -> dict[str, str]:
-    return {formula.name: formula.equation for formula in _core.formulas()}
+    """Give every closed form, by name."""
+    return _tables.formulas
 
 
 def _formula(name: str) -> Formula:
-    return all_formulas()[name]
-
-
-@cache
-def _convention_numbers() -> dict[str, int]:
-    return {convention.name: i for i, convention in enumerate(_core.conventions())}
+    return _tables.formulas[name]
 
 
 def _refuse_type(formula: str, name: str, value: Any) -> None:

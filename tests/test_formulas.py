@@ -48,7 +48,7 @@ def test_each_is_a_ufunc_with_names_for_its_inputs(name):
     form = getattr(formulas, name)
     assert isinstance(form.ufunc, np.ufunc)
     assert form.ufunc.__name__ == name
-    assert form.ufunc.nin == len(form.arguments) + 1  # and the convention
+    assert len(form.ufunc.types[0].split("->")[0]) == len(form.arguments) + 1  # and convention
     assert form.ufunc.nout == 1
     assert list(inspect.signature(form).parameters)[:-2] == list(form.arguments)
     assert form.__doc__.startswith(f"{name}({form.arguments[0]}")
@@ -212,7 +212,7 @@ def test_the_ufunc_follows_errstate():
         (lambda: formulas.linear(1, 2), TypeError, "linear needs out_features"),
         (lambda: formulas.linear(1, 2, 3, 0, 1), TypeError, "takes 4 arguments, not 5"),
         (lambda: formulas.linear(1, 2, 3, batch=1), TypeError, "got batch twice"),
-        (lambda: formulas.linear(1, 2, 3, bais=1), TypeError, "did you mean 'bias'"),
+        (lambda: formulas.linear(1, 2, 3, biass=1), TypeError, "did you mean 'bias'"),
         (lambda: formulas.linear(1, 2, 3, convention="mac"), ValueError, "'macs' or 'layerwise'"),
         (lambda: formulas.linear([1, 2], [1, 2, 3], 1), ValueError, "broadcast"),
         (lambda: formulas.conv_output(3, 5), ValueError, "a kernel of 5 .*larger than its input"),

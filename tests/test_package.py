@@ -78,6 +78,6 @@ def test_the_extension_is_built_for_the_oldest_numpy_that_is_allowed():
     oldest = re.search(
         r'dependencies = \["numpy>=(\d+)\.(\d+)"', (root / "pyproject.toml").read_text()
     )
-    source = (root / "csrc" / "binding" / "numpy_module.c").read_text()
+    source = (root / "csrc" / "binding" / "numpy_forms.h").read_text()
     target = re.search(r"NPY_TARGET_VERSION NPY_(\d+)_(\d+)_API_VERSION", source)
     assert target.groups() == oldest.groups()

@@ -43,7 +43,8 @@ keep_products(const int64_t *values, unsigned corners, ft_polynomial *p)
         uint8_t powers[FT_MAX_VARYING] = {0};
         int at = 0;
         for (int i = 0; i < p->varying; i++) {
-            powers[p->column_of[i]] += corner >> i & 1;
+            uint8_t *power = &powers[p->column_of[i]];
+            *power = (uint8_t)(*power + (corner >> i & 1));
         }
         while (at < p->count && memcmp(p->products[at].powers, powers, sizeof powers) != 0) {
             at++;
@@ -64,7 +65,7 @@ keep_products(const int64_t *values, unsigned corners, ft_polynomial *p)
         }
         p->common[column] = least;
         for (int i = 0; i < p->count; i++) {
-            p->products[i].powers[column] -= least;
+            p->products[i].powers[column] = (uint8_t)(p->products[i].powers[column] - least);
         }
     }
 }
