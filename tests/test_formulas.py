@@ -154,6 +154,8 @@ def test_past_64_bits():
     assert type(formulas.linear(big, wide, 1, dtype=object)) is int
     # float64 has 53 bits: 2^83 + 2^62 has 22
     assert formulas.linear(big, wide, 1, True, dtype=float) == 2.0**83 + 2.0**62
+    assert formulas.linear(big, big, 4, dtype=object) == 2**127
+    assert formulas.linear(big, big, 4, dtype=float) == 2.0**127
     with pytest.raises(FloatingPointError, match=r"linear: a count passes 2\*\*63; dtype=object"):
         formulas.linear(big, wide, 1)
     with pytest.raises(FloatingPointError, match=r"passes 2\*\*63"):

@@ -12,7 +12,7 @@ static double
 to_double(ft_u128 count)
 {
     int shift = 0;
-    for (; count.hi >> shift != 0 && shift < 64; shift++) {
+    for (; shift < 64 && count.hi >> shift != 0; shift++) {
     }
     if (shift == 0) {
         return (double)count.lo;
