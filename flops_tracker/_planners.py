@@ -41,6 +41,9 @@ class Plan:
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(str(self))
 
+    def _repr_html_(self) -> str:
+        return f"<pre>{self}</pre>"
+
 
 # ---- what planners share ----
 

@@ -49,6 +49,7 @@ def test_gpt2():
     assert plan.six_nd == 6 * parameters * 1024
     assert plan.six_nd_ratio == plan.six_nd / plan.training
     assert "forward                                  291,648,307,200" in str(plan)
+    assert plan._repr_html_() == f"<pre>{plan}</pre>"
     assert all(type(value) is int for value in (plan.training, plan.parameters, plan.six_nd))
 
 
