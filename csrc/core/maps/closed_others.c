@@ -151,6 +151,16 @@ const ft_closed_form ft_closed_others[] = {
             "the gradient of embedding_bag, with its modes"),
     FT_FORM("embedding_bag_weights_backward", ft_embedding_bag_weights_backward, "*indices *width",
             "(indices) (1 width)", "4 3", "the gradient of the weights of embedding_bag"),
+    /* tables of other tools */
+    FT_FORM("linear_backward_table", ft_linear_backward_table, "*batch *in_features *out_features",
+            "(batch out_features) in_features", "20 64 64",
+            "gradients of a Linear in the table of compat.flops_counter"),
+    FT_FORM("embedding_table", ft_embedding_table, "*indices *width", "(indices width)", "4096 64",
+            "rows that are looked up in the table of compat.flops_counter"),
+    FT_FORM("update_table", ft_update_table, "*params *times=15", "params times", "100 15",
+            "an optimizer's step in the table of compat.flops_counter: AdamW 15, SGD 2"),
+    FT_FORM("flops_profiler_table", ft_flops_profiler_table, "*elements *times=1",
+            "(elements) times", "96 2", "what flops-profiler states, under its convention"),
     /* Fourier transforms */
     FT_FORM("fft", ft_fft, "*batch length", "(batch length) (1)", "3 8",
             "complex points, along one axis"),
