@@ -9,7 +9,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 PINNED := -c requirements/constraints.txt
 
 SOURCES := $(shell find csrc cmake flops_tracker -type f \
-	\( -name '*.c' -o -name '*.h' -o -name '*.txt' -o -name '*.cmake' -o -name '*.py' -o -name '*.pyi' \)) \
+	\( -name '*.c' -o -name '*.h' -o -name '*.txt' -o -name '*.cmake' -o -name '*.py' -o -name '*.pyi' \
+	-o -name '*.js' -o -name '*.css' \)) \
 	CMakeLists.txt pyproject.toml README.md LICENSE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 

@@ -180,12 +180,26 @@ class FlopCount(_core.OperationCounts):
         """Give the same as a data frame (needs pandas)."""
         return _views.to_pandas(self)
 
-    def to_html(self, path: str | PathLike[str] | None = None) -> str:
-        """Give a page that stands alone, and write it where a path is given."""
-        return _views.to_html(self, path)
+    def to_html(
+        self,
+        path: str | PathLike[str] | None = None,
+        *,
+        peak_flops: Any = None,
+        bandwidth: float | None = None,
+    ) -> str:
+        """Give a page that stands alone, and write it where a path is given.
+
+        ``peak_flops``, in FLOP/s, as for FlopsTracker, and ``bandwidth``, in bytes per second, are
+        the device's that operations are held against in its roofline.
+        """
+        from ._html import page
+
+        return page.to_html(self, path, peak_flops, bandwidth)
 
     def _repr_html_(self) -> str:
-        return _views.html_fragment(self)
+        from ._html import page
+
+        return page.fragment(self)
 
     def __str__(self) -> str:
         return _views.summary(self)

@@ -1,4 +1,4 @@
-"""What people read of a FlopCount: table, tree, JSON, CSV, data frame, HTML. No arithmetic here."""
+"""What people read of a FlopCount: table, tree, JSON, CSV, data frame. No arithmetic here."""
 
 import csv
 import html
@@ -10,9 +10,8 @@ from typing import Any
 from . import _core, _options, _output, _saved
 from ._frameworks import need
 
-_MODULE_TITLES = ("module", "class", "calls", "own FLOPs", "with inside", "share")
-_OP_TITLES = ("operation", "class", "calls", "FLOPs", "share")
-_LARGEST = 20  # operations and modules in a page that is not asked for more
+MODULE_TITLES = ("module", "class", "calls", "own FLOPs", "with inside", "share")
+OP_TITLES = ("operation", "class", "calls", "FLOPs", "share")
 
 
 class Text(str):
@@ -122,9 +121,9 @@ def table(counts: Any, depth: int | None, top: int | None) -> str:
     parts = []
     if len(counts.by_module()) > 0:
         parts.append(
-            text_table(_MODULE_TITLES, module_rows(counts, depth, top), _MODULE_TITLES[2:])
+            text_table(MODULE_TITLES, module_rows(counts, depth, top), MODULE_TITLES[2:])
         )
-    parts.append(text_table(_OP_TITLES, op_rows(counts, top), _OP_TITLES[2:]))
+    parts.append(text_table(OP_TITLES, op_rows(counts, top), OP_TITLES[2:]))
     return Text("\n\n".join([*parts, summary(counts)]))
 
 
@@ -221,57 +220,10 @@ def to_markdown(counts: Any, path: Any, depth: Any, top: Any) -> str:
 
     depth, top = _limits(depth, top)
     tables = [
-        _tables.Table(_MODULE_TITLES, module_rows(counts, depth, top), 2),
-        _tables.Table(_OP_TITLES, op_rows(counts, top), 2),
+        _tables.Table(MODULE_TITLES, module_rows(counts, depth, top), 2),
+        _tables.Table(OP_TITLES, op_rows(counts, top), 2),
     ]
     text = _tables.markdowns(tables[not counts.by_module() :], summary(counts))
     if path is not None:
         _output.write_text(path, text)
     return text
-
-
-# ---- HTML ----
-
-_STYLE = """
-.flops table { border-collapse: collapse; margin: 0.5em 0 1.2em; font-size: 0.9em; }
-.flops th { text-align: left; border-bottom: 1px solid #888; padding: 0.2em 1em 0.2em 0; }
-.flops td { padding: 0.15em 1em 0.15em 0; font-variant-numeric: tabular-nums; }
-.flops td.number, .flops th.number { text-align: right; }
-.flops .bar { background: linear-gradient(90deg, #4c78a855 var(--share), transparent 0); }
-"""
-
-
-def _html_table(titles: tuple[str, ...], rows: list[list[str]], left: int) -> str:
-    def cell(tag: str, text: str, number: int) -> str:
-        kind = "number" if number >= left else "name"
-        style = ""
-        if tag == "td" and text.endswith(" %"):
-            kind, style = "number bar", f' style="--share: {text[:-2]}%"'
-        return f'<{tag} class="{kind}"{style}>{html.escape(text)}</{tag}>'
-
-    lines = ["<table><thead><tr>", *(cell("th", t, n) for n, t in enumerate(titles))]
-    lines.append("</tr></thead><tbody>")
-    for row in rows:
-        lines.append("<tr>" + "".join(cell("td", t, n) for n, t in enumerate(row)) + "</tr>")
-    return "".join([*lines, "</tbody></table>"])
-
-
-def html_fragment(counts: Any, top: int | None = _LARGEST) -> str:
-    """Tables for a notebook cell or a page."""
-    parts = [f'<div class="flops"><style>{_STYLE}</style>']
-    parts += [f"<p>{html.escape(line)}</p>" for line in summary(counts).splitlines()]
-    parts.append(_html_table(_MODULE_TITLES, module_rows(counts, None, top), left=2))
-    parts.append(_html_table(_OP_TITLES, op_rows(counts, top), left=2))
-    return "".join([*parts, "</div>"])
-
-
-def to_html(counts: Any, path: Any) -> str:
-    """A page that stands alone; also into a file where a path is given."""
-    page = (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>FLOPs</title><style>'
-        "body { font-family: system-ui, sans-serif; margin: 2em; color: #222; }</style></head>"
-        f"<body><h1>FLOPs</h1>{html_fragment(counts, None)}</body></html>\n"
-    )
-    if path is not None:
-        _output.write_text(path, page)
-    return page

@@ -1,0 +1,1 @@
+"""Pages and fragments in HTML: what a browser or a notebook shows of a result."""

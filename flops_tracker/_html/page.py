@@ -1,0 +1,218 @@
+"""to_html() of a count: one file that stands alone, and what a notebook shows of it."""
+
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+from .. import _core, _output, _rates, _views
+from . import icicle, roofline
+from .markup import asset, escape, folded, section, stacked_bar, table
+
+_LARGEST = 12  # modules and operations in a cell of a notebook
+_OPERATIONS = 200  # in a page; the rest is in to_csv()
+
+
+def document(title: str, body: str) -> str:
+    """Give a whole page: style and script are in it, nothing is fetched."""
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{asset('page.css')}</style></head>\n"
+        f'<body class="result">{body}'
+        f"<footer>flops_tracker {_core.__version__}</footer>"
+        f"<script>{asset('page.js')}</script></body></html>\n"
+    )
+
+
+def write(page: str, path: Any) -> str:
+    """Give the page back, and write it where a path is given."""
+    if path is not None:
+        _output.write_text(path, page)
+    return page
+
+
+def to_html(counts: Any, path: Any, peak_flops: Any, bandwidth: Any) -> str:
+    """Make the page of a count or profile."""
+    peak = peak_of(counts, peak_flops)
+    speed = check_bandwidth(bandwidth)
+    name = title_of(counts)
+    body = [
+        f"<h1>{escape(name)}</h1>",
+        total_line(counts.total),
+        *_facts(counts),
+        stacked_bar(counts.by_phase()),
+        *sections(counts, peak, speed),
+    ]
+    return write(document(f"{name} · {_core.format_flops(counts.total)}", "".join(body)), path)
+
+
+# ---- options ----
+
+
+def peak_of(counts: Any, peak_flops: Any) -> float | None:
+    """Read peak_flops: of several dtypes, that in which most was computed."""
+    if peak_flops is None:
+        peak_flops = getattr(counts, "peak_flops", None)
+    if peak_flops is None:
+        return None
+    device = _rates._Device(None, _rates.check_peak(peak_flops))
+    known = (device.peak(dtype, "matmul") for dtype in counts.by_dtype())
+    return next((peak for peak in known if peak), None)
+
+
+def check_bandwidth(bandwidth: Any) -> float | None:
+    """Read bytes per second; an error for what is none."""
+    if bandwidth is None:
+        return None
+    problem = f"bandwidth must be bytes per second, such as 2e12, not {bandwidth!r}"
+    if isinstance(bandwidth, bool) or not isinstance(bandwidth, numbers.Real):
+        raise TypeError(problem)
+    if not 0 < float(bandwidth) < float("inf"):
+        raise ValueError(problem)
+    return float(bandwidth)
+
+
+# ---- parts ----
+
+
+def title_of(counts: Any) -> str:
+    """Give the class of the outermost modules."""
+    roots = [name for name, _, parent, *_ in counts._modules[1:] if parent == 0]
+    return ", ".join(roots[:3]) + (", …" if len(roots) > 3 else "") or "FLOPs"
+
+
+def total_line(total: int) -> str:
+    """Give a total in large, and exactly below."""
+    exact = f'<p class="soft">{total:,} FLOPs</p>' if total >= 1000 else ""
+    return f'<p class="total">{escape(_core.format_flops(total))}</p>{exact}'
+
+
+def _facts(counts: Any) -> list[str]:
+    """Say how it was counted, what was not, and what was measured."""
+    lines = [f'<p class="soft">{escape(counts.trust_line)}</p>']
+    summary = _views.profile_summary if hasattr(counts, "records") else _views.summary
+    for line in summary(counts).splitlines()[1:]:
+        unknown = line.startswith("not counted: ")
+        if unknown or not line.startswith(("forward ", "backward ", "recompute ", "optimizer ")):
+            lines.append(f'<p class="{"warn" if unknown else "soft"}">{escape(line)}</p>')
+    about = []
+    if counts.params:
+        about.append(f"{counts.params:,} parameters")
+    if counts.bytes:
+        about.append(f"{counts.bytes:,} bytes read and written by operations")
+    dtypes = [
+        f"{dtype} {_views.share(n, counts.total)}" for dtype, n in counts.by_dtype().items() if n
+    ]
+    about.append(" · ".join(dtypes))
+    lines.append(f'<p class="soft">{escape(" · ".join(filter(None, about)))}</p>')
+    if counts.uncalled:
+        many = _views.number_of(len(counts.uncalled), "module")
+        lines.append(folded(f"{many} never ran", f"<p>{escape(', '.join(counts.uncalled))}</p>"))
+    return lines
+
+
+def sections(counts: Any, peak: float | None, bandwidth: float | None) -> list[str]:
+    """Give modules, operations, roofline and, of a profile, what was measured."""
+    listed = icicle.nodes(counts)
+    controls = _CONTROLS if counts.total else ""
+    return [
+        section("Modules", controls, icicle.icicle(listed), icicle.tree(listed)),
+        section("Operations", _classes(counts), _operations(counts)),
+        *_measured(counts),
+        _roofline(counts, peak, bandwidth),
+    ]
+
+
+_CONTROLS = (
+    '<div class="controls" hidden><input type="search" placeholder="search modules and classes" '
+    'aria-label="search modules"><span class="hits" role="status"></span>'
+    '<span class="where"></span></div><p class="about"></p>'
+)
+
+
+def _classes(counts: Any) -> str:
+    calls: dict[str, list[int]] = {}
+    moved: dict[str, list[int]] = {}
+    for op_class, number_of_calls in counts._op_calls().values():
+        calls.setdefault(op_class, []).append(number_of_calls)
+    for row in counts.rows:
+        moved.setdefault(row.op_class, []).append(row.cost["bytes"])
+    rows = []
+    for op_class, flops in counts.by_class().items():
+        size = _core._add_counts(moved.get(op_class, []))
+        rows.append(
+            [
+                op_class,
+                f"{_core._add_counts(calls.get(op_class, [])):,}",
+                f"{flops:,}",
+                _views.share(flops, counts.total),
+                f"{size:,}",
+                f"{flops / size:.3g}" if size else "",
+            ]
+        )
+    titles = ("class", "calls", "FLOPs", "share", "bytes", "FLOP/byte")
+    return table(titles, rows, left=1) if rows else '<p class="none">No operation ran.</p>'
+
+
+def _operations(counts: Any) -> str:
+    rows = _views.op_rows(counts, _OPERATIONS)
+    many = _views.number_of(len(rows), "operation")
+    return folded(many, table(_views.OP_TITLES, rows, left=2)) if rows else ""
+
+
+def _measured(counts: Any) -> list[str]:
+    """Give the table of a profile, where it has times or memory."""
+    if not hasattr(counts, "records") or (counts.time is None and counts.memory is None):
+        return []
+    titles, rows = _views.profile_rows(counts, None, _OPERATIONS)
+    return [section("Measured", table(titles, rows, left=2))]
+
+
+def _roofline(counts: Any, peak: float | None, bandwidth: float | None) -> str:
+    found = roofline.points(counts)
+    if not found:
+        return ""
+    known = [f"peak {_rates.per_second(peak)}"] if peak else []
+    known += [f"{bandwidth:.4g} bytes/s"] if bandwidth else []
+    missing = [] if peak else ["peak_flops="]
+    missing += [] if bandwidth else ["bandwidth="]
+    told = "Each operation reads its arguments and writes its result once; fused ones move less."
+    if known:
+        told += f" Held against: {', '.join(known)}."
+    if missing:
+        roof = "the roof" if peak is None else "its slope"
+        told += f" to_html({'..., '.join(missing)}...) draws {roof}."
+    return section(
+        "Roofline",
+        f'<p class="soft">{escape(told)}</p>',
+        roofline.picture(found, peak, bandwidth),
+        roofline.needs(found, peak, bandwidth),
+    )
+
+
+# ---- notebooks ----
+
+
+def fragment(counts: Any) -> str:
+    """Give what a cell of a notebook shows: no script and no id, so it may be there twice."""
+    summary = _views.profile_summary if hasattr(counts, "records") else _views.summary
+    first, *others = summary(counts).splitlines()
+    parts = [f"<p><strong>{escape(first)}</strong></p>"]
+    parts += [f"<p>{escape(line)}</p>" for line in others]
+    modules = _views.module_rows(counts, None, _LARGEST)
+    if len(modules) > 1:
+        parts.append(table(_views.MODULE_TITLES, modules, left=2))
+    operations = _views.op_rows(counts, _LARGEST)
+    if operations:
+        parts.append(folded("operations", table(_views.OP_TITLES, operations, left=2)))
+    return in_cell(*parts)
+
+
+def in_cell(*parts: str) -> str:
+    """Give parts the style of a fragment, which says no colour of text and so suits any theme."""
+    return f'<div class="flops-tracker"><style>{asset("cell.css")}</style>{"".join(parts)}</div>'
+
+
+def plain_table(titles: Sequence[str], rows: list[list[str]], left: int = 1) -> str:
+    """Give a table for a cell of a notebook."""
+    return in_cell(table(titles, rows, left))
