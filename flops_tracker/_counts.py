@@ -197,9 +197,9 @@ class FlopCount(_core.OperationCounts):
         return page.to_html(self, path, peak_flops, bandwidth)
 
     def _repr_html_(self) -> str:
-        from ._html import page
+        from ._html import cells
 
-        return page.fragment(self)
+        return cells.count_cell(self)
 
     def __str__(self) -> str:
         return _views.summary(self)

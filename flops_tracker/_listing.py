@@ -24,6 +24,11 @@ class Listing(list[Any]):
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(str(self))
 
+    def _repr_html_(self) -> str:
+        from ._html import cells
+
+        return cells.listing_cell(self)
+
 
 def rules(pattern: str | None = None) -> Listing:
     """List the rules whose name, or whose formula's, has ``pattern`` in it; all without it.

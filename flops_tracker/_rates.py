@@ -42,6 +42,11 @@ class Rates(NamedTuple):
     phase_shares: dict[str, float] | None
     recompute_share: float | None
 
+    def _repr_html_(self) -> str:
+        from ._html import cells
+
+        return cells.rates_cell(self)
+
 
 class EpochRates(NamedTuple):
     """The same of one epoch: ``seconds`` is its ``train_time_s``."""

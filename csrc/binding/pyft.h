@@ -229,6 +229,10 @@ PyObject *pyft_tracker_loops(PyObject *tracker, PyObject *unused);
 
 PyObject *pyft_tracker_close(PyObject *tracker, PyObject *unused);
 
+/* tracker_pages.c */
+PyObject *pyft_tracker_to_html(PyObject *tracker, PyObject *args, PyObject *kwargs);
+PyObject *pyft_tracker_repr_html(PyObject *tracker, PyObject *unused);
+
 /* tracker_run.c: 0, or -1 with an exception */
 PyObject *pyft_run_new(pyft_tracker *tracker, PyObject *project, PyObject *runs_csv,
                        bool log_wall_time);

@@ -270,6 +270,11 @@ static PyMethodDef tracker_methods[] = {
      "save_batch_csv($self, path)\n--\n\nWrites all batches so far, replacing the file."},
     {"save_epoch_csv", PYFT_METHOD(pyft_tracker_save_epoch_csv), METH_VARARGS | METH_KEYWORDS,
      "save_epoch_csv($self, path)\n--\n\nWrites all epochs so far, replacing the file."},
+    {"to_html", PYFT_METHOD(pyft_tracker_to_html), METH_VARARGS | METH_KEYWORDS,
+     "to_html($self, path=None, *, bandwidth=None)\n--\n\n"
+     "The run as a page that stands alone, also written where a path is given. bandwidth, in\n"
+     "bytes per second, is the slope of its roofline; its peak is that of rates."},
+    {"_repr_html_", pyft_tracker_repr_html, METH_NOARGS, NULL},
     {"state_dict", pyft_tracker_state_dict, METH_NOARGS,
      "state_dict($self, /)\n--\n\n"
      "The run so far as plain data, for a checkpoint: totals, logs, counts by phase."},

@@ -1,14 +1,12 @@
-"""to_html() of a count: one file that stands alone, and what a notebook shows of it."""
+"""to_html() of a count: one file that stands alone."""
 
 import numbers
-from collections.abc import Sequence
 from typing import Any
 
 from .. import _core, _output, _rates, _views
 from . import icicle, roofline
 from .markup import asset, escape, folded, section, stacked_bar, table
 
-_LARGEST = 12  # modules and operations in a cell of a notebook
 _OPERATIONS = 200  # in a page; the rest is in to_csv()
 
 
@@ -114,7 +112,7 @@ def _facts(counts: Any) -> list[str]:
 def sections(counts: Any, peak: float | None, bandwidth: float | None) -> list[str]:
     """Give modules, operations, roofline and, of a profile, what was measured."""
     listed = icicle.nodes(counts)
-    controls = _CONTROLS if counts.total else ""
+    controls = CONTROLS if counts.total else ""
     return [
         section("Modules", controls, icicle.icicle(listed), icicle.tree(listed)),
         section("Operations", _classes(counts), _operations(counts)),
@@ -123,7 +121,7 @@ def sections(counts: Any, peak: float | None, bandwidth: float | None) -> list[s
     ]
 
 
-_CONTROLS = (
+CONTROLS = (
     '<div class="controls" hidden><input type="search" placeholder="search modules and classes" '
     'aria-label="search modules"><span class="hits" role="status"></span>'
     '<span class="where"></span></div><p class="about"></p>'
@@ -188,31 +186,3 @@ def _roofline(counts: Any, peak: float | None, bandwidth: float | None) -> str:
         roofline.picture(found, peak, bandwidth),
         roofline.needs(found, peak, bandwidth),
     )
-
-
-# ---- notebooks ----
-
-
-def fragment(counts: Any) -> str:
-    """Give what a cell of a notebook shows: no script and no id, so it may be there twice."""
-    summary = _views.profile_summary if hasattr(counts, "records") else _views.summary
-    first, *others = summary(counts).splitlines()
-    parts = [f"<p><strong>{escape(first)}</strong></p>"]
-    parts += [f"<p>{escape(line)}</p>" for line in others]
-    modules = _views.module_rows(counts, None, _LARGEST)
-    if len(modules) > 1:
-        parts.append(table(_views.MODULE_TITLES, modules, left=2))
-    operations = _views.op_rows(counts, _LARGEST)
-    if operations:
-        parts.append(folded("operations", table(_views.OP_TITLES, operations, left=2)))
-    return in_cell(*parts)
-
-
-def in_cell(*parts: str) -> str:
-    """Give parts the style of a fragment, which says no colour of text and so suits any theme."""
-    return f'<div class="flops-tracker"><style>{asset("cell.css")}</style>{"".join(parts)}</div>'
-
-
-def plain_table(titles: Sequence[str], rows: list[list[str]], left: int = 1) -> str:
-    """Give a table for a cell of a notebook."""
-    return in_cell(table(titles, rows, left))

@@ -1,0 +1,95 @@
+"""What results show of themselves in a notebook: fragments without script or id."""
+
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from flops_tracker import (
+    FlopCounter,
+    FlopsTracker,
+    conventions,
+    count,
+    formulas,
+    profile,
+    register_rule,
+    rules,
+)
+
+
+def results():
+    model = nn.Linear(4, 3)
+    x = torch.ones(8, 4)
+    with FlopCounter(model) as counter:
+        model(x)
+    ft = FlopsTracker(model, peak_flops=1e12)
+    for _ in ft.epochs(1):
+        for batch in ft.steps([x]):
+            model(batch).sum().backward()
+    return {
+        "counter": counter,
+        "count": count(model, x),
+        "profile": profile(model, x, steps=1, warm_up=0),
+        "tracker": ft,
+        "rates": ft.rates,
+        "rules": rules("linear"),
+        "no rule": rules("no such rule"),
+        "formulas": formulas(),
+        "conventions": conventions(),
+        "table": counter.table(),
+    }
+
+
+@pytest.mark.parametrize("name", list(results()))
+def test_fragments_may_be_shown_twice_in_any_theme(name):
+    text = results()[name]._repr_html_()
+    assert not re.search(r"\bid=|<script|<link|https?:|<html|<body", text)
+    styles = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
+    for style in styles:
+        assert not re.search(r"(?<![-\w])color:(?! inherit)", style)  # text is the theme's
+        assert all(rule.lstrip().startswith(".flops-tracker ") for rule in style.split("}")[:-1])
+    assert len(text) < 200_000
+
+
+def test_what_a_count_shows():
+    # 8·3 results of 4 products and a bias: 2·96 + 24 = 216.
+    text = results()["counter"]._repr_html_()
+    assert "<strong>216 FLOPs · standard · " in text
+    assert "<td>Linear</td><td>Linear</td>" in text and "<td>aten.addmm.default</td>" in text
+    assert 'style="--w:100.0%"' in text
+
+
+def test_what_a_profile_shows():
+    text = results()["profile"]._repr_html_()
+    assert "<strong>216 FLOPs" in text and " a step · " in text
+
+
+def test_what_rates_show():
+    text = results()["rates"]._repr_html_()
+    assert "<td>MFU</td>" in text and "1.00 TFLOP/s" in text and "float32" in text
+    untimed = FlopsTracker(nn.Linear(2, 2), log_wall_time=False).rates._repr_html_()
+    assert "MFU" not in untimed
+
+
+def test_what_listings_show():
+    shown = results()
+    assert shown["rules"]._repr_html_().count("<tr>") == 1 + len(rules("linear"))
+    assert "<p>none</p>" in shown["no rule"]._repr_html_()
+    table = shown["conventions"]._repr_html_()
+    # matmul: 2 per multiply-accumulate of a contraction, and nothing for others.
+    assert re.search(r"<td>matmul</td><td>[^<]*</td><td[^>]*>2 / 0</td>", table)
+    assert re.search(r"<td>exact</td><td>[^<]*</td><td[^>]*>2</td><td[^>]*>-1</td>", table)
+
+
+def test_names_are_escaped():
+    library = torch.library.Library("flops_tracker_cells", "FRAGMENT")
+    library.define("op(Tensor x) -> Tensor")
+    library.impl("op", lambda x: x.clone(), "CPU")
+    register_rule("flops_tracker_cells::op", lambda args, kwargs, output: 7)
+    model = type("<i>Named</i>", (nn.Linear,), {})(4, 3)
+    with FlopCounter(model) as counter:
+        torch.ops.flops_tracker_cells.op(model(torch.ones(8, 4)))
+    library._destroy()
+    text = counter._repr_html_()
+    assert "&lt;i&gt;Named" in text and "<i>Named" not in text
