@@ -1,6 +1,7 @@
 """Chromium without a window: what a page shows after its scripts, and a picture of it."""
 
 import html.parser
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass, field
@@ -27,8 +28,15 @@ def _run(folder: Path, *options: str) -> str:
         f"--user-data-dir={folder / 'profile'}",
         *options,
     ]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=True, cwd=folder
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    done = subprocess.run(  # a sanitizer is not for it
+        command,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+        cwd=folder,
+        env=environment,
     )
     return done.stdout
 

@@ -9,6 +9,7 @@ from torch import nn
 from flops_tracker import (
     FlopCounter,
     FlopsTracker,
+    TorchAutoEstimator,
     conventions,
     count,
     formulas,
@@ -93,3 +94,66 @@ def test_names_are_escaped():
     library._destroy()
     text = counter._repr_html_()
     assert "&lt;i&gt;Named" in text and "<i>Named" not in text
+
+
+# ---- progress ----
+
+NOTEBOOK = """
+import torch
+from torch import nn
+from flops_tracker import FlopsTracker, TorchAutoEstimator
+model = nn.Linear(3, 2)
+ft = FlopsTracker(TorchAutoEstimator(model, (1, 3))).torch_bind(
+    model, torch.optim.SGD(model.parameters(), lr=0.1), train_loader=LOADER
+)
+LOOP
+"""
+BATCHES = "[(torch.ones(4, 3), torch.zeros(4, dtype=torch.long))] * 5"
+
+
+def outputs_of(loader, loop):
+    """Run it in a kernel; gives the outputs of its cell, which a file of the notebook has."""
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    code = NOTEBOOK.replace("LOADER", loader).replace("LOOP", loop)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    client = nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3")
+    client.execute()
+    return notebook.cells[0].outputs
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+@pytest.mark.parametrize(
+    "loader, loop, state",
+    [
+        # A batch of 4 rows is 2·4·3·2·3 = 144; 3 epochs of 5 batches are 2,160.
+        (BATCHES, "ft.run(3, progress=True)", "epoch 3 · 15 of 15 batches · 2.16 kFLOP, "),
+        (
+            BATCHES,
+            "for _ in ft(3, progress=True, print_level='epoch'): break",
+            "epoch 1 · 5 of 15 batches · 720 FLOP, ",
+        ),
+        ("iter(" + BATCHES + ")", "ft.run(1, progress=True)", "epoch 1 · 5 batches · 720 FLOP, "),
+    ],
+    ids=["whole", "broken off", "length unknown"],
+)
+def test_the_last_state_stays_in_the_notebook(loader, loop, state):
+    outputs = outputs_of(loader, loop)
+    [shown] = [output for output in outputs if output.output_type == "display_data"]
+    assert shown.data["text/plain"].startswith(state)
+    assert state in shown.data["text/html"]
+    done, of = shown.data["text/plain"].split(" batches")[0].split("· ")[1].partition(" of ")[::2]
+    bar = f'<progress value="{done}" max="{of}"></progress>'
+    assert (bar in shown.data["text/html"]) == bool(of)
+    printed = "".join(output.text for output in outputs if output.output_type == "stream")
+    assert ("epoch 1 · 720 FLOPs" in printed) == ("print_level" in loop)
+    assert "widget" not in str(outputs)
+
+
+def test_outside_of_a_notebook_it_is_a_bar(capsys):
+    model = nn.Linear(3, 2)
+    ft = FlopsTracker(TorchAutoEstimator(model, (1, 3)))
+    batches = [(torch.ones(4, 3), torch.zeros(4, dtype=torch.long))] * 5
+    ft.torch_bind(model, torch.optim.SGD(model.parameters(), lr=0.1), train_loader=batches)
+    ft.run(1, progress=True)
+    assert "5/5" in capsys.readouterr().err
