@@ -3,6 +3,7 @@
 import functools
 import inspect
 import os
+import sys
 import threading
 import time
 import warnings
@@ -171,7 +172,7 @@ class _Call:
         if self._tracking.print_level == "none" or _ranks.rank():
             return
         if self._tracking.print_level == "table":
-            print(counts.table())
+            print(_views.table(counts, None, None, sys.stdout))
         broken = "" if kind in (None, GeneratorExit) else f" · ended by {kind.__name__}"
         total = _views.summary(counts).partition("\n")[0]
         print(f"{_name(self._tracked)} · {total} · {seconds:.2f} s{broken}")

@@ -1,11 +1,23 @@
-"""Calls a function once a module has been imported, which may be later or never."""
+"""Imports: those that others do, noticed when they happen, and ours, which change no generator."""
 
 import importlib.abc
+import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
+
+
+@contextmanager
+def same_random() -> Iterator[None]:
+    """Put Python's generator back afterwards: rich and matplotlib draw from it at their import."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 class AfterImport(importlib.abc.MetaPathFinder):

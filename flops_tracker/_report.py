@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from ._views import Text, text_table
+from ._terminal import text_table
+from ._views import Text
 
 
 def layer_report(estimator: Any) -> str:

@@ -123,7 +123,7 @@ class CountedRun:
             self._write(f"\n{self._text(counts, seconds)}\n")
 
     def _text(self, counts: Any, seconds: float) -> str:
-        lines = [_table(counts, self._report)]
+        lines = [_table(counts, self._report, self._stderr)]
         if left_out := _left_out(counts, self._report):
             lines.append(left_out)
         lines.append(f"{self._report.name} · {seconds:.2f} s")
@@ -154,9 +154,9 @@ def _flush(stream: Any) -> None:
         stream.flush()
 
 
-def _table(counts: Any, report: Report) -> str:
+def _table(counts: Any, report: Report, stream: Any) -> str:
     try:
-        return str(counts.table(report.depth, report.top))
+        return _views.table(counts, report.depth, report.top, stream)
     except ImportError as error:  # the script has put another module in rich's place
         return f"{_views.summary(counts)}\n(no tables: {error})"
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from . import _views
+from . import _terminal, _views
 
 
 class Table(NamedTuple):
@@ -21,7 +21,7 @@ class Table(NamedTuple):
 
     def text(self) -> str:
         """Columns of plain text."""
-        return _views.text_table(self.titles, self.rows, self.titles[self.names :])
+        return _terminal.text_table(self.titles, self.rows, self.titles[self.names :])
 
     def markdown(self) -> str:
         """As GitHub reads it; names in the first column are code."""

@@ -2,13 +2,13 @@
 
 import csv
 import html
-import io
 import json
-from collections.abc import Container, Iterable
+from collections.abc import Sequence
 from typing import Any
 
-from . import _core, _options, _output, _saved
+from . import _core, _options, _output, _saved, _terminal
 from ._frameworks import need
+from ._imports import same_random
 
 MODULE_TITLES = ("module", "class", "calls", "own FLOPs", "with inside", "share")
 OP_TITLES = ("operation", "class", "calls", "FLOPs", "share")
@@ -24,34 +24,6 @@ class Text(str):
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(self)}</pre>"
-
-
-def render(renderable: Any) -> str:
-    """Print something of rich as plain text: no colours, not the notebook's own display."""
-    from rich.console import Console
-
-    text = io.StringIO()
-    console = Console(
-        file=text, width=160, no_color=True, force_terminal=False, force_jupyter=False
-    )
-    console.print(renderable)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
-
-
-def text_table(titles: Iterable[str], rows: Iterable[Iterable[str]], right: Container[str]) -> str:
-    """Give a table as text; columns in ``right`` hold numbers."""
-    from ._untouched import random_as_before
-
-    with random_as_before():  # importing rich draws a random number
-        from rich.table import Table
-        from rich.text import Text as Cell
-
-    table = Table(box=None, pad_edge=False)
-    for title in titles:
-        table.add_column(title, justify="right" if title in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Cell(cell) for cell in row))  # a name may look like markup
-    return render(table)
 
 
 def share(part: int, total: int) -> str:
@@ -115,22 +87,21 @@ def summary(counts: Any) -> str:
     return "\n".join(lines)
 
 
-def table(counts: Any, depth: int | None, top: int | None) -> str:
-    """Modules and operations with their FLOPs, and the summary below."""
+def table(counts: Any, depth: int | None, top: int | None, stream: Any = None) -> str:
+    """Modules and operations with their FLOPs, and the summary below; styled as a stream is."""
     depth, top = _limits(depth, top)
-    parts = []
+    tables: list[tuple[Sequence[str], list[list[str]]]] = [(OP_TITLES, op_rows(counts, top))]
     if len(counts.by_module()) > 0:
-        parts.append(
-            text_table(MODULE_TITLES, module_rows(counts, depth, top), MODULE_TITLES[2:])
-        )
-    parts.append(text_table(OP_TITLES, op_rows(counts, top), OP_TITLES[2:]))
-    return Text("\n\n".join([*parts, summary(counts)]))
+        tables.insert(0, (MODULE_TITLES, module_rows(counts, depth, top)))
+    parts = [_terminal.text_table(titles, rows, titles[2:], stream) for titles, rows in tables]
+    return Text("\n\n".join([*parts, _terminal.lines(summary(counts), stream)]))
 
 
 def tree(counts: Any, depth: int | None) -> str:
     """The modules as a tree, each with its inclusive FLOPs and share."""
-    from rich.text import Text as Cell
-    from rich.tree import Tree
+    with same_random():
+        from rich.text import Text as Cell
+        from rich.tree import Tree
 
     root = Tree(Cell(f"{counts.total:,} FLOPs · {counts.trust_line}"))
     branches = {"": root}
@@ -144,7 +115,7 @@ def tree(counts: Any, depth: int | None) -> str:
         branches[name] = branches.get(parent, root).add(Cell(label))
     if counts.outside:
         root.add(Cell(f"(outside of modules) {counts.outside:,}"))
-    return Text(render(root))
+    return Text(_terminal.render(root))
 
 
 # ---- export ----

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from .._untouched import random_as_before
+from .._imports import same_random
 from .markup import escape
 
 _POINTS = 400  # of a line: more are not seen
@@ -40,7 +40,7 @@ def figures(plots: list[Plot]) -> str:
     wanted = [plot for plot in plots if any(len(line.x) for line in plot.lines)]
     if not wanted:
         return ""
-    with random_as_before():  # importing it may draw random numbers
+    with same_random():  # importing it may draw random numbers
         try:
             import matplotlib as mpl
         except ModuleNotFoundError as error:

@@ -1,11 +1,13 @@
 """`flops-tracker ledger`: training compute by project, over runs and resumptions."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from .. import _terminal
 from .._core import _add_counts, _to_amount, format_flops
 from .._run_ledger import COUNTS, Row, newest, read
 
@@ -113,11 +115,10 @@ def _sum(rows: list[Row], thresholds: list[int]) -> dict[str, Any]:
 
 def _print(sums: list[dict[str, Any]]) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    console = _terminal.console(sys.stdout)
     table = Table(box=SIMPLE_HEAD)
     for title in ("project", "convention"):
         table.add_column(title, overflow="fold")

@@ -3,6 +3,7 @@
 import json
 import math
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from .. import _core
+from .. import _core, _terminal
 from .._frameworks import need
 from .._rates import DTYPES, device_name, per_second
 
@@ -131,18 +132,14 @@ def _measure_all(
 
 def _print_table(titles: tuple[str, ...], rows: list[tuple[str, ...]], right: set[str]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD)
     for title in titles:
-        table.add_column(title, justify="right" if title in right else "left", no_wrap=True)
+        table.add_column(title, justify="right" if title in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
-    console.print(table)
+    _terminal.console(sys.stdout).print(table)
 
 
 def _show(results: list[_Result], device: str, threads: int | None) -> None:

@@ -9,7 +9,8 @@ from typing import Any, Self
 
 from .._core import FlopCounter
 from .._frameworks import need
-from .._views import share, text_table
+from .._terminal import text_table
+from .._views import share
 
 torch = need("torch", "torch")
 

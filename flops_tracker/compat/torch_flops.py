@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .. import _views
+from .. import _terminal
 from .._core import FlopCounter
 from .._count import Call, Ready
 from .._frameworks import need
@@ -222,7 +222,7 @@ class TorchFLOPsByFX:
         rows = [list(row.cells()) for row in self._result()]
         if show:
             shown = [[_text(cell) for cell in row] for row in rows]
-            print(_views.text_table(_COLUMNS, shown, _COLUMNS[4:]))
+            print(_terminal.text_table(_COLUMNS, shown, _COLUMNS[4:]))
         return rows
 
     def print_total_flops(self, show: bool = True) -> int:
@@ -276,7 +276,7 @@ class _Untraced:
             print("no graph: torch.fx can't trace this model; propagate(*x) lists its operations")
             return
         cells = [(row.op, row.name, row.target) for row in rows]
-        print(_views.text_table(("opcode", "name", "target"), cells, ()))
+        print(_terminal.text_table(("opcode", "name", "target"), cells, ()))
 
 
 def _print_graph(graph: Any) -> None:
@@ -284,7 +284,7 @@ def _print_graph(graph: Any) -> None:
         (node.op, node.name, str(node.target), str(node.args), str(node.kwargs))
         for node in graph.nodes
     ]
-    print(_views.text_table(("opcode", "name", "target", "args", "kwargs"), cells, ()))
+    print(_terminal.text_table(("opcode", "name", "target", "args", "kwargs"), cells, ()))
 
 
 def _shown(flops: int, unknown: bool, dropped: bool) -> int | str:
