@@ -2,8 +2,9 @@
 
 import csv
 import html
+import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from . import _core, _options, _output, _saved, _terminal

@@ -147,7 +147,7 @@ def test_the_peak_is_that_of_the_tracker():
 
 @pytest.mark.parametrize(
     "options, error",
-    [({"bandwidth": "fast"}, TypeError), ({"width": 1}, TypeError), ({"path": 1.5}, TypeError)],
+    [({"bandwidth": "fast"}, ValueError), ({"width": 1}, TypeError), ({"path": 1.5}, TypeError)],
 )
 def test_options_that_make_no_sense(options, error):
     with pytest.raises(error):

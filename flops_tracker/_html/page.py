@@ -1,9 +1,8 @@
 """to_html() of a count: one file that stands alone."""
 
-import numbers
 from typing import Any
 
-from .. import _core, _output, _rates, _views
+from .. import _core, _groups, _output, _rates, _views, plot
 from . import icicle, roofline
 from .markup import asset, escape, folded, section, stacked_bar, table
 
@@ -32,12 +31,12 @@ def write(page: str, path: Any) -> str:
 def to_html(counts: Any, path: Any, peak_flops: Any, bandwidth: Any) -> str:
     """Make the page of a count or profile."""
     peak = peak_of(counts, peak_flops)
-    speed = check_bandwidth(bandwidth)
+    speed = None if bandwidth is None else plot._bandwidth(bandwidth)
     name = title_of(counts)
     body = [
         f"<h1>{escape(name)}</h1>",
         total_line(counts.total),
-        *_facts(counts),
+        *facts(counts),
         stacked_bar(counts.by_phase()),
         *sections(counts, peak, speed),
     ]
@@ -53,21 +52,9 @@ def peak_of(counts: Any, peak_flops: Any) -> float | None:
         peak_flops = getattr(counts, "peak_flops", None)
     if peak_flops is None:
         return None
-    device = _rates._Device(None, _rates.check_peak(peak_flops))
-    known = (device.peak(dtype, "matmul") for dtype in counts.by_dtype())
+    peaks = _rates.check_peak(peak_flops)
+    known = (_rates.peak_for(peaks, dtype, "matmul") for dtype in counts.by_dtype())
     return next((peak for peak in known if peak), None)
-
-
-def check_bandwidth(bandwidth: Any) -> float | None:
-    """Read bytes per second; an error for what is none."""
-    if bandwidth is None:
-        return None
-    problem = f"bandwidth must be bytes per second, such as 2e12, not {bandwidth!r}"
-    if isinstance(bandwidth, bool) or not isinstance(bandwidth, numbers.Real):
-        raise TypeError(problem)
-    if not 0 < float(bandwidth) < float("inf"):
-        raise ValueError(problem)
-    return float(bandwidth)
 
 
 # ---- parts ----
@@ -85,7 +72,7 @@ def total_line(total: int) -> str:
     return f'<p class="total">{escape(_core.format_flops(total))}</p>{exact}'
 
 
-def _facts(counts: Any) -> list[str]:
+def facts(counts: Any) -> list[str]:
     """Say how it was counted, what was not, and what was measured."""
     lines = [f'<p class="soft">{escape(counts.trust_line)}</p>']
     summary = _views.profile_summary if hasattr(counts, "records") else _views.summary
@@ -129,25 +116,14 @@ CONTROLS = (
 
 
 def _classes(counts: Any) -> str:
-    calls: dict[str, list[int]] = {}
-    moved: dict[str, list[int]] = {}
-    for op_class, number_of_calls in counts._op_calls().values():
-        calls.setdefault(op_class, []).append(number_of_calls)
-    for row in counts.rows:
-        moved.setdefault(row.op_class, []).append(row.cost["bytes"])
+    by_class = _groups.key_of("class")
+    moved = _groups.sums(counts.rows, by_class, _groups.bytes_of)
+    calls = _groups.sums(counts.rows, by_class, lambda row: int(row.calls))
     rows = []
     for op_class, flops in counts.by_class().items():
-        size = _core._add_counts(moved.get(op_class, []))
-        rows.append(
-            [
-                op_class,
-                f"{_core._add_counts(calls.get(op_class, [])):,}",
-                f"{flops:,}",
-                _views.share(flops, counts.total),
-                f"{size:,}",
-                f"{flops / size:.3g}" if size else "",
-            ]
-        )
+        size, share = moved[op_class], _views.share(flops, counts.total)
+        intensity = f"{flops / size:.3g}" if size else ""
+        rows.append([op_class, f"{calls[op_class]:,}", f"{flops:,}", share, f"{size:,}", intensity])
     titles = ("class", "calls", "FLOPs", "share", "bytes", "FLOP/byte")
     return table(titles, rows, left=1) if rows else '<p class="none">No operation ran.</p>'
 

@@ -3,7 +3,7 @@
 import math
 from typing import Any, NamedTuple
 
-from .. import _core
+from .. import _groups
 from .markup import escape, number, table, with_unit
 
 _WIDTH, _HEIGHT = 760, 340
@@ -24,13 +24,11 @@ class Point(NamedTuple):
 
 def points(counts: Any) -> list[Point]:
     """List the operations that compute and move something, the largest first."""
-    moved: dict[str, list[int]] = {}
-    for row in counts.rows:
-        moved.setdefault(row.op, []).append(row.cost["bytes"])
+    moved = _groups.sums(counts.rows, _groups.key_of("op"), _groups.bytes_of)
     seconds = _seconds_by_op(counts)
     found = []
     for op, flops in counts.by_op().items():
-        total = _core._add_counts(moved.get(op, []))
+        total = moved.get(op, 0)
         if flops and total:
             found.append(Point(op, flops, total, flops / total, seconds.get(op)))
     return found

@@ -13,6 +13,7 @@ _COMMANDS = {  # the module of that name has it as `command`
     "compare": "Show where two models differ in FLOPs.",
     "profile": "Time a model's modules beside their FLOPs.",
     "run": "Count the FLOPs of a training script.",
+    "report": "Report on runs from their CSV files.",
     "rules": "List what operations and layers count.",
     "ledger": "Sum a project's training compute over its runs.",
     "peak": "Measure this machine's peak FLOP/s.",
