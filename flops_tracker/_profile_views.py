@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from . import _core, _options, _output, _views
+from . import _core, _options, _output, _terminal, _views
 
 # ---- the model as it prints itself; the profiler of compat.flops_profiler prints it so too ----
 
@@ -211,9 +211,10 @@ def summary(profile: Any) -> str:
 _MEASURED = ("time", "FLOP/s", "bytes before", "bytes after", "bytes delta")
 
 
-def table(profile: Any, depth: int | None, top: int | None) -> str:
-    """The records of a profile, and the summary below."""
-    depth, top = _options.whole_or_none("depth", depth), _options.whole_or_none("top", top)
+def rows_of(
+    profile: Any, depth: int | None, top: int | None
+) -> tuple[list[str], list[list[str]], int]:
+    """Titles and rows of the records, without columns that nothing is in; how many are names."""
     by_op = profile.by == "op"
     titles = ("module", "operation", "phase") if by_op else ("module", "class", "calls", "params")
     records = [r for r in profile.records if depth is None or r.module.count(".") <= depth]
@@ -241,10 +242,15 @@ def table(profile: Any, depth: int | None, top: int | None) -> str:
     columns = [*titles, "FLOPs", "share", *_MEASURED]
     always = len(titles) + 2
     used = [at for at, _ in enumerate(columns) if at < always or any(row[at] for row in rows)]
-    right = [*columns[len(titles) :], "calls", "params"]
-    text = _views.text_table(
-        [columns[at] for at in used], [[row[at] for at in used] for row in rows], right
-    )
+    names = 3 if by_op else 2
+    return [columns[at] for at in used], [[row[at] for at in used] for row in rows], names
+
+
+def table(profile: Any, depth: int | None, top: int | None) -> str:
+    """The records of a profile, and the summary below."""
+    depth, top = _options.whole_or_none("depth", depth), _options.whole_or_none("top", top)
+    titles, rows, names = rows_of(profile, depth, top)
+    text = _terminal.text_table(titles, rows, titles[names:])
     return _views.Text(f"{text}\n\n{summary(profile)}")
 
 

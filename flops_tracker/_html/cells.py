@@ -10,8 +10,7 @@ _LARGEST = 12  # modules and operations
 
 def count_cell(counts: Any) -> str:
     """Give the largest modules and operations of a count, or of a profile."""
-    summary = _views.profile_summary if hasattr(counts, "records") else _views.summary
-    first, *others = summary(counts).splitlines()
+    first, *others = str(counts).splitlines()
     parts = [f"<p><strong>{escape(first)}</strong></p>"]
     parts += [f"<p>{escape(line)}</p>" for line in others]
     if counts.by_module():

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .. import _core, _groups, _output, _rates, _views, plot
+from .. import _core, _groups, _output, _profile_views, _rates, _roofline, _views
 from . import icicle, roofline
 from .markup import asset, escape, folded, section, stacked_bar, table
 
@@ -31,7 +31,7 @@ def write(page: str, path: Any) -> str:
 def to_html(counts: Any, path: Any, peak_flops: Any, bandwidth: Any) -> str:
     """Make the page of a count or profile."""
     peak = peak_of(counts, peak_flops)
-    speed = None if bandwidth is None else plot._bandwidth(bandwidth)
+    speed = None if bandwidth is None else _roofline.bandwidth_of(bandwidth)
     name = title_of(counts)
     body = [
         f"<h1>{escape(name)}</h1>",
@@ -75,8 +75,7 @@ def total_line(total: int) -> str:
 def facts(counts: Any) -> list[str]:
     """Say how it was counted, what was not, and what was measured."""
     lines = [f'<p class="soft">{escape(counts.trust_line)}</p>']
-    summary = _views.profile_summary if hasattr(counts, "records") else _views.summary
-    for line in summary(counts).splitlines()[1:]:
+    for line in str(counts).splitlines()[1:]:
         unknown = line.startswith("not counted: ")
         if unknown or not line.startswith(("forward ", "backward ", "recompute ", "optimizer ")):
             lines.append(f'<p class="{"warn" if unknown else "soft"}">{escape(line)}</p>')
@@ -104,7 +103,7 @@ def sections(counts: Any, peak: float | None, bandwidth: float | None) -> list[s
         section("Modules", controls, icicle.icicle(listed), icicle.tree(listed)),
         section("Operations", _classes(counts), _operations(counts)),
         *_measured(counts),
-        _roofline(counts, peak, bandwidth),
+        _roof(counts, peak, bandwidth),
     ]
 
 
@@ -138,11 +137,11 @@ def _measured(counts: Any) -> list[str]:
     """Give the table of a profile, where it has times or memory."""
     if not hasattr(counts, "records") or (counts.time is None and counts.memory is None):
         return []
-    titles, rows = _views.profile_rows(counts, None, _OPERATIONS)
-    return [section("Measured", table(titles, rows, left=2))]
+    titles, rows, names = _profile_views.rows_of(counts, None, _OPERATIONS)
+    return [section("Measured", table(titles, rows, left=names))]
 
 
-def _roofline(counts: Any, peak: float | None, bandwidth: float | None) -> str:
+def _roof(counts: Any, peak: float | None, bandwidth: float | None) -> str:
     found = roofline.points(counts)
     if not found:
         return ""

@@ -3,7 +3,7 @@
 import math
 from typing import Any, NamedTuple
 
-from .. import _groups
+from .. import _groups, _roofline
 from .markup import escape, number, table, with_unit
 
 _WIDTH, _HEIGHT = 760, 340
@@ -35,11 +35,12 @@ def points(counts: Any) -> list[Point]:
 
 
 def _seconds_by_op(counts: Any) -> dict[str, float]:
-    seconds: dict[str, float] = {}
-    calls, times = getattr(counts, "_calls", None), getattr(counts, "_times", None)
-    for call, time in zip(calls or (), times or (), strict=False):
-        seconds[call[0]] = seconds.get(call[0], 0.0) + time
-    return seconds
+    if not _roofline.is_timed(counts):
+        return {}
+    calls: dict[str, list[int]] = {}
+    for at, (op, *_) in enumerate(counts._calls):
+        calls.setdefault(op, []).append(at)
+    return {op: counts._time_of(numbers) for op, numbers in calls.items()}
 
 
 def heights(found: list[Point], peak: float | None, bandwidth: float | None) -> tuple[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from .. import _core, _rates, plot
+from .. import _core, _rates, _roofline
 from .._ranks import label
 from . import icicle, page, plots
 from .cells import in_cell
@@ -19,7 +19,7 @@ TITLES = ("epoch", "FLOPs", "total", "batches", "samples", "loss", "seconds", "F
 
 def to_html(tracker: Any, path: Any = None, *, bandwidth: float | None = None) -> str:
     """Make the page of a run."""
-    speed = None if bandwidth is None else plot._bandwidth(bandwidth)
+    speed = None if bandwidth is None else _roofline.bandwidth_of(bandwidth)
     parts = [f"<h1>{escape(tracker.run_name)}</h1>", page.total_line(tracker.total_flops)]
     parts += [f'<p class="soft">{escape(line)}</p>' for line in _lines(tracker)]
     parts.append(stacked_bar(_phases(tracker)))

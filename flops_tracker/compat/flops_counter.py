@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from os import PathLike
 from typing import Any, Literal, NamedTuple
 
-from .. import _core, _dry_run, _example, _options, _output, _views
+from .. import _core, _dry_run, _example, _options, _output, _terminal, _views
 from .._count import Call, run_counted
 from .._counts import FlopCount
 from .._frameworks import need
@@ -264,13 +264,13 @@ class FLOPsCounter:
             + [f"{of[phase]:,}" for phase in ("backward", "optimizer", "total")]
             for part, of in self.get_breakdown().items()
         ]
-        print(_views.text_table(titles, rows, titles[1:]) + "\n")
+        print(_terminal.text_table(titles, rows, titles[1:]) + "\n")
         beside = ("FLOPs", "by the table", "by every operation", "table / operations")
         rows = []
         for phase, by_table in flops._asdict().items():
             ratio = f"{_ratio(by_table, operations[phase]):.3f}"
             rows.append([phase, f"{by_table:,}", f"{operations[phase]:,}", ratio])
-        print(_views.text_table(beside, rows, beside[1:]) + "\n")
+        print(_terminal.text_table(beside, rows, beside[1:]) + "\n")
         backward = self._phases["backward"].operations
         print(f"table: {_core.format_flops(flops.total)} · operations: {backward.trust_line}")
         for title, group in (
