@@ -84,14 +84,31 @@ def test_profile_model(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-def test_quickstart_notebook(tmp_path):
-    # Its own cells assert the numbers; here: it runs to its end and shows the total.
-    notebook = nbformat.read(EXAMPLES / "quickstart.ipynb", as_version=4)
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("quickstart", "total 380,906,496 FLOPs"),
+        # Linear(5, 6) on 4 rows: 2·5·24, and 24 biases.
+        ("for_students", "264 FLOPs · standard"),
+        # 34·34 patches of width 192: 4·n²·d against 24·n·d².
+        ("for_researchers", "attention 1,026,306,048, projections 1,022,754,816"),
+        # A row: 3 · 2·(64·512 + 512·512 + 512·10), without 2·64·512; 1,797 rows, 3 epochs.
+        ("for_engineers", "9,351,530,496 FLOPs"),
+        # Per row 2·18,944 + 2,560; 1,797 rows, five epochs in two runs.
+        ("for_reporting", "digits: 363,425,280 FLOPs of training (matmul)"),
+    ],
+)
+def test_notebook(name, shown, tmp_path, monkeypatch):
+    # Their own cells assert the numbers; here: they run to their end and show them.
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    notebook = nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells)  # a reader's are his own
     NotebookClient(
-        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
     ).execute()
-    last = notebook.cells[-1].outputs
-    assert "total 380,906,496 FLOPs" in "".join(o.get("text", "") for o in last)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    text = [o.get("text", "") + str(o.get("data", {}).get("text/html", "")) for o in outputs]
+    assert shown in "".join(text)
 
 
 def test_ddp(tmp_path):
