@@ -47,7 +47,7 @@ def rates_cell(rates: Any) -> str:
         *([f"share of {name}", part(x)] for name, x in (rates.phase_shares or {}).items()),
         ["recomputed in training", part(rates.recompute_share)],
     ]
-    return in_cell(table(("", ""), [row for row in rows if row[1]], left=1))
+    return in_cell(table((), [row for row in rows if row[1]], left=1))
 
 
 def listing_cell(records: list[Any]) -> str:

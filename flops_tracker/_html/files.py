@@ -6,10 +6,7 @@ from .. import _core
 from .._run_files import RunRecord
 from . import page, plots
 from .markup import escape, folded, section, table
-from .page import write
 from .run import run_plots
-
-__all__ = ["RunTable", "page_of", "write"]
 
 _EPOCHS = 200  # rows of a table of epochs
 

@@ -42,13 +42,12 @@ def with_unit(value: float, unit: str) -> str:
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]], left: int) -> str:
-    """Give a table; the first ``left`` columns are text, the others numbers.
+    """Give a table; the first ``left`` columns are text, the others numbers. Titles may be none.
 
     A cell that ends in " %" has a bar behind it.
     """
-    lines = ["<table><thead><tr>"]
-    lines += [_cell("th", title, at < left) for at, title in enumerate(titles)]
-    lines.append("</tr></thead><tbody>")
+    head = "".join(_cell("th", title, at < left) for at, title in enumerate(titles))
+    lines = [f"<table><thead><tr>{head}</tr></thead><tbody>" if head else "<table><tbody>"]
     for row in rows:
         cells = "".join(_cell("td", text, at < left) for at, text in enumerate(row))
         lines.append(f"<tr>{cells}</tr>")

@@ -249,15 +249,15 @@ def _write(
     counts: dict[str, Any],
     path: Path,
 ) -> None:
-    from .._html import files
+    from .._html import files, page
 
     tables = [
         files.RunTable(run, _notes(run, summary), _EPOCH_TITLES, _epoch_rows(run))
         for run, summary in zip(runs, summaries, strict=True)
     ]
-    page = files.page_of(_TITLES, [_row(summary) for summary in summaries], tables, counts)
+    text = files.page_of(_TITLES, [_row(summary) for summary in summaries], tables, counts)
     try:
-        files.write(page, path)
+        page.write(text, path)
     except OSError as error:
         raise _Error(f"{path}: {error.strerror}") from None
     click.echo(f"{path} was written", err=True)
