@@ -150,9 +150,11 @@ def test_search(page):
     assert hits == ["0", "inner"]
     assert document.one("hits").text == f"2 modules, {100 * 568 / TOTAL:.1f} % of the FLOPs"
     assert "searched" in document.one("icicle").classes
-    # A module inside of one that was found is not counted again.
-    inside = shown(page, "#search=2")
-    assert inside.one("hits").text == f"1 module, {100 * 240 / TOTAL:.1f} % of the FLOPs"
+    one = shown(page, "#search=2")
+    assert one.one("hits").text == f"1 module, {100 * 240 / TOTAL:.1f} % of the FLOPs"
+    # Sequential, what is in it, and (outside of modules): what is inside is not added again.
+    nested = shown(page, "#search=e")
+    assert nested.one("hits").text == "6 modules, 100.0 % of the FLOPs"
     assert shown(page, "#search=conv").one("hits").text == "0 modules, 0.0 % of the FLOPs"
     both = shown(page, "#path=Sequential.2&search=inner")
     assert cells(both)["inner"] == (0.0, share(216, 240))
