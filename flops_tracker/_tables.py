@@ -1,6 +1,5 @@
 """A table of names and numbers in its forms: plain text, Markdown, HTML."""
 
-import html
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -32,21 +31,6 @@ class Table(NamedTuple):
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         return f"**{_words(self.heading)}**\n\n{table}" if self.heading else table
 
-    def html(self) -> str:
-        """A table element."""
-
-        def line(tag: str, cells: Iterable[str]) -> str:
-            align = ' style="text-align: {}"'.format
-            return "".join(
-                f"<{tag}{align('left' if n < self.names else 'right')}>{html.escape(cell)}</{tag}>"
-                for n, cell in enumerate(cells)
-            )
-
-        heading = f"<caption>{html.escape(self.heading)}</caption>" if self.heading else ""
-        rows = "".join(f"<tr>{line('td', row)}</tr>" for row in self.rows)
-        head = f"<thead><tr>{line('th', self.titles)}</tr></thead>"
-        return f"<table>{heading}{head}<tbody>{rows}</tbody></table>"
-
 
 _MARKS = re.compile(r"[\\`*\[\]<>|#~]|(?<![^\W_])_|_(?![^\W_])")  # an underscore in a word is none
 
@@ -74,6 +58,7 @@ def markdowns(tables: Iterable[Table], summary: str) -> str:
 
 
 def htmls(tables: Iterable[Table], summary: str) -> str:
-    """The same as HTML."""
-    lines = [f"<p>{html.escape(line)}</p>" for line in summary.splitlines()]
-    return f"<div>{''.join([*(table.html() for table in tables), *lines])}</div>"
+    """The same as HTML, for a cell of a notebook."""
+    from ._html import cells
+
+    return cells.tables_cell([(*table[:3], table.heading) for table in tables], summary)

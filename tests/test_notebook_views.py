@@ -10,12 +10,14 @@ from flops_tracker import (
     FlopCounter,
     FlopsTracker,
     TorchAutoEstimator,
+    compare,
     conventions,
     count,
     formulas,
     profile,
     register_rule,
     rules,
+    scaling,
 )
 
 
@@ -34,9 +36,11 @@ def results():
         "profile": profile(model, x, steps=1, warm_up=0),
         "tracker": ft,
         "rates": ft.rates,
+        "comparison": compare(counter, ft),
+        "scaling": scaling(lambda n: (model, torch.empty(n, 4)), n=[2, 4, 8]),
         "rules": rules("linear"),
         "no rule": rules("no such rule"),
-        "formulas": formulas(),
+        "formulas": formulas.listing(),
         "conventions": conventions(),
         "table": counter.table(),
     }

@@ -1,5 +1,6 @@
 """What a cell of a notebook shows: no script and no id, so that it may be there twice."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .. import _rates, _views
@@ -20,6 +21,17 @@ def count_cell(counts: Any) -> str:
     if operations:
         parts.append(folded("operations", table(_views.OP_TITLES, operations, left=2)))
     return in_cell(*parts)
+
+
+def tables_cell(
+    tables: Iterable[tuple[Sequence[str], list[list[str]], int, str]], summary: str
+) -> str:
+    """Give tables by titles, rows, columns of text and heading, and the summary below."""
+    parts = []
+    for titles, rows, left, heading in tables:
+        parts += [f"<p>{escape(heading)}</p>"] * bool(heading)
+        parts.append(table(titles, rows, left))
+    return in_cell(*parts, *(f"<p>{escape(line)}</p>" for line in summary.splitlines()))
 
 
 def in_cell(*parts: str) -> str:
