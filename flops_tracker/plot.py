@@ -4,13 +4,13 @@ Each function draws into ``ax``, or into a new figure of pyplot's, and returns t
 be told apart by the colour-blind; lines and points also by their markers.
 """
 
-import csv
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
-from . import _core, _groups, _options, _ranks, _roofline, _views
+from . import _core, _groups, _options, _ranks, _roofline, _run_files, _views
 from ._frameworks import need
 
 # The palette of Okabe and Ito, https://jfly.uni-koeln.de/color/; its yellow is too light for lines.
@@ -132,22 +132,19 @@ def _curve(run: Any, losses: Any) -> tuple[list[float], list[float]]:
     raise ValueError(f"losses has {len(values)} values, and the run {lengths}")
 
 
-class _CsvRecord:
-    def __init__(self, row: dict[str, str]) -> None:
-        self.flops_total_cum = int(row["flops_total_cum"])
-        self.loss = float(row["loss"]) if row.get("loss") else None
+class _Record(NamedTuple):
+    """A row of a file, as a record of a tracker."""
+
+    flops_total_cum: int
+    loss: float | None
 
 
-def _read_csv(path: str | PathLike[str]) -> list[_CsvRecord]:
-    """Records of PREFIX_epoch.csv or PREFIX_batch.csv; ValueError for any other file."""
-    with open(path, newline="", encoding="utf-8") as file:
-        try:
-            return [_CsvRecord(row) for row in csv.DictReader(file)]
-        except (KeyError, ValueError, TypeError):
-            raise ValueError(
-                f"{str(path)!r} is no file of epochs or batches: they have whole rows and a column "
-                "flops_total_cum"
-            ) from None
+def _read_csv(path: str | PathLike[str]) -> list[_Record]:
+    """Whole rows of PREFIX_epoch.csv or PREFIX_batch.csv; ValueError for any other file."""
+    file = _run_files.read(Path(path))
+    if file.kind == "batch":
+        return [_Record(total, None) for total in file.totals]
+    return [_Record(epoch.total, epoch.loss) for epoch in file.epochs.values()]
 
 
 # ---- breakdown ----

@@ -209,7 +209,7 @@ def test_files_of_a_run(ax, tmp_path):
     assert [x for x, _ in curves(ax)["steps"]] == [60, 120, 180, 240, 300, 360]
     assert [x for x, _ in curves(ax)["epochs"]] == [120, 240, 360]
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match=r"other.csv' is no file of epochs or batches"):
+    with pytest.raises(ValueError, match=r"other.csv is no CSV file of a run"):
         plot.loss(tmp_path / "other.csv", [1], ax=ax)
 
 
