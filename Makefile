@@ -39,7 +39,7 @@ bench: $(STAMPS)/package $(STAMPS)/dev ## Print what counting costs, as ratios w
 sanitize: $(STAMPS)/package $(STAMPS)/dev ## C and Python tests under the address and undefined-behaviour sanitizers
 	tools/sanitize.sh
 
-docs: $(STAMPS)/package ## Write docs/formulas.md and README's table anew from the rules
+docs: $(STAMPS)/package ## Write docs/formulas.md and docs/operations.md anew from the rules
 	$(BIN)/python tools/formula_docs.py --write
 
 clean: ## Remove the virtual environment and all builds

@@ -20,8 +20,10 @@ def block_after(mark: str) -> str:
 
 
 def without_measurements(text: str) -> str:
-    """Losses and seconds differ from run to run; everything else must not."""
-    return re.sub(r"· [\d.]+ s$", "· # s", re.sub(r"loss [\d.]+", "loss #", text), flags=re.M)
+    """Losses, times and which steps are audited differ from run to run; all else must not."""
+    text = re.sub(r"\d+ of 40 steps counted, \d+ like", "# of 40 steps counted, # like", text)
+    text = re.sub(r"[\d.]+ [kMGT]?FLOP/s", "# FLOP/s", re.sub(r"loss [\d.]+", "loss #", text))
+    return re.sub(r"· [\d.]+ s$", "· # s", text, flags=re.M)
 
 
 def run_of(mark: str, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:

@@ -1,10 +1,9 @@
-"""Print docs/formulas.md, docs/operations.md and README's formula table from the rules themselves.
+"""Print docs/formulas.md and docs/operations.md from the rules themselves.
 
 --write puts them into the files; --check fails where the files differ, and says how to mend it.
 """
 
 import importlib
-import re
 import sys
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from flops_tracker import formulas
 
 ROOT = Path(__file__).resolve().parent.parent
 OF_ESTIMATORS = {"sgd_linear"}
-MARK = re.compile(r"(<!-- formulas -->\n).*(<!-- /formulas -->)", re.DOTALL)
 
 
 def public_names(name: str) -> list[str]:
@@ -85,8 +83,12 @@ def formulas_page() -> str:
         "",
         *convention_table(),
         "",
-        "The layerwise estimators read costs under `layerwise` and multiply by `training_factor`.",
+        "## The layer table",
+        "",
+        "What the estimators of layers read, under `layerwise`, and multiply by `training_factor`.",
         "Norms, softmax and average pooling count only with their switches on.",
+        "",
+        *formula_table(),
     ]
     for rule in formulas.listing():
         lines += ["", f"## {rule.name}", "", f"`{rule.equation}`", ""]
@@ -133,13 +135,9 @@ def operations_page() -> str:
 
 def main() -> int:
     """Write or check the documents."""
-    page, readme = ROOT / "docs" / "formulas.md", ROOT / "README.md"
-    table = "\n".join(formula_table()) + "\n"
-    text = readme.read_text()
     wanted = {
-        page: formulas_page(),
+        ROOT / "docs" / "formulas.md": formulas_page(),
         ROOT / "docs" / "operations.md": operations_page(),
-        readme: MARK.sub(lambda m: m.group(1) + table + m.group(2), text),
     }
     stale = [p for p, new in wanted.items() if not p.exists() or p.read_text() != new]
     if "--write" in sys.argv:
