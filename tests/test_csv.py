@@ -371,7 +371,7 @@ def test_what_is_no_later_rank_is_the_only_one(rank, monkeypatch, capsys):
 
 def test_a_progress_bar_that_is_missing_leaves_the_files_alone(stranger, monkeypatch):
     before = here()
-    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    monkeypatch.setitem(sys.modules, "tqdm", None)
     with pytest.raises(ModuleNotFoundError, match="tqdm"):
         toy().tracker(1, export="both", progress=True)
     assert here() == before

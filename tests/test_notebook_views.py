@@ -115,13 +115,16 @@ LOOP
 BATCHES = "[(torch.ones(4, 3), torch.zeros(4, dtype=torch.long))] * 5"
 
 
-def outputs_of(loader, loop):
+def outputs_of(loader, loop, folder):
     """Run it in a kernel; gives the outputs of its cell, which a file of the notebook has."""
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
     code = NOTEBOOK.replace("LOADER", loader).replace("LOOP", loop)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
-    client = nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3")
+    resources = {"metadata": {"path": str(folder)}}  # not the folder of the sources
+    client = nbclient.NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources=resources
+    )
     client.execute()
     return notebook.cells[0].outputs
 
@@ -141,8 +144,8 @@ def outputs_of(loader, loop):
     ],
     ids=["whole", "broken off", "length unknown"],
 )
-def test_the_last_state_stays_in_the_notebook(loader, loop, state):
-    outputs = outputs_of(loader, loop)
+def test_the_last_state_stays_in_the_notebook(loader, loop, state, tmp_path):
+    outputs = outputs_of(loader, loop, tmp_path)
     [shown] = [output for output in outputs if output.output_type == "display_data"]
     assert shown.data["text/plain"].startswith(state)
     assert state in shown.data["text/html"]
