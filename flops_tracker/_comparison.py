@@ -85,6 +85,10 @@ class Comparison:
             for name, count in zip(names, counts, strict=True)
             if count.convention != self.convention
         ]
+        trained = [bool(count.backward) for count in counts]
+        if len(set(trained)) > 1:
+            alone = [name for name, both in zip(names, trained, strict=True) if not both]
+            self._notes.append(f"{', '.join(alone)}: without a backward pass, which others have")
         if len({count.causal for count in counts}) > 1:
             exact = [n for n, c in zip(names, counts, strict=True) if c.causal == "exact"]
             self._notes.append(

@@ -190,6 +190,8 @@ class Loops(StepLoops):
             line += f", {self.replayed_steps:,} like one of them"
         if self.unattributed_steps:
             line += f", {self.unattributed_steps:,} not known and in no total"
+        if self._differing:
+            line += f", {self._differing:,} unlike those they stood for: the total may be off"
         if not self._knows_steps:  # a state without them
             line += " · steps before the state was loaded not among them" if steps else ""
             line += "" if steps else " · counts of the state that was loaded"

@@ -67,7 +67,8 @@ def tell_of_difference(
         text = (
             f"a step of the phase {phase!r} that was counted again cost {flops:,} FLOPs and not "
             f"{before:,} as the one before it: what it does depends on more than can be seen "
-            "of it, and steps since then may have been taken for what they were not"
+            "of it, and steps since then may have been taken for what they were not (evaluation "
+            "belongs in ft.phase; trace='always' counts every step)"
         )
     if varies:
         why = f"{operation} does as much as data decides" if operation else "their work differs"

@@ -53,6 +53,11 @@ def _few_ticks(ax: Any) -> None:
     _prefixes(ax.xaxis)
 
 
+def _legible(label: Any) -> str | None:
+    """A label as a legend shows it: matplotlib leaves those out that begin with an underscore."""
+    return None if label is None else f" {label}" if str(label).startswith("_") else str(label)
+
+
 def _style(number: int) -> dict[str, str]:
     """Colour and marker of the n-th line."""
     return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
@@ -91,7 +96,7 @@ def loss(
     for name, (flops, values) in curves.items():
         style = _style(len(ax.get_lines()))
         size = 4 if len(flops) <= 30 else 0
-        ax.plot(flops, values, label=name, linewidth=1.4, markersize=size, **style)
+        ax.plot(flops, values, label=_legible(name), linewidth=1.4, markersize=size, **style)
     rank = _ranks.label()
     of = f", {rank}" if rank and any(hasattr(run, "epoch_logs") for run in several.values()) else ""
     ax.set(xlabel=f"cumulative training FLOPs{of}", ylabel="loss")
@@ -244,7 +249,9 @@ def scaling(
     ax = _axes(ax, width=5.0 if len(curves) == 1 else 6.2)
     drawn = [line for line in ax.get_lines() if line.get_color() != _GREY]
     for number, (name, xs, flops) in enumerate(curves, len(drawn)):
-        ax.plot(xs, flops, label=name or fitted, linewidth=1.4, markersize=5, **_style(number))
+        ax.plot(
+            xs, flops, label=_legible(name or fitted), linewidth=1.4, markersize=5, **_style(number)
+        )
     _, xs, flops = curves[0]
     for power, name, dashes in ((1, lines.axis, (1, 2)), (2, f"{lines.axis}²", (4, 2))):
         if not drawn:
@@ -299,7 +306,8 @@ def roofline(
     _draw_roofs(ax, peaks, memory, [x for _, x, _ in points])
     label_of = _labels(counts, by)
     for number, (name, x, y) in enumerate(points[:top]):
-        ax.plot([x], [y], linestyle="", markersize=7, label=label_of(name), **_style(number))
+        label = _legible(label_of(name))
+        ax.plot([x], [y], linestyle="", markersize=7, label=label, **_style(number))
     others = points[top:]
     if others:
         xs, ys = [p[1] for p in others], [p[2] for p in others]

@@ -344,3 +344,17 @@ def test_help_has_examples_and_exit_codes(command):
     assert f"\n    flops-tracker {command} " in result.stdout
     assert "Exit codes: 0" in result.stdout
     assert f"  {command} " in run("--help").stdout
+
+
+def test_compare_uses_each_option_or_refuses_it(tmp_path):
+    (tmp_path / "a.json").write_text(
+        run("count", "ft_nets.py:Small", "--input", "2,4", "--json").stdout
+    )
+    refused = run("compare", "a.json", "a.json", "--backward")
+    assert refused.exit_code == 2
+    assert "--backward is for what is counted, and all of these are files" in refused.stderr
+    # Products of 2 rows: 2·4·8 + 2·8·3 multiply-accumulates.
+    read = json.loads(run("compare", "a.json", "a.json", "--convention", "macs", "--json").stdout)
+    assert (read["convention"], read["total"]["flops"]) == ("macs", [112, 112])
+    mixed = run("compare", "a.json", "ft_nets.py:Small", "--input", "2,4", "--backward")
+    assert "a: without a backward pass, which others have" in mixed.stdout

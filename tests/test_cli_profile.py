@@ -92,7 +92,7 @@ def test_files(run, tmp_path):
         (("nets.py:Net",), "give its inputs, as --input 1,3,224,224"),
         (("nets.py:broken",), "nets.py:broken() raised ValueError: no net today (nets.py, line"),
         (("nets.py:Net", "--input", "2;4"), "'2;4' is no shape"),
-        (("nets.py:Net", "--peak", "-1"), "-1.0 is not in the range x>0"),
+        (("nets.py:Net", "--peak", "-1"), "it is below 0"),
         (("nets.py:Net", "--no-time", "--trace", "t.json"), "leave --no-time out"),
         (("nets.py:Net", "--trace", "no/t.json"), "there is no folder 'no'"),
         (("nets.py:Net", "-o", "net.png"), "net.png"),
@@ -110,3 +110,9 @@ def test_help_has_examples(run):
     assert "flops-tracker profile nets.py:Net --input 8,128:int64 --backward --memory" in (
         result.stdout
     )
+
+
+def test_a_peak_with_its_unit(run):
+    result = run("nets.py:Net", "--input", "2,4", "--json", "--peak", "5 GFLOP/s")
+    data = json.loads(result.stdout)
+    assert data["mfu"] == pytest.approx(224 / data["time"] / 5e9)

@@ -279,3 +279,13 @@ def test_with_an_ax_no_window_is_needed(counts, tmp_path):
     )
     assert run.stdout == "True set()\n"
     assert FlopCount.from_json(tmp_path / "counts.json").total == counts.total
+
+
+def test_names_with_an_underscore_are_in_the_legend(ax):
+    """matplotlib leaves labels out that begin with one, as _softmax and many kernels do."""
+    x = torch.ones(4, 4)
+    with FlopCounter() as c:
+        (x @ x).softmax(-1)
+    plot.roofline(c, peak_flops=1e12, bandwidth=1e11, ax=ax)
+    shown = [text.get_text().strip() for text in ax.get_legend().get_texts()]
+    assert "_softmax" in shown

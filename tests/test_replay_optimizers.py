@@ -362,6 +362,7 @@ def test_compiled_steps_that_look_alike_are_found_by_audits(rounds):
     # and for its input.
     once, often = 2 * 256 + 3 * 512, 2 * 256 + 4 * 3 * 512
     assert f"counted again cost {often:,} FLOPs and not {once:,}" in texts[0]
+    assert "unlike those they stood for: the total may be off" in auto._loops.trust_line
     assert "all steps like this one of the phase 'train' are counted from now on" in texts[-1]
     pairs = zip(auto.step_logs, always.step_logs, strict=True)
     wrong = [a.step for a, b in pairs if a.flops_batch != b.flops_batch]

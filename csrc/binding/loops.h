@@ -84,6 +84,7 @@ typedef struct {
     PyObject *batch_dim;
     ft_tally last; /* the work of the last step, if it was counted, with its optimizers' */
     uint64_t traced_steps, odd_steps, odd_told; /* counted; not counted, of no kind; told of */
+    uint64_t differing;                         /* counted ones that others may have stood for */
     bool told_of_batch;                         /* that one says nothing of what it holds */
     bool count_all;       /* spans were closed out of order: no step is like another one */
     bool busy;            /* a span opens or closes */
@@ -154,6 +155,7 @@ PyObject *pyft_loops_take_last(PyObject *loops, PyObject *type);
 uint64_t pyft_loops_traced(const pyft_loops *loops);
 uint64_t pyft_loops_replayed(const pyft_loops *loops);
 uint64_t pyft_loops_unattributed(const pyft_loops *loops);
+uint64_t pyft_loops_differing(const pyft_loops *self);
 
 /* loops_methods.c */
 extern PyMethodDef pyft_loops_methods[];

@@ -142,6 +142,12 @@ pyft_loops_traced(const pyft_loops *self)
 }
 
 uint64_t
+pyft_loops_differing(const pyft_loops *self)
+{
+    return self->differing;
+}
+
+uint64_t
 pyft_loops_replayed(const pyft_loops *self)
 {
     uint64_t steps = 0;

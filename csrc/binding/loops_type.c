@@ -180,6 +180,8 @@ static PyGetSetDef loops_getset[] = {
     NUMBER("replayed_steps", pyft_loops_replayed,
            "Steps that cost what a counted one like them had cost."),
     {"_is_used", is_used, NULL, "Whether there was a step or a phase.", NULL},
+    NUMBER("_differing", pyft_loops_differing,
+           "Counted steps that did other work than others like them."),
     NUMBER("unattributed_steps", pyft_loops_unattributed, "Steps of which nothing is known."),
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -45,6 +45,7 @@ note_difference(pyft_loops *self, const pyft_span *span, const ft_counted_step *
         return 0;
     }
     phase->told_varies = phase->told_varies || step->varies;
+    self->differing += step->differs;
     PyObject *args =
         Py_BuildValue("(ONNOOO)", phase->name, pyft_from_u128(step->found),
                       pyft_from_u128(step->before), step->differs ? Py_True : Py_False,

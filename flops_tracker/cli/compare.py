@@ -29,7 +29,7 @@ def command(
 
     A and B are JSON files that `flops-tracker count --json` or to_json wrote, or TARGETs as for
     `flops-tracker count`, which are counted with the options below. There may be more than two:
-    ratios are to the first.
+    ratios are to the first. --convention holds for files too.
 
     \b
     Examples:
@@ -45,8 +45,11 @@ def command(
         raise click.UsageError(f"compare takes two targets or more, not {len(targets)}")
     if output is not None and output.suffix.lower() == ".html":
         raise click.BadParameter("a comparison has no page: .json, .csv or .md", param_hint="-o")
+    _refuse_idle_options(targets)
     counts = [_counts(target, counting) for target in targets]
     try:
+        if _is_given("convention"):
+            counts = [count.under(counting["convention"]) for count in counts]
         comparison = compare(*counts, names=_names(targets))
     except ValueError as error:  # conventions that can't be read under each other
         raise Problem(str(error)) from None
@@ -56,6 +59,21 @@ def command(
             _output.write(comparison, output)
         except OSError as error:
             raise Problem(f"{output} was not written: {error.strerror}") from None
+
+
+def _is_given(option: str) -> bool:
+    source = click.get_current_context().get_parameter_source(option)
+    return source is not click.core.ParameterSource.DEFAULT
+
+
+def _refuse_idle_options(targets: tuple[str, ...]) -> None:
+    """Saved counts are as they were counted: what says how to count is for other targets."""
+    if not all(target.endswith(".json") for target in targets):
+        return
+    for option in ("inputs", "backward", "in_eval", "optimizer", "causal", "on", "strict"):
+        if _is_given(option):
+            name = {"inputs": "input", "in_eval": "eval"}.get(option, option)
+            raise click.UsageError(f"--{name} is for what is counted, and all of these are files")
 
 
 def _counts(target: str, counting: dict[str, Any]) -> Any:

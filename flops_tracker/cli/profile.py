@@ -6,8 +6,22 @@ from typing import Any
 import click
 
 from .. import _output
+from .._core import _to_rate
 from . import _shared_options
 from ._targets import Problem, loaded, model_options
+
+
+def _peak(_: Any, __: Any, text: str | None) -> float | None:
+    """Read a rate as FlopsTracker reads peak_flops: 5e10, 50 GFLOP/s."""
+    if text is None:
+        return None
+    try:
+        peak = _to_rate(text, "--peak")
+    except (TypeError, ValueError, OverflowError) as error:
+        raise click.BadParameter(str(error).partition(": ")[2] or str(error)) from None
+    if peak <= 0:
+        raise click.BadParameter(f"it must be above 0, not {text}")
+    return peak
 
 
 @click.command(context_settings={"max_content_width": 100})
@@ -36,7 +50,7 @@ from ._targets import Problem, loaded, model_options
 )
 @click.option(
     "--peak",
-    type=click.FloatRange(0, min_open=True),
+    callback=_peak,
     metavar="FLOP/S",
     help="This machine's peak, for the share of it that is reached (see `flops-tracker peak`).",
 )
