@@ -4,7 +4,7 @@ import sys
 import threading
 import types
 import weakref
-from collections import UserDict, UserList, deque
+from collections import ChainMap, UserDict, UserList, deque
 from collections.abc import MutableMapping
 from operator import is_
 from typing import Any
@@ -21,7 +21,7 @@ CLOSED = {
 } | sys.stdlib_module_names
 # But these hold what the user puts into them.
 WEAK = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet)
-HOLDERS = (UserDict, UserList, threading.local, types.SimpleNamespace)
+HOLDERS = (ChainMap, UserDict, UserList, threading.local, types.SimpleNamespace)
 CONTAINERS = (dict, list, set, deque, *WEAK)
 
 

@@ -127,6 +127,11 @@ class StandIns:
         stand_in = self._copy(tensor, how.data)
         self.give(tensor, stand_in)
         self.tensors.append(stand_in)
+        if isinstance(tensor, torch.nn.Parameter):
+            stand_in._is_param = True  # what isinstance asks of a tensor that is none by its type
+        if type(tensor) in (torch.Tensor, torch.nn.Parameter):  # those of others make them up
+            for name, value in vars(tensor).items():
+                setattr(stand_in, name, self._swap(value, how))
         return stand_in
 
     def _open(self, value: Any, how: How) -> None:

@@ -234,3 +234,32 @@ def test_an_error_is_told_once_with_the_call():
     with pytest.raises(TypeError) as caught:
         count(mlp(), (8, 6))
     assert "torch.zeros(shape), not a shape" in caught.value.__notes__[1]
+
+
+class Marked(nn.Module):
+    """2·4·4·2 = 64 FLOPs under `matmul` where its weight is a parameter with its mark; and tied."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
+        self.a.weight.mark = ["sharded"]
+        self.a.weight.scale = torch.ones(4)
+
+    def forward(self, x):
+        self.b.weight = self.a.weight  # refused for what is no parameter
+        if isinstance(self.a.weight, nn.Parameter) and "sharded" in self.a.weight.mark:
+            self.a.weight.mark.append(x * self.a.weight.scale)
+            self.a.weight.seen = True
+            x = self.a(x)
+        return x
+
+
+@pytest.mark.parametrize("on", ["fake", "meta", "real"])
+def test_copies_of_parameters_are_parameters_with_their_attributes(on):
+    model = Marked()
+    a, b, scale = model.a.weight, model.b.weight, model.a.weight.scale
+    counts = count(model, torch.ones(2, 4), on=on, convention="matmul")
+    assert (counts.total, counts.on) == (64, on)
+    assert model.a.weight is a
+    assert model.b.weight is b
+    assert vars(a) == {"mark": ["sharded"], "scale": scale}

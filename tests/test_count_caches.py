@@ -9,7 +9,7 @@ import threading
 import types
 import warnings
 import weakref
-from collections import UserDict, UserList
+from collections import ChainMap, UserDict, UserList
 
 import pytest
 import torch
@@ -86,6 +86,7 @@ class Namespace(threading.local):
 
 IN_PLACES = {
     "UserDict": (UserDict, lambda p: p.get(KEY), put_key),
+    "ChainMap": (ChainMap, lambda p: p.get(KEY), put_key),
     "UserList": (UserList, lambda p: p[0] if p else None, lambda p, v: p.append(v)),
     "WeakKeyDictionary": (weakref.WeakKeyDictionary, lambda p: p.get(KEY), put_key),
     "threading.local": (
