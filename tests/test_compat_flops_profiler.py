@@ -1,6 +1,7 @@
 """FlopsProfiler and get_model_profile: that tool's rules and words, and a model left as it is."""
 
 import copy
+import threading
 import warnings
 
 import pytest
@@ -472,3 +473,64 @@ def test_arguments_that_make_no_sense(arguments, options, error, message):
         get_model_profile(Net(), *arguments, **{**QUIET, **options})
     with pytest.raises(TypeError, match="Module, not str"):
         get_model_profile("net", (3, 5))
+
+
+class Meets(nn.Module):
+    """Linear(5, 4) on 3 rows, 60 MACs, while a thread that it starts calls it as well."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(5, 4)
+        self.failures = []
+
+    def forward(self, x, alone=False):
+        if not alone:
+            thread = threading.Thread(target=self.other, args=(x,))
+            thread.start()
+            thread.join()
+        return self.linear(x)
+
+    def other(self, x):
+        try:
+            self(x, alone=True)
+        except Exception as error:
+            self.failures.append(error)
+
+
+def test_a_pass_in_another_thread_meanwhile_runs_as_it_does():
+    model = Meets()
+    made = FlopsProfiler(model)
+    made.start_profile()
+    model(torch.zeros(3, 5))
+    model(torch.zeros(3, 5), alone=True)
+    made.end_profile()
+    assert model.failures == []
+    assert made.get_total_steps() == 2
+
+
+def test_threads_that_call_a_model_at_once():
+    model, failures = nn.Linear(5, 4), []
+    made = FlopsProfiler(model)
+    made.start_profile()
+
+    def work():
+        try:
+            for _ in range(30):
+                model(torch.zeros(3, 5))
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    model(torch.zeros(3, 5))
+    made.end_profile()
+    assert failures == []
+    assert 1 <= made.get_total_steps() <= 121
+
+
+def test_a_class_to_ignore_needs_no_list():
+    # ReLU on 3·4 numbers, and 6 of the one that no module makes.
+    assert get_model_profile(Net(), (3, 5), num_steps=1, ignore_modules=nn.Linear, **QUIET)[0] == 18

@@ -5,6 +5,7 @@ replaced, and the model is left as it is.
 """
 
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -74,20 +75,22 @@ class FlopsProfiler:
         self.started = False
         self._hooks = ExitStack()
         self._pass: _Pass | None = None
+        self._lock = threading.RLock()
         self._counter: Any = None
         self._modules: list[Any] = []  # path, class, aliases
         self._facts: dict[str, ModuleFacts] = {}
         self._ignored: set[str] = set()
         self.reset_profile()
 
-    def start_profile(self, ignore_list: Iterable[type] | None = None) -> None:
+    def start_profile(self, ignore_list: Iterable[type] | type | None = None) -> None:
         """Count and time every forward pass from now on, from 0.
 
-        What runs in modules of the classes in ``ignore_list`` is left out.
+        What runs in modules of the classes in ``ignore_list`` is left out. Where threads call the
+        model at once, one of them is profiled; the others run as they do.
         """
         if self.started:
             raise RuntimeError("this FlopsProfiler is profiling: call end_profile() first")
-        ignored = tuple(ignore_list or ())
+        ignored = (ignore_list,) if isinstance(ignore_list, type) else tuple(ignore_list or ())
         if not all(isinstance(kind, type) for kind in ignored):
             raise TypeError(f"modules to ignore are given by their classes, not {ignore_list!r}")
         root = root_of(self.model)
@@ -106,11 +109,13 @@ class FlopsProfiler:
 
         def before(module: Any, _: Any) -> None:
             if module is model:  # and no copy that was made of it meanwhile
-                self._begin_pass()
+                with self._lock:
+                    self._begin_pass()
 
         def after(module: Any, _: Any, __: Any) -> None:
             if module is model:
-                self._end_pass()
+                with self._lock:
+                    self._end_pass()
 
         with ExitStack() as hooks:
             hooks.callback(model.register_forward_pre_hook(before, prepend=True).remove)
@@ -119,13 +124,13 @@ class FlopsProfiler:
 
     def _begin_pass(self) -> None:
         if self._pass is not None and not self._pass.is_lost():
-            self._pass.inside += 1  # the model calls itself
+            self._pass.inside += self._pass.is_here()  # the model calls itself
             return
         self._drop_pass()
         self._pass = _Pass(self._counter, self.model)
 
     def _end_pass(self) -> None:
-        if self._pass is None:
+        if self._pass is None or not self._pass.is_here():
             return
         self._pass.inside -= 1
         if self._pass.inside:
@@ -261,6 +266,7 @@ class _Pass:
         self._counter = counter
         self._error = sys.exception()
         self._frame = sys._getframe(3)  # that of the model's call
+        self._thread = threading.get_ident()
         cuda = any(parameter.is_cuda for parameter in model.parameters())
         self._watch = Watch(model.parameters(), memory=False, cuda_time=True) if cuda else None
         counter.reset()
@@ -269,10 +275,14 @@ class _Pass:
 
     def is_lost(self) -> bool:
         """Whether the call of the model is over: nothing tells a hook of a KeyboardInterrupt."""
-        frame = sys._getframe()
+        frame = sys._current_frames().get(self._thread)
         while frame is not None and frame is not self._frame:
-            frame = frame.f_back  # type: ignore[assignment]
+            frame = frame.f_back
         return frame is None
+
+    def is_here(self) -> bool:
+        """Whether it is of this thread."""
+        return self._thread == threading.get_ident()
 
     def end(self) -> bool:
         """Stop counting; whether the pass came to its end."""
@@ -311,7 +321,7 @@ def get_model_profile(
     warm_up: int = 5,
     num_steps: int = 10,
     as_strings: bool = True,
-    ignore_modules: Iterable[type] | None = None,
+    ignore_modules: Iterable[type] | type | None = None,
 ) -> tuple[Any, Any, int]:
     """Profile forward passes of a model in eval mode; returns ``(macs, params, steps)``.
 
