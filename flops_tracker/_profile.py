@@ -82,7 +82,15 @@ def profile(
     result._facts = facts_of(root, result)
     if bare is not None:
         result.time, result.spread = sum(bare) / len(bare), spread_of(bare)
-        result._seconds = [[call[6] for call in run.calls] for run in alike(runs)]
+        kept = alike(runs)
+        if len(kept) < len(runs):
+            warnings.warn(
+                f"steps differ in their operations: FLOPs are those of the last step, times of "
+                f"operations those of the {len(kept)} of {len(runs)} steps like it, and the time "
+                "of a step is of them all",
+                stacklevel=2,
+            )
+        result._seconds = [[call[6] for call in run.calls] for run in kept]
         result._starts = [call[5] for call in runs[-1].calls]
     if runs[-1].watch is not None and runs[-1].watch.live is not None:
         result._bytes = runs[-1].watch.memory
