@@ -92,10 +92,11 @@ def _values(name: str, values: Any) -> tuple[Any, ...]:
         near = get_close_matches(name, own, 1, 0.75)
         hint = f"did you mean the option {near[0]!r}?" if near else "give a list of values"
         raise TypeError(f"{name}={values!r} is no axis: {hint}")
-    found = tuple(values)
+    # NumPy's and torch's numbers are as good as Python's.
+    found = tuple(v.item() if getattr(v, "ndim", None) == 0 else v for v in values)
     if not found:
         raise ValueError(f"the axis {name} has no values")
-    if len({repr(value) for value in found}) < len(found):
+    if len({value if _is_size(value) else repr(value) for value in found}) < len(found):
         raise ValueError(f"the axis {name} has a value twice: {list(found)}")
     return found
 
@@ -183,13 +184,14 @@ class Scaling:
         """(value, FLOPs) along an axis, for each combination of the others; [] without numbers."""
         if not all(_is_size(value) for value in self.axes[axis]):
             return []
-        slices: dict[str, list[tuple[float, int]]] = {}
+        slices: dict[tuple[int, ...], list[tuple[float, int]]] = {}
         for point in self.points:
-            others = {name: value for name, value in point.values.items() if name != axis}
+            # By their ids: two functions or classes may have one name.
+            others = tuple(id(value) for name, value in point.values.items() if name != axis)
             counts = point.counts
             parts = {} if part is None else counts.by_class() | counts.by_op()
             flops = counts.total if part is None else parts.get(part, 0)
-            slices.setdefault(_point_text(others), []).append((point.values[axis], flops))
+            slices.setdefault(others, []).append((point.values[axis], flops))
         return list(slices.values())
 
     def _lines(self, axis: str | None) -> _Lines:

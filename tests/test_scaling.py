@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -224,3 +225,26 @@ def test_an_error_says_at_which_point():
     assert "in scaling, at n=4" in caught.value.__notes__
     with pytest.raises(ValueError, match="there is no axis 'm', only n"):
         scaling(linear, n=[3]).fit("m")
+
+
+def test_numbers_of_numpy_and_torch_are_numbers():
+    sizes = [1, 2, 4]
+    for values in (np.array(sizes), np.array(sizes, float), torch.tensor(sizes)):
+        grid = scaling(lambda n: (nn.Linear(8, 8), torch.zeros(int(n), 8)), n=values)
+        assert grid.axes == {"n": (1, 2, 4)}
+        assert {type(value) for value in grid.axes["n"]} <= {int, float}
+        assert grid.fit().exponent == pytest.approx(1)
+
+
+def test_the_same_number_in_two_types_is_a_value_twice():
+    with pytest.raises(ValueError, match="the axis n has a value twice"):
+        scaling(lambda n: (nn.Linear(8, 8), torch.zeros(int(n), 8)), n=[1, 1.0])
+
+
+def test_values_of_one_name_are_two_curves():
+    # n·16 and 2·n·16 FLOPs: each grows as n, and both are of functions named <lambda>.
+    once, twice = (lambda x: x * 2), (lambda x: x * 2 + 1)
+    grid = scaling(lambda f, n: (f, torch.zeros(n, 16)), f=[once, twice], n=[1, 2])
+    assert [point.counts.total for point in grid.points] == [16, 32, 32, 64]
+    assert grid.local_exponents("n") == [[pytest.approx(1)], [pytest.approx(1)]]
+    assert grid.fit("n") == (pytest.approx(1), pytest.approx(0))
