@@ -257,7 +257,9 @@ class Comparison:
         pandas = need("pandas", "pandas")
         exact = pandas.DataFrame(self._lines(), columns=self._columns(), dtype=object)
         ratios = {f"{name} ratio": float for name in self.names[1:]}
-        return exact.infer_objects().astype(ratios)
+        whole = [name for name in exact if not exact[name].isna().any()]  # else it makes floats
+        exact[whole] = exact[whole].infer_objects()
+        return exact.astype(ratios)
 
     def _columns(self) -> list[str]:
         others = [f"{name} {what}" for name in self.names[1:] for what in ("ratio", "difference")]

@@ -41,13 +41,14 @@ def from_dict(data: Any) -> "FlopCount":
     try:
         counts = FlopCount._from_state(_state_of(data))
         counts.params, counts.on, counts.ranks = data["params"], data["on"], data["ranks"]
-        stated = data["total"]
+        _core._add_counts([0 if counts.params is None else counts.params])  # refuses what is none
+        total, stated = counts.total, data["total"]
     except KeyError as error:
         raise ValueError(f"this is no FlopCount: {error} is missing") from None
     except (TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"this is no FlopCount: {error}") from None
-    if counts.total != stated:
-        raise ValueError(f"its rows add up to {counts.total:,} FLOPs, and its total is {stated!r}")
+    if total != stated:
+        raise ValueError(f"its rows add up to {total:,} FLOPs, and its total is {stated!r}")
     return counts
 
 
@@ -85,5 +86,5 @@ def from_json(path: str | PathLike[str]) -> "FlopCount":
     with open(path, encoding="utf-8") as file:
         try:
             return from_dict(json.load(file))
-        except ValueError as error:  # no JSON and no text among them
+        except (ValueError, RecursionError) as error:  # no JSON and no text among them
             raise ValueError(f"{str(path)!r}: {error}") from None

@@ -257,3 +257,17 @@ def test_differences_are_exact(count, other):
 def test_differences_of_what_is_no_count(pair):
     with pytest.raises((TypeError, ValueError, OverflowError)):
         _core._count_difference(*pair)
+
+
+def test_large_counts_stay_exact_in_a_data_frame(tmp_path):
+    """Where one result has no such part, the column must not become one of floats."""
+    pytest.importorskip("pandas")
+    large = 2**60 + 1
+    data = count(nn.Linear(4, 3, bias=False), torch.zeros(1, 4), convention="macs").to_dict()
+    [row] = [row for row in data["rows"] if row["flops"]]
+    row["mac"] = data["total"] = large
+    c = compare(FlopCount.from_dict(data), count(nn.ReLU(), torch.zeros(5)), names=["a", "b"])
+    frame = c.to_pandas().set_index(["by", "name"])
+    assert frame.loc[("class", "matmul"), "a"] == large
+    assert frame.loc[("", "total"), "a"] == large
+    assert frame.loc[("class", "matmul"), "b difference"] == -large

@@ -106,6 +106,9 @@ def without(data, field):
         (lambda d: {**d, "by_module": []}, "no FlopCount"),
         (lambda d: {**d, "convention": "flops"}, "flops"),
         (lambda d: {**d, "operations": -1}, "must be 0 or more"),
+        (lambda d: {**d, "params": -1}, "must be 0 or more"),
+        (lambda d: {**d, "params": "many"}, "no FlopCount"),
+        (lambda d: {**d, "rows": [{**d["rows"][0], "mac": 2**127}]}, "does not fit in 128 bits"),
     ],
 )
 def test_other_data_is_refused(change, words, counts):
@@ -117,7 +120,8 @@ def test_other_files_are_refused_with_their_path(tmp_path):
     (tmp_path / "text.json").write_text("{")
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "list.json").write_text("[]")
-    for name in ("text", "bytes", "list"):
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    for name in ("text", "bytes", "list", "deep"):
         with pytest.raises(ValueError, match=f"{name}.json': "):
             FlopCount.from_json(tmp_path / f"{name}.json")
 
