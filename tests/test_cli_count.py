@@ -266,6 +266,8 @@ def test_limits_that_are_none(limit, words):
         (["ft_nets:Small", "--input", ""], "'' is no shape"),
         (["ft_nets:Small", "--input", "2,-4"], "'2,-4' is no shape"),
         (["ft_nets:Small", "--input", "2,4:int46"], "no dtype 'int46'; did you mean 'int64'?"),
+        (["ft_nets:Small", "--input", "x=2,4", "--input", "x=3,4"], "it has a name twice"),
+        (["ft_nets:Small", "--input", f"{10**20},4"], "an input of (100000000000000000000, 4) ra"),
         (["ft_nets:Small", "--input", "y=2,4"], "unexpected keyword argument 'y'"),
         (["ft_nets:with_inputs", "--optimizer", "sgd"], "--optimizer sgd needs gradients: add --"),
         (["ft_nets:with_inputs", "--backward", "--optimizer", "adamm"], "did you mean 'adam'?"),

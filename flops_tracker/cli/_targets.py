@@ -118,7 +118,10 @@ def loaded(target: str, inputs: Sequence[Any], in_eval: bool, doing: str) -> Ite
         model, args, kwargs = _parts(made, target, torch)
         if inputs:
             args = [_tensor(item, torch) for item in inputs if item[0] is None]
-            kwargs = {item[0]: _tensor(item, torch) for item in inputs if item[0] is not None}
+            named = [item for item in inputs if item[0] is not None]
+            kwargs = {item[0]: _tensor(item, torch) for item in named}
+            if len(kwargs) < len(named):
+                raise click.BadParameter("it has a name twice", param_hint="--input")
         if in_eval:
             model.eval()
         hint = "" if inputs or args or kwargs else "; give its inputs, as --input 1,3,224,224"
@@ -236,7 +239,8 @@ def _tensor(item: tuple[str | None, tuple[int, ...], str | None], torch: Any) ->
         near = get_close_matches(str(name), _DTYPES, 1)
         hint = f"; did you mean {near[0]!r}?" if near else f": {', '.join(_DTYPES)}, ..."
         raise click.BadParameter(f"there is no dtype {name!r}{hint}", param_hint="--input")
-    return torch.zeros(shape, dtype=dtype)
+    with _told(f"an input of {shape} raised"):
+        return torch.zeros(shape, dtype=dtype)
 
 
 # ---- what goes wrong ----
