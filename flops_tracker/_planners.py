@@ -1,5 +1,6 @@
 """FLOPs of whole models before they exist: transformers and recurrent networks."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -28,8 +29,15 @@ class Plan:
 
     @property
     def six_nd_ratio(self) -> Any:
-        """``six_nd`` over ``training``, a float: how far the rule of thumb is off."""
-        return self.six_nd / self.training
+        """``six_nd`` over ``training``, a float: how far the rule of thumb is off.
+
+        nan where there is no training.
+        """
+        return (
+            math.nan
+            if isinstance(self.training, int) and not self.training
+            else self.six_nd / self.training
+        )
 
     def __str__(self) -> str:
         shown = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -66,9 +74,15 @@ def times(one: Any, other: Any) -> Any:
 
 def steps_of(steps: Any, tokens: Any, each: Any) -> tuple[Any, Any]:
     """How many steps, as given, or as it takes to see so many tokens; then how many these are."""
+    import numpy as np
+
     if steps is not None and tokens is not None:
         raise TypeError("give steps or tokens (images), not both")
     if tokens is not None:
+        if np.any(np.less(number(tokens), 0)):
+            raise ValueError(f"tokens (images) must be 0 or more, not {tokens}")
+        if np.any(np.equal(each, 0)):
+            raise ValueError("no number of steps has these tokens (images): a step has 0 of them")
         steps = -(-number(tokens) // each)
     steps = 1 if steps is None else number(steps)
     return steps, times(steps, each)
@@ -220,6 +234,8 @@ def rnn(
 
     All arguments but ``cell``, ``outputs`` and ``dtype`` may be arrays, which broadcast. The gates'
     elementwise work is left out, and PyTorch's two biases per gate are among the parameters.
+    ``backward`` has a gradient for the state before every step. Kernels differ: those that run
+    step by step leave out that of the first one, fused ones compute the input's in any case.
 
     Args:
         input_size: width of the input, or of the embedding.

@@ -337,6 +337,9 @@ ONE = {"layers": 1, "d_model": 10, "heads": 2, "vocab_size": 5, "seq_len": 4}
         (lambda: formulas.transformer(**ONE | {"layers": -1}), ValueError, "layers must be 0"),
         (lambda: formulas.transformer(**ONE, kv_heads=3), ValueError, "do not fit each other"),
         (lambda: formulas.transformer(**ONE, steps=1, tokens=1), TypeError, "steps or tokens"),
+        (lambda: formulas.transformer(**ONE, tokens=-1), ValueError, "tokens .* not -1"),
+        (lambda: formulas.transformer(**ONE, batch=0, tokens=9), ValueError, "a step has 0 of"),
+        (lambda: formulas.transformer(**ONE, batch=[0, 1], tokens=9), ValueError, "a step has 0"),
         (lambda: formulas.transformer(**ONE, gated=2), ValueError, "gated must be 0 or 1"),
         (lambda: formulas.transformer(**ONE, experts_per_token=2), ValueError, "of experts = 1"),
         (lambda: formulas.transformer(**ONE | {"batch": 1.5}), TypeError, "integers"),
@@ -357,3 +360,11 @@ ONE = {"layers": 1, "d_model": 10, "heads": 2, "vocab_size": 5, "seq_len": 4}
 def test_what_is_refused(call, error, problem):
     with pytest.raises(error, match=problem):
         call()
+
+
+def test_a_plan_of_nothing_can_be_shown():
+    for nothing in ({"steps": 0}, {"tokens": 0}, {"batch": 0}):
+        plan = formulas.transformer(**ONE, **nothing)
+        assert (plan.training, plan.six_nd) == (0, 0)
+        assert np.isnan(plan.six_nd_ratio)
+        assert "nan" in str(plan)
