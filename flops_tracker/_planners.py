@@ -72,6 +72,18 @@ def times(one: Any, other: Any) -> Any:
     return int(product) if np.ndim(product) == 0 else product
 
 
+def _whole(name: str, value: Any) -> Any:
+    """Integers; 1e10 is one too. TypeError with the argument's name for others."""
+    import numpy as np
+
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    found = number(value)
+    if not isinstance(found, int | np.integer | np.ndarray):
+        raise TypeError(f"{name} must be an integer or an array of integers, not {value!r}")
+    return found
+
+
 def steps_of(steps: Any, tokens: Any, each: Any) -> tuple[Any, Any]:
     """How many steps, as given, or as it takes to see so many tokens; then how many these are."""
     import numpy as np
@@ -79,12 +91,13 @@ def steps_of(steps: Any, tokens: Any, each: Any) -> tuple[Any, Any]:
     if steps is not None and tokens is not None:
         raise TypeError("give steps or tokens (images), not both")
     if tokens is not None:
-        if np.any(np.less(number(tokens), 0)):
+        tokens = _whole("tokens (images)", tokens)
+        if np.any(np.less(tokens, 0)):
             raise ValueError(f"tokens (images) must be 0 or more, not {tokens}")
         if np.any(np.equal(each, 0)):
             raise ValueError("no number of steps has these tokens (images): a step has 0 of them")
-        steps = -(-number(tokens) // each)
-    steps = 1 if steps is None else number(steps)
+        steps = -(-tokens // each)
+    steps = 1 if steps is None else _whole("steps", steps)
     return steps, times(steps, each)
 
 

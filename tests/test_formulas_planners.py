@@ -368,3 +368,12 @@ def test_a_plan_of_nothing_can_be_shown():
         assert (plan.training, plan.six_nd) == (0, 0)
         assert np.isnan(plan.six_nd_ratio)
         assert "nan" in str(plan)
+
+
+def test_tokens_as_people_write_them():
+    """1e10 is a whole number; what is none is refused by its name."""
+    sizes = {"layers": 1, "d_model": 8, "heads": 2, "vocab_size": 11, "seq_len": 10}
+    assert formulas.transformer(**sizes, tokens=1e10).steps == 10**9
+    for name, value in (("tokens", 0.5), ("tokens", "10"), ("steps", 2.5)):
+        with pytest.raises(TypeError, match=rf"{name}.* must be an integer or an array"):
+            formulas.transformer(**sizes, **{name: value})

@@ -282,7 +282,7 @@ def test_with_an_ax_no_window_is_needed(counts, tmp_path):
 
 
 def test_names_with_an_underscore_are_in_the_legend(ax):
-    """matplotlib leaves labels out that begin with one, as _softmax and many kernels do."""
+    """Matplotlib leaves labels out that begin with one, as _softmax and many kernels do."""
     x = torch.ones(4, 4)
     with FlopCounter() as c:
         (x @ x).softmax(-1)
