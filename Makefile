@@ -34,6 +34,7 @@ bench: $(STAMPS)/package $(STAMPS)/dev ## Print what counting costs, as ratios w
 	$(BIN)/python bench/overhead.py
 	$(BIN)/python bench/overhead.py --memory
 	$(BIN)/python bench/overhead.py --llama
+	$(BIN)/python bench/forward.py
 	$(BIN)/python bench/closed_forms.py
 
 sanitize: $(STAMPS)/package $(STAMPS)/dev ## C and Python tests under the address and undefined-behaviour sanitizers
