@@ -270,6 +270,11 @@ class Profile(FlopCount):
     def __str__(self) -> str:
         return _profile_views.summary(self)
 
+    def _repr_html_(self) -> str:
+        from ._html import cells
+
+        return cells.profile_cell(self)
+
     def __repr__(self) -> str:
         return super().__repr__().replace("<FlopCount", "<Profile", 1)
 

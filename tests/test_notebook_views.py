@@ -68,6 +68,7 @@ def test_what_a_count_shows():
 def test_what_a_profile_shows():
     text = results()["profile"]._repr_html_()
     assert "<strong>216 FLOPs" in text and " a step · " in text
+    assert ">time</th>" in text and ">FLOP/s</th>" in text and " ms</td>" in text
 
 
 def test_what_rates_show():

@@ -3,17 +3,15 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .. import _rates, _views
+from .. import _profile_views, _rates, _views
 from .markup import asset, escape, folded, table
 
 _LARGEST = 12  # modules and operations
 
 
 def count_cell(counts: Any) -> str:
-    """Give the largest modules and operations of a count, or of a profile."""
-    first, *others = str(counts).splitlines()
-    parts = [f"<p><strong>{escape(first)}</strong></p>"]
-    parts += [f"<p>{escape(line)}</p>" for line in others]
+    """Give the largest modules and operations of a count."""
+    parts = _headed(counts)
     if counts.by_module():
         modules = _views.module_rows(counts, None, _LARGEST)
         parts.append(table(_views.MODULE_TITLES, modules, left=2))
@@ -21,6 +19,18 @@ def count_cell(counts: Any) -> str:
     if operations:
         parts.append(folded("operations", table(_views.OP_TITLES, operations, left=2)))
     return in_cell(*parts)
+
+
+def profile_cell(profile: Any) -> str:
+    """Give the records of a profile of most FLOPs, with what was measured of them."""
+    titles, rows, left = _profile_views.rows_of(profile, None, _LARGEST)
+    return in_cell(*_headed(profile), table(titles, rows, left))
+
+
+def _headed(counts: Any) -> list[str]:
+    """The lines that a result prints, the first as what is most important."""
+    first, *others = str(counts).splitlines()
+    return [f"<p><strong>{escape(first)}</strong></p>", *(f"<p>{escape(x)}</p>" for x in others)]
 
 
 def tables_cell(
