@@ -22,7 +22,15 @@ def counts_of(result: Any) -> FlopCount:
         return result
     if isinstance(result, str | PathLike):
         return FlopCount.from_json(result)
-    counts = getattr(getattr(result, "counter", result), "counts", None)
+    try:
+        counts = getattr(getattr(result, "counter", result), "counts", None)
+    except TypeError as error:
+        if not isinstance(result, _core.FlopsTracker):
+            raise
+        raise TypeError(
+            f"{result!r} has an estimator of layers, which knows no operations or phases: make "
+            "FlopsTracker(model) to compare runs"
+        ) from error
     if isinstance(counts, FlopCount):
         return counts
     hint = "; it has not run yet" if counts is None and hasattr(result, "counts") else ""

@@ -61,5 +61,5 @@ def write_text(path: str | PathLike[str], text: str) -> None:
             target.write_text(text, encoding="utf-8", newline="")  # the folder takes no new file
             return
         if isinstance(error, OSError):
-            error.filename, error.filename2 = str(path), None
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise

@@ -271,3 +271,9 @@ def test_large_counts_stay_exact_in_a_data_frame(tmp_path):
     assert frame.loc[("class", "matmul"), "a"] == large
     assert frame.loc[("", "total"), "a"] == large
     assert frame.loc[("class", "matmul"), "b difference"] == -large
+
+
+def test_a_run_of_layers_has_nothing_to_compare():
+    ft = FlopsTracker(TorchAutoEstimator(nn.Linear(2, 2), (1, 2)))
+    with pytest.raises(TypeError, match=r"estimator of layers.*make FlopsTracker\(model\)"):
+        compare(ft, ft)

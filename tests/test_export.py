@@ -263,3 +263,12 @@ def test_paths_that_can_not_be_written(tmp_path):
 def test_a_device_is_written_to():
     write_text("/dev/null", "text")
     assert not os.path.isfile("/dev/null")
+
+
+def test_where_there_is_no_folder(tmp_path):
+    with FlopCounter() as c:
+        torch.ones(2) + 1
+    path = tmp_path / "nowhere" / "a.json"
+    with pytest.raises(FileNotFoundError) as caught:
+        c.counts.to_json(path)
+    assert str(caught.value) == f"[Errno 2] No such file or directory: '{path}'"
